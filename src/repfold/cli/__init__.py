@@ -1,0 +1,27 @@
+"""The command line: every command is one function in a file of its own; this module parses, calls it and prints errors.
+
+A command takes typed keyword arguments (tyro makes the flags from them), calls the library and prints.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from repfold.errors import RepFoldError
+
+COMMANDS: dict[str, Callable[..., Any]] = {}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; 130: interrupted."""
+    import tyro
+
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=arguments)
+    except RepFoldError as error:
+        print(f"repfold: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
