@@ -1,0 +1,122 @@
+"""Build a network from its name: a member of MODELS, or any factory written ``package.module:factory``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from torch import nn
+
+from repfold.errors import RepFoldError, nearest
+from repfold.models import repvgg
+
+
+class Table(Protocol):
+    """What MODELS holds: the depths and widths of one network, and how to build it."""
+
+    def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> nn.Module: ...
+
+
+MODELS: dict[str, Table] = {**repvgg.TABLES}
+
+
+def create(
+    name: str, *, num_classes: int = 1000, preset: str = "imagenet", in_channels: int = 3, **options: Any
+) -> nn.Module:
+    """Return a network with fresh weights: [N, in_channels, H, W] -> [N, num_classes].
+
+    Args:
+        name: a key of MODELS, or "package.module:factory"; a factory gets those of the arguments that it takes.
+        preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
+        options: further keyword arguments of the network or factory.
+
+    Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
+    """
+    if num_classes < 1 or in_channels < 1:
+        raise RepFoldError(f"num_classes is {num_classes} and in_channels {in_channels}; both must be at least 1.")
+    if ":" in name:
+        return _call_factory(name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=options)
+    if name not in MODELS:
+        raise RepFoldError(
+            f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
+        )
+    try:
+        return MODELS[name].build(num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
+    except TypeError as error:
+        raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
+
+
+def find_factory(name: str) -> Callable[..., Any]:
+    """Import ``package.module:factory`` (also from the current directory) and return the factory.
+
+    Raises: RepFoldError when the module or the factory does not exist; errors inside the module pass through named.
+    """
+    module_name, _, attribute = name.partition(":")
+    with _current_directory_importable():
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise RepFoldError(
+                f"'{name}': no module named '{error.name}'. Give it as package.module:factory, with the module "
+                "installed or in the current directory."
+            ) from error
+        except ValueError as error:
+            raise RepFoldError(f"'{name}' is not of the form package.module:factory.") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            known = [n for n in dir(found) if not n.startswith("_")]
+            raise RepFoldError(f"Module '{module_name}' has no '{attribute}'. {nearest(attribute, known)}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise RepFoldError(f"'{name}' is a {type(found).__name__}, not a function or class that makes a network.")
+    return found
+
+
+def _call_factory(name: str, *, num_classes: int, preset: str, in_channels: int, options: dict[str, Any]) -> nn.Module:
+    factory = find_factory(name)
+    arguments = dict(options)
+    if accepts(factory, "num_classes"):
+        arguments["num_classes"] = num_classes
+    # Of the other two only what differs from the default is a wish that has to be met.
+    for key, value, default in (("in_channels", in_channels, 3), ("preset", preset, "imagenet")):
+        if accepts(factory, key):
+            arguments[key] = value
+        elif value != default:
+            raise RepFoldError(f"'{name}' takes no '{key}', but {key}={value!r} was asked for.")
+    try:
+        inspect.signature(factory).bind(**arguments)
+    except TypeError as error:
+        raise RepFoldError(f"'{name}' cannot be called with {arguments}: {error}.") from error
+    network = factory(**arguments)
+    if not isinstance(network, nn.Module):
+        raise RepFoldError(f"'{name}' returned a {type(network).__name__}, not a torch.nn.Module.")
+    return network
+
+
+def accepts(factory: Callable[..., Any], name: str) -> bool:
+    """Whether ``factory`` has a parameter of this name (a bare ``**kwargs`` may swallow it, so that is not counted).
+
+    For functions whose named parameters are all behind ``**kwargs`` the class or function that they forward to is
+    not known; ``num_classes`` is then offered too, since that is what such zoos call it.
+    """
+    parameters = inspect.signature(factory).parameters
+    swallows = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return name in parameters or (swallows and name == "num_classes")
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(here)
