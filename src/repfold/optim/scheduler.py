@@ -13,7 +13,7 @@ from repfold.schedule import Schedule
 def lr_scheduler(
     optimizer: Optimizer, schedule: Schedule, steps_per_epoch: int, epochs: float, *, last_step: int = -1
 ) -> LambdaLR:
-    """Return a scheduler that sets each group's rate to its base rate times ``schedule``; ``.step()`` it after each update.
+    """Return a scheduler that sets each group's rate to its base rate times ``schedule``; step it after each update.
 
     ``last_step`` is the number of the last update already done, -1 for a fresh run (then as in PyTorch: resuming
     needs ``initial_lr`` in the optimizer's groups).

@@ -1,4 +1,4 @@
-"""Lengths of time in a run: epochs (``5``, ``"5ep"``), optimizer steps (``"400it"``), a share of the run (``"10%"``)."""
+"""Lengths of time in a run: epochs (``5``, ``"5ep"``), optimizer steps (``"400it"``) or a share of it (``"10%"``)."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ class Cooldown(Schedule):
 
     ``shape``: "linear", "cosine", "sqrt" (1 - sqrt of the share done), "exponential" (equal factors) or "constant"
     (``end`` throughout).
-    ``mode``: "suffix" - ``of`` has the first N - C steps as its whole run, and the fall starts from the rate of its last
-    step; "overlap" - ``of`` runs over all N steps and the fall, from 1, multiplies it.
+    ``mode``: "suffix" - ``of`` has the first N - C steps as its whole run, and the fall starts from its last
+    rate; "overlap" - ``of`` runs over all N steps and the fall, from 1, multiplies it.
     """
 
     name: ClassVar[str] = "cooldown"
