@@ -1,3 +1,40 @@
-"""RepFold: train rich, fold to plain, deploy fast."""
+"""RepFold: train rich, fold to plain, deploy fast.
+
+    plain, certificate = repfold.fold(network, example)
+    network = repfold.models.create("repvgg-a0", num_classes=10)
+    repfold.save(network, "network.safetensors")
+    network = repfold.load("network.safetensors")  # or a run directory
+
+Names are imported on first use, so that ``import repfold`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from repfold import fold, models
+    from repfold.models import load, save
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "fold", "load", "models", "save"]
+
+# Public name -> the module that defines it; None for the module of that name.
+_LAZY: dict[str, str | None] = {
+    "fold": None,  # the module is itself callable
+    "load": "repfold.models",
+    "models": None,
+    "save": "repfold.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'repfold' has no attribute {name!r}")
+    home = _LAZY[name]
+    return importlib.import_module(f"repfold.{name}") if home is None else getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

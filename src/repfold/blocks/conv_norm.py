@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 from torch import nn
 
 from repfold.errors import RepFoldError
 
 Size2 = int | tuple[int, int]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 def conv_norm(
@@ -20,7 +22,7 @@ def conv_norm(
     padding: Size2 = 0,
     dilation: Size2 = 1,
     groups: int = 1,
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
 ) -> nn.Sequential:
     """Conv2d without bias (``.conv``), then BatchNorm2d (``.norm``): [N, in, H, W] -> [N, out, H', W']."""
     conv = nn.Conv2d(

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import centred_padding, conv_norm
+from repfold.blocks.conv_norm import PaddingMode, centred_padding, conv_norm
 from repfold.blocks.squeeze_excite import SqueezeExcite
 from repfold.errors import RepFoldError
 
@@ -34,7 +34,7 @@ class RepVGGBlock(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
-        padding_mode: str = "zeros",
+        padding_mode: PaddingMode = "zeros",
         se: SePlace | None = None,
         se_ratio: int = 16,
     ) -> None:

@@ -1,6 +1,23 @@
 """Networks by name, and the model file that carries a network with all that is needed to use it."""
 
-from repfold.models.create import MODELS, create
+from repfold.models.create import MODELS, architecture_of, create
 from repfold.models.description import Architecture, Description, Preprocessing
+from repfold.models.file import Model, find_file, load, load_model, read_description, save
+from repfold.models.initialise import Initialised, initialise
 
-__all__ = ["MODELS", "Architecture", "Description", "Preprocessing", "create"]
+__all__ = [
+    "MODELS",
+    "Architecture",
+    "Description",
+    "Initialised",
+    "Model",
+    "Preprocessing",
+    "architecture_of",
+    "create",
+    "find_file",
+    "initialise",
+    "load",
+    "load_model",
+    "read_description",
+    "save",
+]

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from repfold.errors import RepFoldError, nearest
 from repfold.models import repvgg
+from repfold.models.description import Architecture
 
 
 class Table(Protocol):
@@ -23,6 +24,9 @@ class Table(Protocol):
 
 
 MODELS: dict[str, Table] = {**repvgg.TABLES}
+
+# The classes of networks that MODELS builds; each keeps its constructor arguments as attributes.
+FAMILIES = (repvgg.RepVGG,)
 
 
 def create(
@@ -40,7 +44,10 @@ def create(
     if num_classes < 1 or in_channels < 1:
         raise RepFoldError(f"num_classes is {num_classes} and in_channels {in_channels}; both must be at least 1.")
     if ":" in name:
-        return _call_factory(name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=options)
+        factory = find_factory(name)
+        return call_factory(
+            factory, name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=options
+        )
     if name not in MODELS:
         raise RepFoldError(
             f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
@@ -49,6 +56,19 @@ def create(
         return MODELS[name].build(num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
     except TypeError as error:
         raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
+
+
+def architecture_of(network: nn.Module) -> Architecture | None:
+    """The arguments of ``create`` that build a network like this one, read from the network; None for a foreign one.
+
+    Only what the constructor was given is compared: a network that was changed afterwards still counts.
+    """
+    if not isinstance(network, FAMILIES):
+        return None
+    names = [name for name, table in MODELS.items() if table == network.table]
+    if not names:
+        return None
+    return Architecture(names[0], network.num_classes, network.preset, network.in_channels)
 
 
 def find_factory(name: str) -> Callable[..., Any]:
@@ -77,8 +97,19 @@ def find_factory(name: str) -> Callable[..., Any]:
     return found
 
 
-def _call_factory(name: str, *, num_classes: int, preset: str, in_channels: int, options: dict[str, Any]) -> nn.Module:
-    factory = find_factory(name)
+def call_factory(
+    factory: Callable[..., Any],
+    name: str,
+    *,
+    num_classes: int,
+    preset: str,
+    in_channels: int,
+    options: Mapping[str, Any],
+) -> nn.Module:
+    """Call a factory with those of the arguments that it takes; ``name`` is for messages.
+
+    Raises: RepFoldError when it does not take what was asked for, or does not return a network.
+    """
     arguments = dict(options)
     if accepts(factory, "num_classes"):
         arguments["num_classes"] = num_classes

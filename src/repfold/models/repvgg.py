@@ -45,9 +45,7 @@ class RepVGGTable:
 
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> RepVGG:
         """Build the network with fresh weights; ``options`` are keyword arguments of RepVGG."""
-        if preset not in PRESETS:
-            raise RepFoldError(f"Unknown preset '{preset}'. {nearest(preset, PRESETS)}")
-        return RepVGG(self, num_classes=num_classes, strides=PRESETS[preset], in_channels=in_channels, **options)
+        return RepVGG(self, num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
 
 
 class RepVGG(nn.Module):
@@ -59,11 +57,14 @@ class RepVGG(nn.Module):
     """
 
     def __init__(
-        self, table: RepVGGTable, *, num_classes: int = 1000, strides: tuple[int, ...], in_channels: int = 3
+        self, table: RepVGGTable, *, num_classes: int = 1000, preset: str = "imagenet", in_channels: int = 3
     ) -> None:
         super().__init__()
+        if preset not in PRESETS:
+            raise RepFoldError(f"Unknown preset '{preset}'. {nearest(preset, PRESETS)}")
+        self.table, self.num_classes, self.preset, self.in_channels = table, num_classes, preset, in_channels
         depths, widths = list(table.depths), list(table.widths)
-        first_strides = list(strides)
+        first_strides = list(PRESETS[preset])
         if table.auxiliary:  # stage 3 in two halves, so that a head fits between
             depths[2:3] = [depths[2] // 2, depths[2] - depths[2] // 2]
             widths[2:3] = [widths[2], widths[2]]

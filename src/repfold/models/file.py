@@ -1,0 +1,239 @@
+"""The model file: tensors in safetensors, and in its metadata all that is needed to use them, but no code.
+
+``metadata["repfold"]`` is JSON: {"format": "repfold-model", "version": 1, "form", "architecture", "classes",
+"preprocessing", "graph"}. A network of MODELS is rebuilt from its architecture; a folded or otherwise rewritten one
+from its graph (see ``models.graph``); a network of the user's own factory only when the caller vouches for that
+factory, for a file never makes Python import anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+
+from repfold.errors import RepFoldError
+from repfold.models import graph, weights
+from repfold.models.create import MODELS, architecture_of, call_factory, create, find_factory
+from repfold.models.description import Architecture, Description
+
+FORMAT, VERSION = "repfold-model", 1
+
+# Which file of a run directory is meant.
+RunForm = Literal["train", "plain"]
+_RUN_FILES: dict[str, tuple[str, ...]] = {
+    "train": ("best.safetensors", "plain.safetensors"),
+    "plain": ("plain.safetensors",),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in eval mode and what its file says of it."""
+
+    network: nn.Module
+    description: Description
+
+
+def save(network: nn.Module, path: str | os.PathLike[str], *, description: Description | None = None) -> None:
+    """Write ``network`` to ``path`` atomically, such that ``load`` gives back the same function and the same tensors.
+
+    Without a description a network of MODELS is recognised, and an fx.GraphModule is taken for a folded one. Any other
+    network is written as its traced graph, which loads without the code that built it.
+    Raises: RepFoldError when the network cannot be described, with what to do.
+    """
+    if description is None:
+        form: Literal["train", "folded"] = "folded" if isinstance(network, fx.GraphModule) else "train"
+        description = Description(architecture=architecture_of(network), form=form)
+    state = network.state_dict()
+    written_graph = None
+    if isinstance(network, fx.GraphModule):
+        written_graph, state = graph.to_json(network), graph.graph_state(network)
+    elif not _rebuilds(description.architecture, state):
+        traced = _trace(network)
+        written_graph = graph.to_json(traced)
+        if lost := state.keys() - graph.graph_state(traced).keys():
+            raise RepFoldError(
+                f"This network's '{min(lost)}' is used only in training, so its graph does not describe it. Build it "
+                "with models.create('package.module:factory') and give that as description.architecture."
+            )
+    header = {"format": FORMAT, "version": VERSION, **description.to_dict(), "graph": written_graph}
+    try:
+        text = json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RepFoldError(f"The model's description cannot be written as JSON: {error}.") from error
+    weights.write(path, state, {"repfold": text})
+
+
+def load(path: str | os.PathLike[str], *, form: RunForm = "train", factory: str | Callable | None = None) -> nn.Module:
+    """The network of ``load_model``."""
+    return load_model(path, form=form, factory=factory).network
+
+
+def load_model(
+    path: str | os.PathLike[str], *, form: RunForm = "train", factory: str | Callable[..., Any] | None = None
+) -> Model:
+    """Load a model file, or the best (``form="train"``) or folded (``form="plain"``) network of a run directory.
+
+    Args:
+        factory: for a network of MODELS nothing; for one of your own, the factory (or its "package.module:factory")
+            that builds it. A run directory's recipe may name it instead.
+
+    Returns the network in eval mode on the CPU, its tensors bit-equal to those saved.
+    Raises: RepFoldError, naming the file, for anything that is not a complete and consistent model file.
+    """
+    file = find_file(path, form)
+    try:
+        description, written_graph, contents = _read(file)
+        if written_graph is not None:
+            network: nn.Module = graph.from_json(written_graph, contents.shapes)
+        elif description.architecture is None:
+            raise RepFoldError("it names neither an architecture nor a graph, so nothing can be built from it.")
+        else:
+            network = _build(description.architecture, factory or _recipe_factory(Path(path)))
+        _check_fit(network, contents)
+    except RepFoldError as error:
+        raise error if str(file) in str(error) else RepFoldError(f"{file}: {error}") from error
+    _fill(network, weights.read_tensors(file))
+    return Model(network.eval(), description)
+
+
+def read_description(path: str | os.PathLike[str], form: RunForm = "train") -> Description:
+    """What a model file or run directory says of its network, without building it."""
+    file = find_file(path, form)
+    return _read(file)[0]
+
+
+def find_file(path: str | os.PathLike[str], form: RunForm = "train") -> Path:
+    """The model file that ``path`` means: itself, or the one of a run directory."""
+    path = Path(path)
+    if form not in _RUN_FILES:
+        raise RepFoldError(f"form is {form!r}; it is 'train' or 'plain'.")
+    if not path.is_dir():
+        return path
+    names = _RUN_FILES[form]
+    for name in names:
+        if (path / name).exists():
+            return path / name
+    raise RepFoldError(
+        f"{path} holds no {' or '.join(names)}: it is not a run directory, or its run has not finished an epoch."
+    )
+
+
+def _read(file: Path) -> tuple[Description, Any, weights.Contents]:
+    """Read and check the header: description, graph (or None), and the shapes of the tensors."""
+    contents = weights.read_header(file)
+    text = contents.metadata.get("repfold")
+    if text is None:
+        raise RepFoldError(
+            f"{file} holds tensors but does not say of which network. If they are a known model's, `repfold convert` "
+            "makes a model file of them; for a network of your own load them with its load_state_dict."
+        )
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RepFoldError(f"{file}: its description is not JSON ({error}).") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise RepFoldError(f"{file}: its description is not that of a RepFold model.")
+    if header.get("version") != VERSION:
+        raise RepFoldError(
+            f"{file} has version {header.get('version')!r} of the model format, but this RepFold reads {VERSION}: "
+            "it was probably written by a later one."
+        )
+    return Description.from_dict(header), header.get("graph"), contents
+
+
+def _rebuilds(architecture: Architecture | None, state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether ``create`` with this architecture gives a network with exactly these tensors."""
+    if architecture is None:
+        return False
+    if architecture.name not in MODELS:
+        return True  # a factory may cost anything to call: whether the tensors fit shows when loading
+    shapes = {key: value.shape for key, value in _build(architecture, None).state_dict().items()}
+    return shapes == {key: value.shape for key, value in state.items()}
+
+
+def _build(architecture: Architecture, factory: str | Callable[..., Any] | None) -> nn.Module:
+    """Build the network: one of MODELS on the meta device, a factory's as the factory makes it."""
+    arguments: dict[str, Any] = {
+        "num_classes": architecture.num_classes,
+        "preset": architecture.preset,
+        "in_channels": architecture.in_channels,
+    }
+    if ":" not in architecture.name:
+        with torch.device("meta"):
+            return create(architecture.name, **arguments, **architecture.options)
+    if factory is None:
+        raise RepFoldError(
+            f"its network is built by '{architecture.name}', and a file may not import code by itself. If you trust "
+            f"that code, pass factory='{architecture.name}' (--factory on the command line)."
+        )
+    found = find_factory(factory) if isinstance(factory, str) else factory
+    return call_factory(found, architecture.name, options=dict(architecture.options), **arguments)
+
+
+def _recipe_factory(path: Path) -> str | None:
+    """The factory that a run directory's recipe names: the user wrote or ran that recipe."""
+    recipe = path / "recipe.toml"
+    if not path.is_dir() or not recipe.exists():
+        return None
+    try:
+        model = tomllib.loads(recipe.read_text(encoding="utf-8")).get("model")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RepFoldError(f"{recipe} is not TOML: {error}.") from error
+    return model if isinstance(model, str) and ":" in model else None
+
+
+def _check_fit(network: nn.Module, contents: weights.Contents) -> None:
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    faults = [f"'{key}' is missing" for key in expected.keys() - contents.shapes.keys()]
+    faults += [f"'{key}' belongs to nothing in the network" for key in contents.shapes.keys() - expected.keys()]
+    faults += [
+        f"'{key}' has shape {list(contents.shapes[key])}, not {list(expected[key])}"
+        for key in expected.keys() & contents.shapes.keys()
+        if expected[key] != contents.shapes[key]
+    ]
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise RepFoldError(f"its tensors do not fit its network: {'; '.join(sorted(faults)[:3])}{more}.")
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give the network exactly these tensors, their dtypes included."""
+    if any(value.is_meta for value in network.state_dict().values()):
+        network.load_state_dict(tensors, assign=True)
+        return
+    # A factory's network may tie parameters together: those must stay the same objects, so values are copied in.
+    for key, value in network.state_dict(keep_vars=True).items():
+        value.data = value.data.to(tensors[key].dtype)
+    network.load_state_dict(tensors)
+
+
+def _trace(network: nn.Module) -> fx.GraphModule:
+    with _in_eval_mode(network):
+        try:
+            return fx.symbolic_trace(network)
+        except Exception as error:  # tracing runs the user's forward, which may raise anything
+            raise RepFoldError(
+                f"This {type(network).__name__} is none of repfold.models and cannot be traced ({error}). Say how it "
+                "is built: save(..., description=Description(architecture=Architecture('package.module:factory')))."
+            ) from error
+
+
+@contextmanager
+def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,89 @@
+"""Tensors and text in a safetensors file: read with every fault named, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from repfold import atomic
+from repfold.errors import RepFoldError
+
+# How files that people mistake for safetensors begin: zip archives (torch.save), bare pickles, HDF5, legacy tar.
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file's header: what it holds, before any tensor is read."""
+
+    path: Path
+    metadata: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def read_header(path: str | os.PathLike[str]) -> Contents:
+    """Read the header of a safetensors file.
+
+    Raises: RepFoldError when the file is missing, empty, a pickle, truncated or anything else than safetensors.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no dict)
+        return Contents(path, file.metadata() or {}, shapes)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read every tensor into memory of its own, so that the file may be replaced afterwards."""
+    with _opened(Path(path)) as file:
+        return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no dict)
+
+
+def write(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and text atomically. Tensors that share memory are written one by one.
+
+    Raises: RepFoldError for a tensor without values (meta device), OSError when the disk refuses.
+    """
+    seen: set[int] = set()
+    written: dict[str, torch.Tensor] = {}
+    for key, tensor in tensors.items():
+        if tensor.is_meta or tensor.layout is not torch.strided:
+            raise RepFoldError(f"Tensor '{key}' is {tensor.layout} on {tensor.device}; only dense values can be saved.")
+        dense = tensor.detach().cpu().contiguous()
+        start = dense.untyped_storage().data_ptr()
+        written[key] = dense.clone() if start in seen else dense
+        seen.add(start)
+    with atomic.replacing(path) as temporary:
+        try:
+            save_file(written, temporary, metadata=dict(metadata))
+        except SafetensorError as error:
+            raise OSError(f"{path} could not be written: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if path.is_dir():
+        raise RepFoldError(f"{path} is a directory, not a weights file.")
+    if not path.exists():
+        raise RepFoldError(f"{path} does not exist.")
+    with path.open("rb") as raw:
+        start = raw.read(8)
+    if not start:
+        raise RepFoldError(f"{path} is empty: its writing was probably interrupted. Use an earlier copy.")
+    if start.startswith(_PICKLES):
+        raise RepFoldError(
+            f"{path} is a pickle (a file of torch.save), which can run code when read; weights are expected as "
+            "safetensors. `repfold convert` turns a checkpoint of a known model into a safe file."
+        )
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield file
+    except SafetensorError as error:
+        raise RepFoldError(f"{path} is not a complete safetensors file ({error}): truncated, or not one.") from error
