@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions ``(step, steps_per_epoch, epochs) -> multiplier of the base learning rate``.
+"""Learning-rate schedules: pure functions ``(step, steps_per_epoch, epochs) -> multiplier of the base rate``.
 
     schedule.warmup(5, then=schedule.cosine())            # 5 epochs up, then cosine over those that are left
     schedule.warmup("400it", then=..., shape="constant", start=0.1, mode="overlap")
@@ -11,8 +11,9 @@ Lengths are epochs (``5``, ``"5ep"``), steps (``"400it"``) or a share of the run
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from repfold.schedule import text as _text
+from repfold import notation
 from repfold.schedule.decay import (
     AdjustedStep,
     Constant,
@@ -71,7 +72,13 @@ def parse(text: str, *, lr: float | None = None) -> Schedule:
 
     Raises: RepFoldError for an unknown name or argument, with the nearest match, and for values out of range.
     """
-    return _text.read(text, SCHEDULES, lr)
+    readers: dict[str, Callable[[str], Any]] = {
+        **notation.READERS,
+        "LengthLike": length,
+        "tuple[LengthLike, ...]": lambda items: tuple(length(item) for item in items.split("/")),
+        "Schedule": lambda inner: parse(inner, lr=lr),
+    }
+    return notation.read(text, "schedule", SCHEDULES, readers=readers, given={} if lr is None else {"lr": lr})
 
 
 def landmarks(schedule: Schedule, steps_per_epoch: int, epochs: float) -> dict[str, int]:

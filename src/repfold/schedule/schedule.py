@@ -11,13 +11,12 @@ Schedules hold no state: what resumes a schedule is the number of the step.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from repfold import notation
 from repfold.errors import RepFoldError
-from repfold.schedule.length import Length
 
 
 class ScheduleWarning(UserWarning):
@@ -57,25 +56,10 @@ class Schedule(ABC):
         """Return the multiplier at ``step`` of a run of ``steps`` steps, ``per_epoch`` of them an epoch."""
 
     def __str__(self) -> str:
-        shown = [field for field in dataclasses.fields(self) if self._is_told(field)]
-        arguments = ",".join(f"{field.name}={_text(getattr(self, field.name))}" for field in shown)
-        return f"{self.name}:{arguments}" if arguments else self.name
-
-    def _is_told(self, field: dataclasses.Field[Any]) -> bool:
-        return bool(field.metadata.get("always_told")) or _text(getattr(self, field.name)) != _text(field.default)
+        return notation.write(self.name, self)
 
 
 def require(condition: bool, message: str) -> None:
     """Raise RepFoldError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise RepFoldError(message)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "/".join(_text(item) for item in value)
-    if isinstance(value, Schedule):
-        return f"({value})" if ":" in str(value) else str(value)
-    if isinstance(value, Length | str):
-        return str(value)
-    return f"{value!r}".removesuffix(".0")
