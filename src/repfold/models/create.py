@@ -93,7 +93,7 @@ def find_factory(name: str) -> Callable[..., Any]:
             raise RepFoldError(f"Module '{module_name}' has no '{attribute}'. {nearest(attribute, known)}")
         found = getattr(found, part)
     if not callable(found):
-        raise RepFoldError(f"'{name}' is a {type(found).__name__}, not a function or class that makes a network.")
+        raise RepFoldError(f"'{name}' is of type {type(found).__name__}, not a function or class that makes a network.")
     return found
 
 
@@ -125,7 +125,7 @@ def call_factory(
         raise RepFoldError(f"'{name}' cannot be called with {arguments}: {error}.") from error
     network = factory(**arguments)
     if not isinstance(network, nn.Module):
-        raise RepFoldError(f"'{name}' returned a {type(network).__name__}, not a torch.nn.Module.")
+        raise RepFoldError(f"'{name}' returned {type(network).__name__}, not a torch.nn.Module.")
     return network
 
 

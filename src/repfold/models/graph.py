@@ -87,7 +87,7 @@ def from_json(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> fx.GraphMo
         return fx.GraphModule(root, graph, class_name="Folded")
     except RepFoldError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError, AssertionError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, AssertionError, ValueError) as error:
         raise RepFoldError(f"The graph is malformed: {type(error).__name__}: {error}.") from error
 
 
@@ -110,6 +110,8 @@ def _attribute_kind(network: fx.GraphModule, path: str) -> str:
 
 
 def _read_nodes(nodes: list[dict[str, Any]], modules: dict[str, Any], attributes: dict[str, str]) -> fx.Graph:
+    if [written["op"] for written in nodes].index("output") != len(nodes) - 1:
+        raise RepFoldError("The graph's output is not its last node.")
     graph = fx.Graph()
     known: dict[str, fx.Node] = {}
     for written in nodes:
