@@ -15,11 +15,17 @@ from repfold.algebra import Axis, Geometry, Inexact, add, identity
 def branches(draw):
     """Two branches of one stride whose output sizes agree, with kernels at different places."""
     a = draw(convs())
-    b = draw(convs(dimensions=len(a.geometry.axes), in_channels=a.geometry.in_channels, out_channels=a.geometry.out_channels))
+    b = draw(
+        convs(dimensions=len(a.geometry.axes), in_channels=a.geometry.in_channels, out_channels=a.geometry.out_channels)
+    )
     axes = []
     for p, q in zip(a.geometry.axes, b.geometry.axes, strict=True):
         low = draw(st.integers(-1, 3))
-        axes.append(dataclasses.replace(q, stride=p.stride, upsampling=p.upsampling, low=low, high=p.margin + q.extent - 1 - low))
+        axes.append(
+            dataclasses.replace(
+                q, stride=p.stride, upsampling=p.upsampling, low=low, high=p.margin + q.extent - 1 - low
+            )
+        )
     return a, dataclasses.replace(b, geometry=dataclasses.replace(b.geometry, axes=tuple(axes)))
 
 

@@ -51,7 +51,9 @@ def concatenate(parts: list[AffineConv]) -> AffineConv:
     weights = [embed(part, replace(common, out_channels=o)) for part, o in zip(parts, outs, strict=True)]
     biases = [part.weight.new_zeros(o) if part.bias is None else part.bias for part, o in zip(parts, outs, strict=True)]
     biased = any(part.bias is not None for part in parts)
-    return AffineConv(torch.cat(weights), torch.cat(biases) if biased else None, replace(common, out_channels=sum(outs)))
+    return AffineConv(
+        torch.cat(weights), torch.cat(biases) if biased else None, replace(common, out_channels=sum(outs))
+    )
 
 
 def concatenate_geometry(parts: list[Geometry]) -> Geometry:
@@ -158,5 +160,3 @@ def _add_optional(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if a is None or b is None:
         return b if a is None else a
     return a + b
-
-

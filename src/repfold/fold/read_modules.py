@@ -1,0 +1,232 @@
+"""How each PyTorch module reads as an affine convolution. The table at the end is all that the fold knows of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from repfold.algebra import (
+    AffineConv,
+    Axis,
+    Geometry,
+    average_pool,
+    identity,
+    identity_geometry,
+    pixel_shuffle,
+    pixel_unshuffle,
+    scaling,
+    transposed,
+)
+from repfold.fold.constants import float64, float64_module
+from repfold.fold.pieces import CHANNELS_LAST, Reading, Unfoldable
+
+ModuleReader = Callable[[nn.Module, tuple[int, ...]], Reading]
+
+
+def per_axis(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+    return (value,) * dimensions if isinstance(value, int) else tuple(value)
+
+
+def conv_axes(
+    kernel: tuple[int, ...],
+    stride: int | tuple[int, ...],
+    padding: int | str | tuple[int, ...],
+    dilation: int | tuple[int, ...],
+) -> tuple[Axis, ...]:
+    """Axes of a convolution as PyTorch gives them; 'same' pads the odd sample at the end."""
+    n = len(kernel)
+    spread = per_axis(dilation, n)
+    if padding == "same":
+        totals = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
+        pads = [(total // 2, total - total // 2) for total in totals]
+    else:
+        pads = [(p, p) for p in per_axis(0 if padding == "valid" else padding, n)]  # type: ignore[arg-type]
+    return tuple(
+        Axis(k, s, low, high, d if k > 1 else 1)
+        for k, s, (low, high), d in zip(kernel, per_axis(stride, n), pads, spread, strict=True)
+    )
+
+
+def pool_axes(module_or_options: object, dimensions: int) -> tuple[Axis, ...]:
+    """Axes of an average pooling. Raises: Unfoldable where its divisor or size varies along the border."""
+    get = lambda name, default: getattr(module_or_options, name, default)  # noqa: E731
+    kernel = per_axis(get("kernel_size", 1), dimensions)
+    stride = per_axis(get("stride", None) or kernel, dimensions)
+    padding = per_axis(get("padding", 0), dimensions)
+    if get("ceil_mode", False):
+        raise Unfoldable("average pooling with ceil_mode divides by fewer samples at the border")
+    if not get("count_include_pad", True) and any(padding):
+        raise Unfoldable("average pooling with count_include_pad=False divides by fewer samples at the border")
+    return tuple(Axis(k, s, p, p) for k, s, p in zip(kernel, stride, padding, strict=True))
+
+
+def read_conv(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    axes = conv_axes(module.kernel_size, module.stride, module.padding, module.dilation)
+    geometry = Geometry(module.in_channels, module.out_channels, axes, module.groups, module.padding_mode)
+
+    def build() -> AffineConv:
+        twin = float64_module(module)
+        weight = float64(twin.weight)
+        assert isinstance(weight, Tensor)
+        return AffineConv(weight, float64(twin.bias), geometry)
+
+    return Reading(geometry, build)
+
+
+def read_transposed(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    assert isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
+    axes = conv_axes(module.kernel_size, module.stride, module.padding, module.dilation)
+    extra = tuple(module.output_padding)
+
+    def build() -> AffineConv:
+        twin = float64_module(module)
+        weight = float64(twin.weight)
+        assert isinstance(weight, Tensor)
+        return transposed(weight, float64(twin.bias), module.groups, axes, extra)
+
+    empty = torch.empty(module.weight.shape, device="meta")
+    return Reading(transposed(empty, None, module.groups, axes, extra).geometry, build)
+
+
+def read_linear(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    assert isinstance(module, nn.Linear)
+    geometry = Geometry(module.in_features, module.out_features)
+
+    def build() -> AffineConv:
+        twin = float64_module(module)
+        weight = float64(twin.weight)
+        assert isinstance(weight, Tensor)
+        return AffineConv(weight, float64(twin.bias), geometry)
+
+    return Reading(geometry, build, CHANNELS_LAST)
+
+
+def read_norm(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    """BatchNorm of any kind (and InstanceNorm that tracks statistics) in eval mode."""
+    if module.training:
+        raise Unfoldable("it is in train mode, where it normalises by the batch's own statistics; call eval()")
+    if module.running_mean is None:
+        raise Unfoldable("it keeps no running statistics, so it normalises by the batch's own")
+    channels, dimensions = shape[1], len(shape) - 2
+
+    def build() -> AffineConv:
+        scale = torch.rsqrt(_tensor(float64(module.running_var)) + module.eps)  # type: ignore[operator, arg-type]
+        scale = scale if module.weight is None else _tensor(float64(module.weight)) * scale  # type: ignore[arg-type]
+        shift = -_tensor(float64(module.running_mean)) * scale  # type: ignore[arg-type]
+        shift = shift if module.bias is None else _tensor(float64(module.bias)) + shift  # type: ignore[arg-type]
+        return scaling(scale, shift, dimensions)
+
+    return Reading(identity_geometry(channels, dimensions), build)
+
+
+def read_average_pool(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    axes = pool_axes(module, len(shape) - 2)
+    divisor = getattr(module, "divisor_override", None)
+    return Reading(average_pool(shape[1], axes, divisor).geometry, lambda: average_pool(shape[1], axes, divisor))
+
+
+def read_identity(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+        raise Unfoldable("it is in train mode, where it is random; call eval()")
+    return identity_reading(shape)
+
+
+def identity_reading(shape: tuple[int, ...]) -> Reading:
+    channels, dimensions = shape[1], len(shape) - 2
+    return Reading(identity_geometry(channels, dimensions), lambda: identity(channels, dimensions))
+
+
+def pad_reading(shape: tuple[int, ...], pads: list[tuple[int, int]], mode: str) -> Reading:
+    """Padding of the last axes, first axis first: one tap per channel on a larger (or cropped) input."""
+    free = len(shape) - 2 - len(pads)
+    axes = (Axis(),) * free + tuple(Axis(low=low, high=high) for low, high in pads)
+    geometry = Geometry(shape[1], shape[1], axes, groups=shape[1], mode=mode)
+    weight = torch.ones(geometry.weight_shape, dtype=torch.float64)
+    return Reading(geometry, lambda: AffineConv(weight, None, geometry))
+
+
+def flat_pads(padding: tuple[int, ...]) -> list[tuple[int, int]]:
+    """PyTorch's (last axis low, last axis high, …) as pairs, first axis first."""
+    return list(zip(padding[0::2], padding[1::2], strict=True))[::-1]
+
+
+def read_zero_pad(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    if getattr(module, "value", 0.0):
+        raise Unfoldable("it pads with a value other than 0")
+    return pad_reading(shape, flat_pads(module.padding), "zeros")  # type: ignore[arg-type]
+
+
+def read_mode_pad(mode: str) -> ModuleReader:
+    return lambda module, shape: pad_reading(shape, flat_pads(module.padding), mode)  # type: ignore[arg-type]
+
+
+def read_pixel_shuffle(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    assert isinstance(module, nn.PixelShuffle)
+    factor = module.upscale_factor
+    channels = shape[1] // factor**2
+    return Reading(pixel_shuffle(channels, factor).geometry, lambda: pixel_shuffle(channels, factor))
+
+
+def read_pixel_unshuffle(module: nn.Module, shape: tuple[int, ...]) -> Reading:
+    assert isinstance(module, nn.PixelUnshuffle)
+    factor = module.downscale_factor
+    return Reading(pixel_unshuffle(shape[1], factor).geometry, lambda: pixel_unshuffle(shape[1], factor))
+
+
+def _tensor(value: Tensor | None) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
+
+
+CONVOLUTIONS: dict[type[nn.Module], ModuleReader] = {
+    nn.Conv1d: read_conv,
+    nn.Conv2d: read_conv,
+    nn.Conv3d: read_conv,
+    nn.ConvTranspose1d: read_transposed,
+    nn.ConvTranspose2d: read_transposed,
+    nn.ConvTranspose3d: read_transposed,
+    nn.Linear: read_linear,
+}
+
+NORMS: dict[type[nn.Module], ModuleReader] = {
+    nn.BatchNorm1d: read_norm,
+    nn.BatchNorm2d: read_norm,
+    nn.BatchNorm3d: read_norm,
+    nn.SyncBatchNorm: read_norm,
+    nn.InstanceNorm1d: read_norm,
+    nn.InstanceNorm2d: read_norm,
+    nn.InstanceNorm3d: read_norm,
+}
+
+OTHERS: dict[type[nn.Module], ModuleReader] = {
+    nn.AvgPool1d: read_average_pool,
+    nn.AvgPool2d: read_average_pool,
+    nn.AvgPool3d: read_average_pool,
+    nn.Identity: read_identity,
+    nn.Dropout: read_identity,
+    nn.Dropout1d: read_identity,
+    nn.Dropout2d: read_identity,
+    nn.Dropout3d: read_identity,
+    nn.ZeroPad1d: read_zero_pad,
+    nn.ZeroPad2d: read_zero_pad,
+    nn.ZeroPad3d: read_zero_pad,
+    nn.ConstantPad1d: read_zero_pad,
+    nn.ConstantPad2d: read_zero_pad,
+    nn.ConstantPad3d: read_zero_pad,
+    nn.ReflectionPad1d: read_mode_pad("reflect"),
+    nn.ReflectionPad2d: read_mode_pad("reflect"),
+    nn.ReflectionPad3d: read_mode_pad("reflect"),
+    nn.ReplicationPad1d: read_mode_pad("replicate"),
+    nn.ReplicationPad2d: read_mode_pad("replicate"),
+    nn.ReplicationPad3d: read_mode_pad("replicate"),
+    nn.CircularPad1d: read_mode_pad("circular"),
+    nn.CircularPad2d: read_mode_pad("circular"),
+    nn.CircularPad3d: read_mode_pad("circular"),
+    nn.PixelShuffle: read_pixel_shuffle,
+    nn.PixelUnshuffle: read_pixel_unshuffle,
+}
+
+MODULES: dict[type[nn.Module], ModuleReader] = CONVOLUTIONS | NORMS | OTHERS

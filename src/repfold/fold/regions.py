@@ -1,0 +1,284 @@
+"""Growing regions: for every value, the affine convolutions of earlier values that it equals; then the choice of folds.
+
+A region runs from one source to one target. Candidates are tried largest first; one is taken when it does not cost more
+than the nodes that it makes superfluous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from math import gcd
+
+import torch
+from torch import fx
+
+from repfold.algebra import (
+    AffineConv,
+    Geometry,
+    Inexact,
+    add,
+    concatenate,
+    concatenate_geometry,
+    identity,
+    identity_geometry,
+    scale,
+    sequence,
+    sequence_geometry,
+    split_groups,
+    sum_geometry,
+)
+from repfold.fold.pieces import CHANNELS_LAST, Apply, Concat, Cost, Opaque, Piece, Reading, Sum
+from repfold.fold.read import multiply_adds
+from repfold.fold.trace import Traced
+
+LARGEST_TRIAL = 1 << 26  # weights; a larger candidate is not built only to count its zeros
+
+
+@dataclass(frozen=True)
+class Region:
+    """target = one affine convolution of source; ``interior`` are the nodes between, target included."""
+
+    source: fx.Node
+    target: fx.Node
+    reading: Reading
+    interior: tuple[fx.Node, ...]
+    before: Cost
+    after: Cost
+
+
+@dataclass(frozen=True)
+class Left:
+    """Linear nodes that were not folded together, and why."""
+
+    node: fx.Node
+    reason: str
+
+
+Readings = dict[fx.Node, Reading]  # by source
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Every node's readings, nearest source first; for nodes that could not be joined to their operand, the reason."""
+
+    traced: Traced
+    pieces: dict[fx.Node, Piece]
+    readings: dict[fx.Node, Readings]
+    refusals: dict[fx.Node, str]
+    position: dict[fx.Node, int]
+
+
+def grow(traced: Traced, pieces: dict[fx.Node, Piece]) -> Grown:
+    """Read every node as an affine convolution of each earlier value that it is one of."""
+    readings: dict[fx.Node, Readings] = {}
+    refusals: dict[fx.Node, str] = {}
+    for node, piece in pieces.items():
+        try:
+            readings[node] = _grow_node(traced, readings, piece)
+        except Inexact as refusal:
+            readings[node] = {piece.source: piece.reading} if isinstance(piece, Apply) else {}
+            refusals[node] = str(refusal)
+    return Grown(traced, pieces, readings, refusals, {node: i for i, node in enumerate(traced.graph.nodes)})
+
+
+def _grow_node(traced: Traced, readings: dict[fx.Node, Readings], piece: Piece) -> Readings:
+    if isinstance(piece, Apply):
+        found = {piece.source: piece.reading}
+        earlier = readings.get(piece.source, {})
+        for i, (source, inner) in enumerate(earlier.items()):
+            try:
+                found[source] = _sequence(inner, piece.reading)
+            except Inexact:
+                if i == 0 and len(earlier) == 1:
+                    raise
+        return found
+    if isinstance(piece, Sum):
+        terms = [_with_itself(traced, readings, term) for term, _ in piece.terms]
+        signs = [sign for _, sign in piece.terms]
+        return _common(terms, partial(_sum, signs))
+    if isinstance(piece, Concat):
+        return _common([_with_itself(traced, readings, part) for part in piece.parts], _concatenate)
+    return {}
+
+
+def _common(operands: list[Readings], combine: Callable[[list[Reading]], Reading]) -> Readings:
+    """The combined readings over every source that all operands share. Raises: Inexact when each one is refused."""
+    shared = [source for source in operands[0] if all(source in other for other in operands[1:])]
+    found: Readings = {}
+    refusal: Inexact | None = None
+    for source in shared:
+        try:
+            found[source] = combine([operand[source] for operand in operands])
+        except Inexact as error:
+            refusal = error
+    if refusal is not None and not found:
+        raise refusal
+    return found
+
+
+def _with_itself(traced: Traced, readings: dict[fx.Node, Readings], node: fx.Node) -> Readings:
+    """A node's readings and, first, itself as the identity of itself."""
+    known = readings.get(node, {})
+    shape = traced.shape(node)
+    if shape is None or len(shape) < 2:
+        return known
+    last = any(reading.channel_axis == CHANNELS_LAST for reading in known.values())
+    channels, dimensions = (shape[-1], 0) if last else (shape[1], len(shape) - 2)
+    itself = Reading(
+        identity_geometry(channels, dimensions),
+        partial(identity, channels, dimensions),
+        CHANNELS_LAST if last else 1,
+    )
+    return {node: itself, **known}
+
+
+def _sequence(inner: Reading, outer: Reading) -> Reading:
+    if inner.channel_axis != outer.channel_axis:
+        raise Inexact("channels on different axes")
+    geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=True)
+    inserts = any(axis.upsampling > 1 for axis in outer.geometry.axes)
+    if inserts or (outer.geometry.pads and outer.geometry.mode == "zeros"):
+        with torch.no_grad():
+            bias_is_zero = inner.build().bias_is_zero()
+        geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=bias_is_zero)
+    return Reading(geometry, lambda: sequence(inner.build(), outer.build()), inner.channel_axis)
+
+
+def _sum(signs: list[float], terms: list[Reading]) -> Reading:
+    if len({term.channel_axis for term in terms}) > 1:
+        raise Inexact("channels on different axes")
+
+    def build() -> AffineConv:
+        signed = (t.build() if sign == 1 else scale(sign, t.build()) for t, sign in zip(terms, signs, strict=True))
+        return reduce(add, signed)
+
+    return Reading(reduce(sum_geometry, (term.geometry for term in terms)), build, terms[0].channel_axis)
+
+
+def _concatenate(parts: list[Reading]) -> Reading:
+    if any(part.channel_axis == CHANNELS_LAST for part in parts):
+        raise Inexact("a concatenation along another axis than the channels")
+    geometry = concatenate_geometry([part.geometry for part in parts])
+    return Reading(geometry, lambda: concatenate([part.build() for part in parts]))
+
+
+def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
+    """Walk back from the outputs; at every value that is still needed take the largest region that pays."""
+    traced, pieces = grown.traced, grown.pieces
+    live = {node for node in traced.graph.nodes if not node.users or node in traced.pinned}
+    regions: list[Region] = []
+    left: list[Left] = []
+    for node in reversed(traced.graph.nodes):
+        if node not in live:
+            continue
+        piece = pieces[node]
+        region, refused = (None, piece.reason) if isinstance(piece, Opaque) else _best(grown, node, policy)
+        members = (node,) if region is None else region.interior
+        live.update(node.all_input_nodes if region is None else (region.source,))
+        if region is not None:
+            regions.append(region)
+        left += [Left(node, refused)] if refused else []
+        left += [Left(n, grown.refusals[n]) for n in members if n in grown.refusals and not _is_free(pieces[n])]
+    return regions[::-1], left[::-1]
+
+
+def _best(grown: Grown, target: fx.Node, policy: str) -> tuple[Region | None, str | None]:
+    """The largest region ending at ``target`` that pays, and why a larger one did not."""
+    refused: str | None = None
+    for source, reading in reversed(grown.readings[target].items()):
+        interior = tuple(_between(grown, source, target))
+        if not _is_worth_a_look(grown.pieces, interior):
+            continue
+        before = _dead_cost(grown.pieces, interior, target)
+        candidate = Region(source, target, reading, interior, before, _cost(grown.traced, reading, source, target))
+        candidate = _with_groups(grown, candidate)
+        problem = _not_expressible(candidate.reading.geometry)
+        if problem is None and (policy == "always" or candidate.after <= before):
+            return candidate, refused
+        refused = refused or problem or _growth(candidate)
+    return None, refused
+
+
+def _between(grown: Grown, source: fx.Node, target: fx.Node) -> list[fx.Node]:
+    """The nodes on the ways from source to target, target included, in the order of the graph."""
+    reaches: dict[fx.Node, bool] = {source: True}
+
+    def visit(node: fx.Node) -> bool:
+        if node not in reaches:
+            after_source = grown.position[node] > grown.position[source]
+            reaches[node] = after_source and any([visit(operand) for operand in node.all_input_nodes])
+        return reaches[node]
+
+    visit(target)
+    found = [node for node, reached in reaches.items() if reached and node is not source]
+    return sorted(found, key=grown.position.__getitem__)
+
+
+def _is_worth_a_look(pieces: dict[fx.Node, Piece], interior: tuple[fx.Node, ...]) -> bool:
+    """A region holds a convolution and something besides, or a convolution whose weight is computed at every call."""
+    applied = [p for p in (pieces[node] for node in interior) if isinstance(p, Apply)]
+    kernels = [p for p in applied if p.is_kernel]
+    others = [p for p in (pieces[node] for node in interior) if not isinstance(p, Opaque)]
+    return bool(kernels) and (len(others) > 1 or any(p.is_derived for p in kernels))
+
+
+def _is_free(piece: Piece | None) -> bool:
+    return isinstance(piece, Apply) and piece.is_free
+
+
+def _dead_cost(pieces: dict[fx.Node, Piece], interior: tuple[fx.Node, ...], target: fx.Node) -> Cost:
+    """What is saved: the cost of the target and of the nodes that nothing else reads once the region is folded."""
+    dead = {target}
+    for node in reversed(interior):
+        if node is not target and all(user in dead for user in node.users):
+            dead.add(node)
+    costs = (getattr(pieces[node], "cost", Cost()) for node in interior if node in dead)
+    return reduce(Cost.__add__, costs, Cost())
+
+
+def _cost(traced: Traced, reading: Reading, source: fx.Node, target: fx.Node) -> Cost:
+    in_shape, out_shape = traced.shape(source), traced.shape(target)
+    assert in_shape is not None and out_shape is not None
+    count = reading.geometry.weight_count
+    return Cost(count, multiply_adds(reading.geometry, in_shape, out_shape, reading.channel_axis))
+
+
+def _with_groups(grown: Grown, region: Region) -> Region:
+    """Where channels were split and joined, the composite may be block-diagonal: count its groups by its zeros."""
+    geometry = region.reading.geometry
+    joined = any(isinstance(piece, Concat) or _is_free(piece) for piece in map(grown.pieces.get, region.interior))
+    if region.after <= region.before or not joined or geometry.groups != 1 or geometry.weight_count > LARGEST_TRIAL:
+        return region
+    if gcd(geometry.in_channels, geometry.out_channels) == 1:
+        return region
+    with torch.no_grad():
+        groups = split_groups(region.reading.build()).geometry.groups
+    if groups == 1:
+        return region
+    build = region.reading.build
+    reading = replace(region.reading, geometry=replace(geometry, groups=groups), build=lambda: split_groups(build()))
+    return replace(region, reading=reading, after=_cost(grown.traced, reading, region.source, region.target))
+
+
+def _not_expressible(geometry: Geometry) -> str | None:
+    """Why PyTorch has no layer of this geometry, or None."""
+    if len(geometry.axes) > 3:
+        return "it has more than three spatial axes"
+    for axis in geometry.axes:
+        if axis.upsampling > 1:
+            padding, extra = axis.extent - 1 - axis.low, axis.high - axis.low
+            if axis.stride > 1 or padding < 0 or not 0 <= extra < max(axis.upsampling, axis.dilation):
+                return "no transposed convolution of PyTorch has its padding"
+    if any(a.upsampling > 1 for a in geometry.axes) and geometry.mode != "zeros":
+        return f"no transposed convolution pads by '{geometry.mode}'"
+    return None
+
+
+def _growth(region: Region) -> str:
+    before, after = region.before, region.after
+    return (
+        f"one convolution would cost more: {before.parameters:,} -> {after.parameters:,} parameters, "
+        f"{before.multiply_adds:,} -> {after.multiply_adds:,} multiply-adds"
+    )
