@@ -49,13 +49,13 @@ def test_block_is_the_sum_of_its_branches(in_channels, out_channels, kernel_size
     x = torch.randn(2, in_channels, 9, 13, dtype=torch.float64)
     pad = dilation * (kernel_size // 2)
     padded = F.pad(x, (pad,) * 4, mode={"zeros": "constant"}.get(mode, mode)) if pad else x
-    kxk = F.conv2d(padded, block.kxk.conv.weight, stride=stride, dilation=dilation, groups=groups)
-    point = F.conv2d(x, block.point.conv.weight, stride=stride, groups=groups)
-    expected = norm(kxk, block.kxk.norm) + norm(point, block.point.norm)
+    kxk = F.conv2d(padded, block.branches.kxk.conv.weight, stride=stride, dilation=dilation, groups=groups)
+    point = F.conv2d(x, block.branches.point.conv.weight, stride=stride, groups=groups)
+    expected = norm(kxk, block.branches.kxk.norm) + norm(point, block.branches.point.norm)
     if in_channels == out_channels and stride == 1:
-        expected = expected + norm(x, block.identity)
+        expected = expected + norm(x, block.branches.identity)
     else:
-        assert block.identity is None
+        assert block.branches.identity is None
     torch.testing.assert_close(block(x), expected.clamp(min=0))
 
 

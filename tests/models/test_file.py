@@ -72,7 +72,7 @@ def test_a_traced_network_comes_back_bit_equal_and_trains_on(tmp_path):
 
 def test_a_network_that_was_rewritten_is_saved_by_its_graph(tmp_path):
     network = pico()
-    network.stages[0][0].kxk = nn.Conv2d(16, 16, 5, padding=2)
+    network.stages[0][0].branches.kxk = nn.Conv2d(16, 16, 5, padding=2)
     repfold.save(network, tmp_path / "net.safetensors", description=DESCRIPTION)
     loaded = repfold.load(tmp_path / "net.safetensors")
     assert_same(network, loaded)

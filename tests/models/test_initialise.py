@@ -39,7 +39,7 @@ def test_a_classifier_of_another_size_stays_fresh_and_is_named(file):
     done = models.initialise(network, path)
     assert done.skipped == ("head.bias", "head.weight")
     assert torch.equal(network.head.weight, fresh)
-    assert torch.equal(network.stem.kxk.conv.weight, source.stem.kxk.conv.weight)
+    assert torch.equal(network.stem.branches.kxk.conv.weight, source.stem.branches.kxk.conv.weight)
     assert "fresh: head.bias, head.weight" in str(done) and str(path) in str(done)
 
 

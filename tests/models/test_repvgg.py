@@ -52,9 +52,9 @@ def test_presets_set_the_total_stride(preset, side):
 def test_grouped_members_group_every_second_block_up_to_the_26th():
     network = on_meta("repvgg-b1g4")
     blocks = [module for module in network.modules() if isinstance(module, RepVGGBlock)]
-    grouped = {index for index, block in enumerate(blocks) if block.kxk.conv.groups == 4}
+    grouped = {index for index, block in enumerate(blocks) if block.branches.kxk.conv.groups == 4}
     assert grouped == set(range(2, 27, 2))
-    assert all(block.kxk.conv.groups == block.point.conv.groups for block in blocks)
+    assert all(block.branches.kxk.conv.groups == block.branches.point.conv.groups for block in blocks)
 
 
 def test_d2se_and_plus_place_their_squeeze_excite_as_published():

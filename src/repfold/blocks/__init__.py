@@ -1,4 +1,8 @@
-"""Training-time blocks, one paper a file: ordinary module trees, none of which knows how it folds."""
+"""Training-time structures, one paper a file: ordinary module trees, none of which knows how it folds.
+
+Each is linear in eval mode, has no activation, and takes (in_channels, out_channels, *, kernel_size, stride, dilation,
+groups, padding_mode) and its paper's own options; ``Block`` adds the activation and a squeeze-excite.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ from collections.abc import Callable
 
 from torch import nn
 
-from repfold.blocks.repvgg import RepVGGBlock
+from repfold.blocks.block import Block
+from repfold.blocks.repvgg import RepVGGBlock, RepVGGBranches
 
-# name -> block(in_channels, out_channels, *, stride=1, groups=1, ...)
 BLOCKS: dict[str, Callable[..., nn.Module]] = {
-    "repvgg": RepVGGBlock,
+    "repvgg": RepVGGBranches,
 }
 
-__all__ = ["BLOCKS", "RepVGGBlock"]
+__all__ = ["BLOCKS", "Block", "RepVGGBlock", "RepVGGBranches"]

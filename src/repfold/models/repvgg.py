@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold.blocks.block import SePlace
 from repfold.blocks.conv_norm import conv_norm
-from repfold.blocks.repvgg import RepVGGBlock, SePlace
+from repfold.blocks.repvgg import RepVGGBlock
 from repfold.errors import RepFoldError, nearest
 
 # Strides of the stem and of the first block of stages 1..4.
