@@ -1,1 +1,26 @@
+"""Images in, uint8 batches out: sources, framing, the loader, and the transforms of whole batches."""
 
+from repfold.data.collection import Framing, Images, in_memory
+from repfold.data.crops import CropSettings
+from repfold.data.images import BrokenImageError, read_image
+from repfold.data.loader import Batch, Loader
+from repfold.data.preprocessing import preprocess
+from repfold.data.seeding import batch_generator
+from repfold.data.source import Source, open_source
+from repfold.data.statistics import channel_statistics
+
+__all__ = [
+    "Batch",
+    "BrokenImageError",
+    "CropSettings",
+    "Framing",
+    "Images",
+    "Loader",
+    "Source",
+    "batch_generator",
+    "channel_statistics",
+    "in_memory",
+    "open_source",
+    "preprocess",
+    "read_image",
+]
