@@ -59,7 +59,7 @@ def runs(geometry: Geometry, size: tuple[int, ...]) -> bool:
 
 
 def by_the_definition(conv: AffineConv, x: torch.Tensor) -> torch.Tensor:
-    """y[n, o, p] = b[o] + Σ_i Σ_j w[o, i, j] · x̃[n, i, stride·p − low + dilation·j], with loops over taps and places."""
+    """y[n, o, p] = b[o] + Σ_i Σ_j w[o, i, j] · x̃[n, i, stride·p − low + dilation·j], by loops over taps and places."""
     geometry, x_np, w = conv.geometry, x.numpy(), conv.weight.numpy()
     out = geometry.output_size(tuple(x.shape[2:]))
     y = np.zeros((x.shape[0], geometry.out_channels, *out))

@@ -1,4 +1,4 @@
-"""The algebra of affine convolutions: geometry, the normal form, the laws. Pure functions on tensors, differentiable."""
+"""The algebra of affine convolutions: geometry, the normal form, the laws. Pure and differentiable."""
 
 from repfold.algebra.affine import (
     AffineConv,

@@ -97,7 +97,7 @@ def transposed(
 ) -> AffineConv:
     """A transposed convolution as a convolution over the input with zeros inserted.
 
-    ``weight_IOK`` [I, O/groups, *k] as in torch.nn.ConvTranspose; ``axes`` carry its stride, padding (low) and dilation.
+    ``weight_IOK`` [I, O/groups, *k] as in torch.nn.ConvTranspose; ``axes`` carry stride, padding (low) and dilation.
     """
     in_channels, out_per_group, *kernel = weight_IOK.shape
     weight = weight_IOK.reshape(groups, in_channels // groups, out_per_group, *kernel).transpose(1, 2)
@@ -111,7 +111,7 @@ def transposed(
 
 
 def pixel_shuffle(channels: int, factor: int) -> AffineConv:
-    """[C·r², H, W] → [C, r·H, r·W]: a transposed convolution of stride r and kernel r with one-hot weights, C groups."""
+    """[C·r², H, W] → [C, r·H, r·W]: a transposed convolution of stride and kernel r, one-hot, in C groups."""
     tap = torch.eye(factor * factor, dtype=torch.float64).reshape(factor * factor, 1, factor, factor)
     axis = Axis(factor, factor)
     return transposed(tap.repeat(channels, 1, 1, 1), None, channels, (axis, axis), (0, 0))

@@ -24,7 +24,7 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-2, torc
 
 @dataclass(frozen=True)
 class FoldedRegion:
-    """One region that became one layer. Errors on random input, relative to the largest output of the unfolded region."""
+    """One region that became one layer. Errors on random input, relative to the unfolded region's largest output."""
 
     name: str
     nodes: tuple[str, ...]

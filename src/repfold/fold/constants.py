@@ -29,6 +29,14 @@ def float64(tensor: Tensor | None) -> Tensor | None:
     return tensor.double() if tensor is not None and tensor.is_floating_point() else tensor
 
 
+def float64_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight and bias in float64."""
+    twin = float64_module(module)
+    weight, bias = float64(getattr(twin, "weight")), float64(getattr(twin, "bias"))  # noqa: B009
+    assert weight is not None
+    return weight, bias
+
+
 def has_derived_weight(module: nn.Module) -> bool:
     """Whether the module computes its weight at every call."""
     return parametrize.is_parametrized(module) or bool(module._forward_pre_hooks)

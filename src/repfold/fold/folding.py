@@ -49,8 +49,8 @@ def fold(network: nn.Module, example: Any, *, policy: str = "auto") -> tuple[nn.
 def _refuse_unfit(network: nn.Module) -> None:
     if network.training:
         raise FoldError(
-            f"{type(network).__name__} is in train mode, where BatchNorm uses the batch's statistics and no convolution "
-            "equals it. Call network.eval() first."
+            f"{type(network).__name__} is in train mode, where BatchNorm uses the batch's statistics and no "
+            "convolution equals it. Call network.eval() first."
         )
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -61,8 +61,8 @@ def _refuse_unfit(network: nn.Module) -> None:
         variance = getattr(module, "running_var", None)
         if isinstance(variance, Tensor) and bool((variance + getattr(module, "eps", 0.0) <= 0).any()):
             raise FoldError(
-                f"{name} has a running variance of 0 (or below) and eps {getattr(module, 'eps', 0.0)}: its output is not "
-                "finite. Give it an eps above 0, or train it on data whose channels vary."
+                f"{name} has a running variance of 0 (or below) and eps {getattr(module, 'eps', 0.0)}: its output is "
+                "not finite. Give it an eps above 0, or train it on data whose channels vary."
             )
 
 
@@ -80,7 +80,7 @@ def _compare(plain: nn.Module, arguments: tuple[Any, ...], expected: Any) -> tup
         absolute = float((a.double() - b.double()).abs().max())
         if not absolute <= TOLERANCE.get(b.dtype, 1e-4) * scale:
             raise FoldError(
-                f"the folded network's output differs from the network's by {absolute:.2e} (largest output {scale:.2e}). "
+                f"the folded network's output differs from the network's by {absolute:.2e} (largest {scale:.2e}). "
                 "The network may not be a function of its input alone (randomness, or state that a call changes), or "
                 "its weights may be so large that rounding shows."
             )

@@ -1,4 +1,4 @@
-"""What a node of a traced graph is to the fold: an affine convolution of one value, a sum, a concatenation, or opaque."""
+"""What a node of a traced graph is to the fold: an affine convolution of a value, a sum, a concatenation, or opaque."""
 
 from __future__ import annotations
 

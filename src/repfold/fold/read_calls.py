@@ -138,8 +138,8 @@ def read_batch_norm(context: Context, node: fx.Node, a: Arguments) -> Piece:
     def build() -> AffineConv:
         scale = torch.rsqrt(context.tensor(a["running_var"]) + a["eps"])
         scale = scale if a["weight"] is None else context.tensor(a["weight"]) * scale
-        shift = -context.tensor(a["running_mean"]) * scale
-        return scaling(scale, shift if a["bias"] is None else context.tensor(a["bias"]) + shift, len(shape) - 2)
+        carried = context.tensor(a["running_mean"]) * scale
+        return scaling(scale, -carried if a["bias"] is None else context.tensor(a["bias"]) - carried, len(shape) - 2)
 
     reading = Reading(identity_geometry(shape[1], len(shape) - 2), build)
     return Apply(a["input"], reading, Cost(2 * shape[1]), is_norm=True)
@@ -164,7 +164,7 @@ def read_dropout(context: Context, node: fx.Node, a: Arguments) -> Piece:
 
 def read_pad(context: Context, node: fx.Node, a: Arguments) -> Piece:
     pads = flat_pads(tuple(a["pad"]))
-    mode = {"constant": "zeros"}.get(a["mode"], a["mode"])
+    mode = "zeros" if a["mode"] == "constant" else str(a["mode"])
     shape = context.shape(a["input"])
     if len(pads) > len(shape) - 2:
         return Opaque()

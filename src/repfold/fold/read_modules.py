@@ -1,8 +1,9 @@
-"""How each PyTorch module reads as an affine convolution. The table at the end is all that the fold knows of modules."""
+"""How PyTorch's modules read as affine convolutions. The tables at the end are all that the fold knows of modules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from repfold.algebra import (
     scaling,
     transposed,
 )
-from repfold.fold.constants import float64, float64_module
+from repfold.fold.constants import float64, float64_weights
 from repfold.fold.pieces import CHANNELS_LAST, Reading, Unfoldable
+
+STATISTICS = ("running_mean", "running_var", "weight", "bias")
 
 ModuleReader = Callable[[nn.Module, tuple[int, ...]], Reading]
 
@@ -49,15 +52,17 @@ def conv_axes(
     )
 
 
-def pool_axes(module_or_options: object, dimensions: int) -> tuple[Axis, ...]:
-    """Axes of an average pooling. Raises: Unfoldable where its divisor or size varies along the border."""
-    get = lambda name, default: getattr(module_or_options, name, default)  # noqa: E731
-    kernel = per_axis(get("kernel_size", 1), dimensions)
-    stride = per_axis(get("stride", None) or kernel, dimensions)
-    padding = per_axis(get("padding", 0), dimensions)
-    if get("ceil_mode", False):
+def pool_axes(options: Any, dimensions: int) -> tuple[Axis, ...]:
+    """Axes of an average pooling, whose options are a module's attributes or a call's arguments.
+
+    Raises: Unfoldable where its divisor or its size varies along the border.
+    """
+    kernel = per_axis(options.kernel_size, dimensions)
+    stride = per_axis(options.stride or kernel, dimensions)
+    padding = per_axis(options.padding, dimensions)
+    if options.ceil_mode:
         raise Unfoldable("average pooling with ceil_mode divides by fewer samples at the border")
-    if not get("count_include_pad", True) and any(padding):
+    if not options.count_include_pad and any(padding):
         raise Unfoldable("average pooling with count_include_pad=False divides by fewer samples at the border")
     return tuple(Axis(k, s, p, p) for k, s, p in zip(kernel, stride, padding, strict=True))
 
@@ -68,10 +73,7 @@ def read_conv(module: nn.Module, shape: tuple[int, ...]) -> Reading:
     geometry = Geometry(module.in_channels, module.out_channels, axes, module.groups, module.padding_mode)
 
     def build() -> AffineConv:
-        twin = float64_module(module)
-        weight = float64(twin.weight)
-        assert isinstance(weight, Tensor)
-        return AffineConv(weight, float64(twin.bias), geometry)
+        return AffineConv(*float64_weights(module), geometry)
 
     return Reading(geometry, build)
 
@@ -82,10 +84,7 @@ def read_transposed(module: nn.Module, shape: tuple[int, ...]) -> Reading:
     extra = tuple(module.output_padding)
 
     def build() -> AffineConv:
-        twin = float64_module(module)
-        weight = float64(twin.weight)
-        assert isinstance(weight, Tensor)
-        return transposed(weight, float64(twin.bias), module.groups, axes, extra)
+        return transposed(*float64_weights(module), module.groups, axes, extra)
 
     empty = torch.empty(module.weight.shape, device="meta")
     return Reading(transposed(empty, None, module.groups, axes, extra).geometry, build)
@@ -96,10 +95,7 @@ def read_linear(module: nn.Module, shape: tuple[int, ...]) -> Reading:
     geometry = Geometry(module.in_features, module.out_features)
 
     def build() -> AffineConv:
-        twin = float64_module(module)
-        weight = float64(twin.weight)
-        assert isinstance(weight, Tensor)
-        return AffineConv(weight, float64(twin.bias), geometry)
+        return AffineConv(*float64_weights(module), geometry)
 
     return Reading(geometry, build, CHANNELS_LAST)
 
@@ -108,16 +104,18 @@ def read_norm(module: nn.Module, shape: tuple[int, ...]) -> Reading:
     """BatchNorm of any kind (and InstanceNorm that tracks statistics) in eval mode."""
     if module.training:
         raise Unfoldable("it is in train mode, where it normalises by the batch's own statistics; call eval()")
-    if module.running_mean is None:
+    if not isinstance(module.running_mean, Tensor):
         raise Unfoldable("it keeps no running statistics, so it normalises by the batch's own")
     channels, dimensions = shape[1], len(shape) - 2
+    if module.running_mean.numel() != channels:
+        raise Unfoldable("its input has no batch axis")
 
     def build() -> AffineConv:
-        scale = torch.rsqrt(_tensor(float64(module.running_var)) + module.eps)  # type: ignore[operator, arg-type]
-        scale = scale if module.weight is None else _tensor(float64(module.weight)) * scale  # type: ignore[arg-type]
-        shift = -_tensor(float64(module.running_mean)) * scale  # type: ignore[arg-type]
-        shift = shift if module.bias is None else _tensor(float64(module.bias)) + shift  # type: ignore[arg-type]
-        return scaling(scale, shift, dimensions)
+        mean, variance, weight, bias = (float64(getattr(module, name)) for name in STATISTICS)
+        assert mean is not None and variance is not None
+        scale = torch.rsqrt(variance + module.eps)  # type: ignore[operator]
+        scale = scale if weight is None else weight * scale
+        return scaling(scale, -mean * scale if bias is None else bias - mean * scale, dimensions)
 
     return Reading(identity_geometry(channels, dimensions), build)
 
@@ -174,11 +172,6 @@ def read_pixel_unshuffle(module: nn.Module, shape: tuple[int, ...]) -> Reading:
     assert isinstance(module, nn.PixelUnshuffle)
     factor = module.downscale_factor
     return Reading(pixel_unshuffle(shape[1], factor).geometry, lambda: pixel_unshuffle(shape[1], factor))
-
-
-def _tensor(value: Tensor | None) -> Tensor:
-    assert isinstance(value, Tensor)
-    return value
 
 
 CONVOLUTIONS: dict[type[nn.Module], ModuleReader] = {

@@ -19,8 +19,8 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 # Calls whose result shares storage with their first argument.
 VIEWS = frozenset(
-    "view view_as reshape flatten unflatten transpose swapaxes permute movedim squeeze unsqueeze expand expand_as narrow "
-    "getitem chunk split unbind select contiguous detach to float double t T mT diagonal unfold "
+    "view view_as reshape flatten unflatten transpose swapaxes permute movedim squeeze unsqueeze expand expand_as "
+    "narrow getitem chunk split unbind select contiguous detach to float double t T mT diagonal unfold "
     "Identity Flatten Unflatten Dropout Dropout1d Dropout2d Dropout3d dropout dropout1d dropout2d dropout3d".split()
 )
 
@@ -137,7 +137,8 @@ def _resolve_in_place(root: nn.Module, graph: fx.Graph) -> set[fx.Node]:
         late = [n for n in aliases if any(position[user] > position[node] for user in n.users)]
         if late or written.op == "get_attr":
             pinned.update((written, node, *aliases))
-        written.replace_all_uses_with(node, delete_user_cb=lambda user, at=position[node]: position[user] > at)
+        for user in [user for user in written.users if position[user] > position[node]]:
+            user.replace_input_with(written, node)
     return pinned
 
 
