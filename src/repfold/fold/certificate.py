@@ -104,10 +104,10 @@ def _random_input(traced: Traced, region: Region, full_size: bool = False) -> Te
             smallest = axis.extent + 2 * axis.stride + abs(axis.low) + abs(axis.high)
             shape[2 + i] = min(shape[2 + i], max(smallest, 6))
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype).to(_device(traced))
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype).to(device_of(traced))
 
 
-def _device(traced: Traced) -> torch.device:
+def device_of(traced: Traced) -> torch.device:
     return next((p.device for p in traced.root.parameters()), torch.device("cpu"))
 
 

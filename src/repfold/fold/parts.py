@@ -30,7 +30,7 @@ def fold_module(module: nn.Module, arguments: tuple[Any, ...], policy: str, path
         plan = make_plan(module, arguments, policy)
     except Untraceable as refusal:
         return _fold_children(module, arguments, policy, path, str(refusal))
-    rewritten = rewrite(plan.traced, plan.pieces, plan.constants, list(plan.regions))
+    rewritten = rewrite(plan)
     left = [(_join(path, _label(item.node)), item.reason) for item in plan.left]
     regions = [replace(region, name=_join(path, region.name)) for region in rewritten.regions]
     return Folded(rewritten.network, regions, left)

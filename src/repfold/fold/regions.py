@@ -85,6 +85,8 @@ def grow(traced: Traced, pieces: dict[fx.Node, Piece]) -> Grown:
 
 def _grow_node(traced: Traced, readings: dict[fx.Node, Readings], piece: Piece) -> Readings:
     if isinstance(piece, Apply):
+        if piece.source in traced.pinned:  # its value changes in place: only the node itself reads it at the right time
+            return {}
         found = {piece.source: piece.reading}
         earlier = readings.get(piece.source, {})
         for i, (source, inner) in enumerate(earlier.items()):
@@ -122,7 +124,7 @@ def _with_itself(traced: Traced, readings: dict[fx.Node, Readings], node: fx.Nod
     """A node's readings and, first, itself as the identity of itself."""
     known = readings.get(node, {})
     shape = traced.shape(node)
-    if shape is None or len(shape) < 2:
+    if shape is None or len(shape) < 2 or node in traced.pinned:
         return known
     last = any(reading.channel_axis == CHANNELS_LAST for reading in known.values())
     channels, dimensions = (shape[-1], 0) if last else (shape[1], len(shape) - 2)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from repfold.fold.certificate import FoldedRegion, certify
-from repfold.fold.constants import Constants, attribute
+from repfold.fold.certificate import FoldedRegion, certify, device_of
+from repfold.fold.constants import attribute
 from repfold.fold.layers import to_layers
 from repfold.fold.pieces import Apply, Piece
+from repfold.fold.plan import Plan
 from repfold.fold.regions import Region
-from repfold.fold.trace import Traced
 
 
 @dataclass(frozen=True)
@@ -24,51 +23,67 @@ class Rewritten:
     regions: tuple[FoldedRegion, ...]
 
 
-def rewrite(traced: Traced, pieces: dict[fx.Node, Piece], constants: Constants, regions: list[Region]) -> Rewritten:
+def rewrite(plan: Plan) -> Rewritten:
     """A new network with every region replaced by its layer. Raises: FoldError when a region does not prove exact."""
+    traced = plan.traced
     graph = fx.Graph()
     twins: dict[fx.Node, fx.Node] = {}
     graph.output(graph.graph_copy(traced.graph, twins))
+    copied = set(graph.nodes)
+    calls = [_call_layers(graph, twins, region) for region in plan.regions]
+    for node in reversed(list(graph.nodes)):
+        # What only the regions read goes; a call that nothing read before, an assertion say, stays.
+        if (
+            not node.users
+            and node in copied
+            and node.op not in ("placeholder", "output")
+            and not _was_unread(twins, node)
+        ):
+            graph.erase_node(node)
+    kept = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr") and node in copied}
     modules: dict[str, Any] = {}
     folded: list[FoldedRegion] = []
-    names = name_regions(traced, pieces, regions)
-    for region, name in zip(regions, names, strict=True):
-        with torch.no_grad():
-            conv = region.reading.build()
-            value = traced.values[region.target]
-            layers = to_layers(conv, value.dtype, _device(traced))
-            folded.append(certify(traced, constants, region, name, conv, nn.Sequential(*layers)))
-        del conv
-        paths = [f"{name}_pad{i or ''}" for i in range(len(layers) - 1)] + [name]
-        modules.update(zip(paths, layers, strict=True))
-        _replace(graph, twins, region, paths)
-    _erase_unused(graph, {twins[node] for node in traced.graph.nodes if node.users and node.op != "placeholder"})
+    for region, call, name in zip(plan.regions, calls, name_regions(plan, kept), strict=True):
+        layers, certified = _prove(plan, region, name)
+        folded.append(certified)
+        _insert_layers(graph, call, name, layers, modules)
     _copy_kept(traced.root, graph, modules)
     network = fx.GraphModule(modules, graph, type(traced.root).__name__)
     return Rewritten(network.train(traced.root.training), tuple(folded))
 
 
-def _replace(graph: fx.Graph, twins: dict[fx.Node, fx.Node], region: Region, paths: list[str]) -> None:
-    """Call the layers right after the source, before anything could write to it in place."""
+def _call_layers(graph: fx.Graph, twins: dict[fx.Node, fx.Node], region: Region) -> fx.Node:
+    """Call the region's layer right after its source, before anything could write to the source in place."""
     source, target = twins[region.source], twins[region.target]
-    value = source
-    place = _last_placeholder(graph) if source.op == "placeholder" else source
-    for path in paths:
-        with graph.inserting_after(place):
-            value = place = graph.call_module(path, (value,))
-    for user in [user for user in target.users if user is not value]:
-        user.replace_input_with(target, value)
+    place = [n for n in graph.nodes if n.op == "placeholder"][-1] if source.op == "placeholder" else source
+    with graph.inserting_after(place):
+        call = graph.call_module("", (source,))
+    for user in [user for user in target.users if user is not call]:
+        user.replace_input_with(target, call)
+    twins[region.target] = call
+    return call
 
 
-def _last_placeholder(graph: fx.Graph) -> fx.Node:
-    return [node for node in graph.nodes if node.op == "placeholder"][-1]
+def _was_unread(twins: dict[fx.Node, fx.Node], node: fx.Node) -> bool:
+    return any(twin is node and not original.users for original, twin in twins.items())
 
 
-def _erase_unused(graph: fx.Graph, superfluous: set[fx.Node]) -> None:
-    """Erase what only the folded regions read; a call that nothing read before, an assertion say, stays."""
-    for node in reversed(list(graph.nodes)):
-        if not node.users and node in superfluous:
-            graph.erase_node(node)
+def _prove(plan: Plan, region: Region, name: str) -> tuple[list[nn.Module], FoldedRegion]:
+    with torch.no_grad():
+        conv = region.reading.build()
+        layers = to_layers(conv, plan.traced.values[region.target].dtype, device_of(plan.traced))
+        return layers, certify(plan.traced, plan.constants, region, name, conv, nn.Sequential(*layers))
+
+
+def _insert_layers(graph: fx.Graph, call: fx.Node, name: str, layers: list[nn.Module], modules: dict[str, Any]) -> None:
+    """Name the call, and put the padding layers before it."""
+    call.target = name
+    modules[name] = layers[-1]
+    for i, pad in enumerate(layers[:-1]):
+        path = f"{name}_pad{i or ''}"
+        with graph.inserting_before(call):
+            call.args = (graph.call_module(path, call.args),)
+        modules[path] = pad
 
 
 def _copy_kept(root: nn.Module, graph: fx.Graph, modules: dict[str, Any]) -> None:
@@ -82,23 +97,21 @@ def _copy_kept(root: nn.Module, graph: fx.Graph, modules: dict[str, Any]) -> Non
         modules[target] = copy.deepcopy(kept, memo)
 
 
-def name_regions(traced: Traced, pieces: dict[fx.Node, Piece], regions: list[Region]) -> list[str]:
-    """A region with one convolution module takes its path; others take the module that all their nodes lie in."""
-    taken: Counter[str] = Counter(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
+def name_regions(plan: Plan, kept: set[str]) -> list[str]:
+    """A region with one convolution module takes its path; others the module that all their nodes lie in."""
+    taken = set(kept)
     names = []
-    for region in regions:
-        own = Counter(str(node.target) for node in region.interior if node.op == "call_module")
-        taken.subtract(own)
-        kernels = [node for node in region.interior if _is_kernel(pieces[node])]
+    for region in plan.regions:
+        kernels = [node for node in region.interior if _is_kernel(plan.pieces[node])]
         if len(kernels) == 1 and kernels[0].op == "call_module":
             name = str(kernels[0].target)
         else:
-            name = f"{_common_path(traced, region)}.conv".lstrip(".")
+            name = f"{_common_path(region)}.conv".lstrip(".")
         base, count = name, 1
-        while taken[name] > 0 or any(other.startswith(f"{name}.") for other in taken if taken[other] > 0):
+        while any(path == name or path.startswith(f"{name}.") or name.startswith(f"{path}.") for path in taken):
             count += 1
             name = f"{base}{count}"
-        taken[name] += 1
+        taken.add(name)
         names.append(name)
     return names
 
@@ -107,7 +120,7 @@ def _is_kernel(piece: Piece) -> bool:
     return isinstance(piece, Apply) and piece.is_kernel
 
 
-def _common_path(traced: Traced, region: Region) -> str:
+def _common_path(region: Region) -> str:
     """The innermost module that all of the region's nodes were called in."""
     paths = [_scope(node) for node in region.interior]
     common = paths[0]
@@ -123,7 +136,3 @@ def _scope(node: fx.Node) -> list[str]:
     if node.op == "call_module":
         path = str(node.target).rpartition(".")[0]
     return path.split(".") if path else []
-
-
-def _device(traced: Traced) -> torch.device:
-    return next((p.device for p in traced.root.parameters()), torch.device("cpu"))
