@@ -1,0 +1,157 @@
+"""A network as a file for other runtimes: ONNX, or PyTorch's own .pt2; and the proof that ONNX Runtime agrees."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim
+
+from repfold import atomic
+from repfold.errors import RepFoldError
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file, and which axes of its input are free: "batch", and "height" and "width" where possible."""
+
+    path: Path
+    free_axes: tuple[str, ...]
+
+
+def export_onnx(network: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Exported:
+    """Write ``network`` as ONNX, weights in the file as initializers, batch and image size free where it allows.
+
+    Args:
+        example: an input that the network takes, [N, C, H, W].
+
+    The input is named "x", the first output "logits". The file is complete or not written at all.
+    Raises: RepFoldError for a network in train mode, one that cannot be exported, or a missing onnx extra.
+    """
+    _require_onnx("onnx", "onnxscript")
+
+    def write(temporary: Path, x: torch.Tensor, shapes: dict[int, Any]) -> None:
+        program = torch.onnx.export(
+            network,
+            (x,),
+            dynamo=True,
+            dynamic_shapes=(shapes,),
+            input_names=["x"],
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(temporary), external_data=False)
+
+    return _export(network, example, Path(path), write)
+
+
+def export_pt2(network: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Exported:
+    """Write ``network`` as a .pt2 program, which ``torch.export.load`` reads without the code that built it.
+
+    Arguments and errors are those of ``export_onnx``.
+    """
+
+    def write(temporary: Path, x: torch.Tensor, shapes: dict[int, Any]) -> None:
+        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=(shapes,)), temporary)
+
+    return _export(network, example, Path(path), write)
+
+
+# File name suffix -> exporter.
+EXPORTERS: dict[str, Callable[[nn.Module, torch.Tensor, str | os.PathLike[str]], Exported]] = {
+    ".onnx": export_onnx,
+    ".pt2": export_pt2,
+}
+
+
+def check_onnx(path: str | os.PathLike[str], network: nn.Module, x: torch.Tensor) -> float:
+    """Return max|y_onnx − y| / max|y|: the relative error of ONNX Runtime (CPU) against ``network`` on ``x``.
+
+    Raises: RepFoldError when the file cannot be run, or onnxruntime is not installed.
+    """
+    y_onnx = torch.from_numpy(onnx_session(path).run(None, {"x": x.detach().cpu().numpy()})[0])
+    with torch.inference_mode():
+        y = first_output(network(x)).cpu()
+    if y.shape != y_onnx.shape:
+        raise RepFoldError(f"{path} answers with shape {list(y_onnx.shape)}, the network with {list(y.shape)}.")
+    return ((y_onnx.double() - y.double()).abs().max() / y.double().abs().max().clamp(min=1e-30)).item()
+
+
+def onnx_session(path: str | os.PathLike[str], *, threads: int = 0) -> Any:
+    """Open an ONNX file for ONNX Runtime on the CPU with ``threads`` threads (0: as it thinks best)."""
+    (runtime,) = _require_onnx("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common class below Exception
+        raise RepFoldError(f"ONNX Runtime cannot open {path}: {error}") from error
+
+
+def first_output(output: Any) -> torch.Tensor:
+    """The logits of a network that may answer with several tensors: a tuple's or dict's first."""
+    if isinstance(output, torch.Tensor):
+        return output
+    return first_output(next(iter(output.values() if isinstance(output, dict) else output)))
+
+
+def _export(
+    network: nn.Module, example: torch.Tensor, path: Path, write: Callable[[Path, torch.Tensor, dict[int, Any]], None]
+) -> Exported:
+    if network.training:
+        raise RepFoldError(
+            "The network is in train mode; an exported one computes as in eval mode: call .eval() first."
+        )
+    batch: dict[int, Any] = {0: Dim("batch")}
+    sizes = {axis: Dim(name) for axis, name in zip(range(2, example.dim()), ("height", "width", "depth"), strict=False)}
+    # An example of one image would let the exporter take the batch for a constant.
+    example = example if len(example) > 1 else torch.cat([example, example])
+    failures = []
+    for shapes in (batch | sizes, batch):
+        try:
+            with _quiet(), atomic.replacing(path) as temporary:
+                write(temporary, example, shapes)
+            return Exported(path, tuple(dim.__name__ for dim in shapes.values()))
+        except OSError:
+            raise
+        except Exception as error:  # the exporters run the user's forward, which may raise anything
+            failures.append(error)
+    last = failures[-1]
+    raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {last}") from last
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's warnings about optional packages and its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _require_onnx(*names: str) -> list[Any]:
+    try:
+        return [importlib.import_module(name) for name in names]
+    except ModuleNotFoundError as error:
+        raise RepFoldError(
+            f"ONNX needs the package '{error.name}', which is not installed. Install the extra: "
+            "pip install 'repfold[onnx]'."
+        ) from error

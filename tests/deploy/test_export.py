@@ -1,0 +1,104 @@
+"""Exported files: they agree with the network at any batch and size, hold their weights, and are whole."""
+
+from __future__ import annotations
+
+import sys
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from repfold import models
+from repfold.deploy import check_onnx, export_onnx, export_pt2
+from repfold.errors import RepFoldError
+
+
+def pico() -> nn.Module:
+    torch.manual_seed(0)
+    return models.create("repvgg-pico", num_classes=3).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    network = pico()
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    return network, export_onnx(network, torch.rand(1, 3, 32, 32), path)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (5, 3, 64, 32), (2, 3, 33, 47)])
+def test_onnx_agrees_at_any_batch_and_size(exported, shape):
+    network, written = exported
+    assert written.free_axes == ("batch", "height", "width")
+    assert check_onnx(written.path, network, torch.rand(shape)) < 1e-5
+
+
+def test_the_check_rejects_another_networks_weights(exported):
+    _, written = exported
+    torch.manual_seed(1)
+    other = models.create("repvgg-pico", num_classes=3).eval()
+    assert check_onnx(written.path, other, torch.rand(1, 3, 32, 32)) > 1e-3
+    with pytest.raises(RepFoldError, match="answers with shape"):
+        check_onnx(written.path, nn.Identity(), torch.rand(1, 3, 32, 32))
+
+
+def test_onnx_keeps_its_weights_as_initializers_in_one_file(exported):
+    _, written = exported
+    model = onnx.load(written.path, load_external_data=False)
+    assert {"head.weight", "head.bias"} <= {tensor.name for tensor in model.graph.initializer}
+    assert [entry.name for entry in written.path.parent.iterdir()] == ["net.onnx"]
+    assert [value.name for value in model.graph.input] == ["x"]
+
+
+def test_pt2_loads_without_the_code_that_built_it_at_any_batch_and_size(tmp_path):
+    network = pico()
+    written = export_pt2(network, torch.rand(1, 3, 32, 32), tmp_path / "net.pt2")
+    program = torch.export.load(written.path).module()
+    x = torch.rand(3, 3, 40, 32)
+    torch.testing.assert_close(program(x), network(x))
+
+
+class FixedSize(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3 * 4 * 4, 2)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+
+
+def test_a_network_of_one_image_size_keeps_its_batch_free(tmp_path):
+    network = FixedSize().eval()
+    written = export_pt2(network, torch.rand(1, 3, 4, 4), tmp_path / "net.pt2")
+    assert written.free_axes == ("batch",)
+    assert torch.export.load(written.path).module()(torch.rand(7, 3, 4, 4)).shape == (7, 2)
+
+
+class DataDependent(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_what_cannot_be_exported_leaves_no_file(tmp_path):
+    with pytest.raises(RepFoldError, match="DataDependent cannot be exported to"):
+        export_pt2(DataDependent().eval(), torch.rand(1, 3, 4, 4), tmp_path / "net.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_train_mode_is_refused(tmp_path):
+    with pytest.raises(RepFoldError, match="train mode"):
+        export_onnx(pico().train(), torch.rand(1, 3, 32, 32), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_extra_is_named(tmp_path, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(RepFoldError, match=r"repfold\[onnx\]"):
+        export_onnx(pico(), torch.rand(1, 3, 32, 32), tmp_path / "net.onnx")
+        check_onnx(tmp_path / "net.onnx", pico(), torch.rand(1, 3, 32, 32))
+
+
+def test_a_file_that_is_not_onnx_is_named(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"not onnx")
+    with pytest.raises(RepFoldError, match=r"cannot open .*net\.onnx"):
+        check_onnx(tmp_path / "net.onnx", pico(), torch.rand(1, 3, 32, 32))
