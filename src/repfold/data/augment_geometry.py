@@ -68,7 +68,7 @@ class Crop(Augmentation):
 class ResizedCrop(Augmentation):
     """Cut out a box of a share in ``scale`` of the area and an aspect in ``ratio``; resize it to the old size.
 
-    For images that are decoded at the size they are trained at; boxes are smaller than that, so bilinear sampling loses nothing.
+    For images decoded at the size they are trained at: boxes are smaller than that, so nothing is aliased.
     """
 
     name: ClassVar[str] = "resized-crop"
@@ -127,11 +127,11 @@ def _shear_y(amount: Tensor, height: int, width: int) -> Tensor:
 
 
 def _translate_x(amount: Tensor, height: int, width: int) -> Tensor:
-    return _rows(1, 0, (amount * width).trunc(), 0, 1, 0)
+    return _rows(1, 0, (amount * width).round(), 0, 1, 0)
 
 
 def _translate_y(amount: Tensor, height: int, width: int) -> Tensor:
-    return _rows(1, 0, 0, 0, 1, (amount * height).trunc())
+    return _rows(1, 0, 0, 0, 1, (amount * height).round())
 
 
 def _rotate(amount: Tensor, height: int, width: int) -> Tensor:
