@@ -1,0 +1,104 @@
+"""The drawing of a confusion matrix: cells with counts for few classes, a small picture for many."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+
+from repfold.report.confusion import Confusion
+from repfold.report.markup import Markup, escape, tag
+
+FEW = 20
+# Right and wrong have hues of their own, and the shade is a share: the square root lets rare confusions be seen.
+_HIT, _MISS = (42, 111, 214), (209, 72, 12)
+_SIDE = 420
+
+
+def heatmap(confusion: Confusion) -> Markup:
+    """Return the matrix as an ``<svg>`` for up to ``FEW`` classes, as a picture for more; rows are true classes."""
+    return _cells(confusion) if len(confusion.classes) <= FEW else _picture(confusion)
+
+
+def shade_TP(confusion: Confusion) -> np.ndarray:
+    """Return how strongly each cell is coloured, 0..1: the square root of its share of the true class's images."""
+    return np.sqrt(confusion.share_TP)
+
+
+def _cells(confusion: Confusion) -> Markup:
+    """Draw one rectangle and one number a cell; those that count nothing stay empty."""
+    names = [shortened(name) for name in confusion.classes]
+    count = len(names)
+    cell = 34.0 if count > 12 else 44.0
+    left = 14 + 6.4 * max(len(name) for name in names)
+    top = 24 + 4.6 * max(len(name) for name in names)
+    shades = shade_TP(confusion)
+    parts: list[Markup] = []
+    for t in range(count):
+        y = top + t * cell
+        parts.append(tag("text", names[t], class_="end label", x=left - 7, y=y + cell / 2 + 4))
+        parts.append(_slanted(names[t], left + (t + 0.5) * cell, top - 8))
+        parts += [_cell(confusion, shades, t, p, left + p * cell, y, cell) for p in range(count)]
+    width, height = left + count * cell + 4.6 * len(names[-1]) + 8, top + count * cell + 4
+    parts.append(tag("text", "true ↓  predicted →", class_="end corner", x=left - 7, y=top - 8))
+    label = f"Confusion matrix of {count} classes; the table of pairs tells its largest errors."
+    style = f"min-width:{min(width, 720) * 0.78:.0f}px;max-width:{width:.0f}px"
+    view = f"0 0 {width:.0f} {height:.0f}"
+    return tag("svg", *parts, class_="chart matrix", viewBox=view, style=style, role="img", aria_label=label)
+
+
+def _cell(confusion: Confusion, shades: np.ndarray, t: int, p: int, x: float, y: float, side: float) -> Markup:
+    count, shade = int(confusion.matrix_TP[t, p]), float(shades[t, p])
+    kind = "hit" if t == p else "miss"
+    square = {"x": x + 1, "y": y + 1, "width": side - 2, "height": side - 2, "rx": 3}
+    if not count:
+        return tag("rect", class_="none", **square)
+    text = tag("text", count, class_="middle deep" if shade > 0.62 else "middle", x=x + side / 2, y=y + side / 2 + 4)
+    told = tag("title", f"{confusion.classes[t]} → {confusion.classes[p]}: {count} ({confusion.share_TP[t, p]:.1%})")
+    return tag("g", tag("rect", class_=kind, fill_opacity=shade, **square), text, told)
+
+
+def _slanted(name: str, x: float, y: float) -> Markup:
+    return tag("text", name, class_="label", transform=f"translate({x:.1f} {y:.1f}) rotate(-42)")
+
+
+def shortened(name: str, most: int = 18) -> str:
+    """Return a class name that fits beside a matrix."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _picture(confusion: Confusion) -> Markup:
+    """Draw one pixel a cell, its shade in the alpha channel so that it suits a light and a dark page."""
+    count = len(confusion.classes)
+    picture = tag(
+        "img",
+        class_="matrix",
+        src=f"data:image/png;base64,{base64.b64encode(_png(confusion)).decode()}",
+        width=_SIDE,
+        height=_SIDE,
+        alt=f"Confusion matrix of {count} classes, rows true, columns predicted; the tables tell its largest errors.",
+    )
+    axes = tag("span", "predicted class →", class_="across"), tag("span", "true class →", class_="down")
+    return tag("div", *axes, picture, class_="picture")
+
+
+def _png(confusion: Confusion) -> bytes:
+    from PIL import Image
+
+    # 33 shades of each hue as a palette: a picture of 1000 classes then takes some tens of kilobytes.
+    levels_TP = np.ceil(shade_TP(confusion) * 32).astype(np.uint8)
+    np.fill_diagonal(levels_TP, np.where(np.diagonal(levels_TP) > 0, np.diagonal(levels_TP) + 32, 0))
+    image = Image.fromarray(levels_TP, mode="P")
+    image.putpalette([*_MISS] * 33 + [*_HIT] * 32)
+    alpha = bytes(round(255 * level / 32) for level in [*range(33), *range(1, 33)])
+    stream = io.BytesIO()
+    image.save(stream, "PNG", transparency=alpha, optimize=True)
+    return stream.getvalue()
+
+
+def legend() -> Markup:
+    """Return what the shades mean."""
+    words = "shade: share of the true class's images (square root)"
+    keys = tag("i", class_="chip hit"), escape(" right "), tag("i", class_="chip miss"), escape(f" wrong · {words}")
+    return tag("p", *keys, class_="quiet")

@@ -1,0 +1,24 @@
+"""Numbers as they stand in records: which values are numbers, which are finite, and how exactly a page keeps them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+Values = Sequence[float | None]
+
+
+def number(value: Any) -> float | None:
+    """Return a number as float, NaN and ∞ included; ``None`` for all else, true and false included."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def finite(value: float | None) -> TypeGuard[float]:
+    """Tell whether a value can be drawn and averaged."""
+    return value is not None and math.isfinite(value)
+
+
+def rounded(values: Values) -> list[float | None]:
+    """Return the values to five significant digits, ``None`` for what is not finite, as JSON demands."""
+    return [float(f"{value:.5g}") if finite(value) else None for value in values]

@@ -1,0 +1,92 @@
+"""The page: one HTML file that holds everything it needs and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from importlib import metadata, resources
+from pathlib import Path
+
+from repfold import atomic
+from repfold.report import wording
+from repfold.report.chart_svg import stylesheet
+from repfold.report.markup import Markup, join, tag
+from repfold.report.results import Report, read
+from repfold.report.sections import SECTIONS
+from repfold.report.sections.summary import trained
+
+
+def write(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> Path:
+    """Read run directories and write their page to ``path``, whole or not at all; return the path.
+
+    Raises: RepFoldError when no run is given, or one is missing, is no run directory, or has no epoch recorded.
+    """
+    written = page(read(runs))
+    atomic.write_text(path, written)
+    return Path(path)
+
+
+def page(report: Report) -> Markup:
+    """Return the whole page. The same runs give the same text, byte for byte."""
+    shown = [(name, title, body) for name, (title, section) in SECTIONS.items() if (body := section(report))]
+    links = [tag("a", title, href=f"#{name}") for name, title, _ in shown]
+    body = tag(
+        "body",
+        tag("header", tag("h1", heading(report)), _subtitle(report), tag("nav", *links, aria_label="Sections")),
+        _notes(report),
+        tag("main", *(tag("section", tag("h2", title), inside, id=name) for name, title, inside in shown)),
+        tag("footer", f"RepFold {metadata.version('repfold')}"),
+        tag("div", id="told", role="status", hidden=""),
+        tag("script", Markup(_resource("page.js"))),
+    )
+    return join([Markup("<!DOCTYPE html>\n"), tag("html", _head(heading(report)), body, lang="en"), "\n"])
+
+
+def heading(report: Report) -> str:
+    """Return what the page is about: the model and data when they are the same everywhere, else the number of runs."""
+    told = {(_last(run.recipe.get("model")), _last(run.recipe.get("data"))) for run in report.runs}
+    model, data = told.pop() if len(told) == 1 else ("", "")
+    if model:
+        return f"{model} on {data}" if data else model
+    return report.runs[0].name if len(report.runs) == 1 else f"{len(report.runs)} runs"
+
+
+def _last(value: object) -> str:
+    """Return the last part of a path, or the value as it is written."""
+    text = wording.plain(value) if value else ""
+    return text.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _subtitle(report: Report) -> Markup:
+    first = report.runs[0]
+    if len(report.runs) == 1:
+        return tag("p", " · ".join(part for part in (first.name, trained(first.recipe)) if part), class_="subtitle")
+    arms = f" in {len(report.arms)} arms" if 1 < len(report.arms) < len(report.runs) else ""
+    return tag("p", f"{len(report.runs)} runs{arms}", class_="subtitle")
+
+
+def _notes(report: Report) -> Markup | None:
+    notes = report.notes()
+    return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else None
+
+
+def _head(title: str) -> Markup:
+    script = base64.b64encode(hashlib.sha256(_resource("page.js").encode()).digest()).decode()
+    # Nothing may be loaded from anywhere, and no script may run but the page's own, whatever a class is called.
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{title} · RepFold"),
+        tag("link", rel="icon", href="data:,"),
+        tag("style", Markup(stylesheet() + _resource("page.css"))),
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files("repfold.report").joinpath(name).read_text(encoding="utf-8")

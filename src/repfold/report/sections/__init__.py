@@ -1,0 +1,24 @@
+"""The sections of a page. A section returns ``None`` when the runs have nothing that it could show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from repfold.report.markup import Markup
+from repfold.report.results import Report
+from repfold.report.sections.curves import curves
+from repfold.report.sections.mistakes import mistakes
+from repfold.report.sections.proof import proof
+from repfold.report.sections.settings import environment, recipe
+from repfold.report.sections.summary import summary
+from repfold.report.sections.timing import timing
+
+SECTIONS: dict[str, tuple[str, Callable[[Report], Markup | None]]] = {
+    "summary": ("Summary", summary),
+    "curves": ("Curves", curves),
+    "confusion": ("Mistakes", mistakes),
+    "certificate": ("Certificate of the fold", proof),
+    "timings": ("Timings of the forms", timing),
+    "recipe": ("Recipe", recipe),
+    "environment": ("Environment", environment),
+}

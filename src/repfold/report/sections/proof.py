@@ -1,0 +1,146 @@
+"""The certificate of the fold: how exactly each region was folded, what that saved, and what was left and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repfold.report import wording
+from repfold.report.markup import Markup, escape, join, tag
+from repfold.report.numbers import finite, number
+from repfold.report.records import Run
+from repfold.report.results import Report
+from repfold.report.tables import Column, Table, bar, to_html
+
+_SAVED = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
+# A table of more regions than this is folded away: the head line tells the largest error.
+_OPEN = 30
+
+
+def proof(report: Report) -> Markup | None:
+    """Return the certificate of each run that has one."""
+    certified = [run for run in report.runs if run.certificate]
+    if not certified:
+        return None
+    if len(report.runs) == 1:
+        return _certificate(certified[0].certificate or {})
+    return join(
+        tag("details", tag("summary", f"{run.name}: {_head(run)}"), _certificate(run.certificate or {}))
+        for run in certified
+    )
+
+
+def _head(run: Run) -> str:
+    certificate = run.certificate or {}
+    error = wording.scientific(number(certificate.get("error")))
+    return f"error {error}, {len(entries(certificate, 'regions'))} regions folded"
+
+
+def entries(certificate: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return a certificate's list under ``key``, without what is no object."""
+    found = certificate.get(key)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _certificate(certificate: Mapping[str, Any]) -> Markup:
+    regions, left = entries(certificate, "regions"), entries(certificate, "left")
+    return join([_sentence(certificate, regions, left), _regions(regions), _left(left)])
+
+
+def _sentence(
+    certificate: Mapping[str, Any], regions: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]
+) -> Markup:
+    error, absolute = number(certificate.get("error")), number(certificate.get("absolute_error"))
+    words = [
+        f"On the same input the folded network's output differs from the training form's by at most "
+        f"{wording.scientific(error)} of its largest value"
+    ]
+    words.append(f" ({wording.scientific(absolute)} absolute)" if absolute is not None else "")
+    words.append(f", computed in {certificate['dtype']}" if certificate.get("dtype") else "")
+    words.append(f". {_count(len(regions), 'region')} folded")
+    words.append(f", {len(left)} left as found. " if left else ", nothing left. ")
+    for key, name in _SAVED.items():
+        pairs = [pair for region in regions if (pair := before_after(region.get(key)))]
+        if pairs:
+            before, after = (sum(pair[side] for pair in pairs) for side in (0, 1))
+            words.append(
+                f"The folded regions' {name} went from {_large(before)} to {_large(after)}{_change(before, after)}. "
+            )
+    return tag("p", *words)
+
+
+def _regions(regions: Sequence[Mapping[str, Any]]) -> Markup | None:
+    if not regions:
+        return None
+    saved = [key for key in _SAVED if any(before_after(region.get(key)) for region in regions)]
+    worst = max((value for region in regions if finite(value := number(region.get("error")))), default=0.0)
+    heads = (
+        Column("region"),
+        Column("relative error", True),
+        *(Column(text, True) for key in saved for text in (f"{_SAVED[key]}, before", "after", "change")),
+    )
+    rows = tuple(
+        (
+            tag("code", str(region.get("name", "?"))),
+            _error(region, worst),
+            *(c for key in saved for c in _saved(region, key)),
+        )
+        for region in regions
+    )
+    table = to_html(Table(heads, rows, "Folded regions: errors on random input, relative to the largest output"))
+    if len(regions) <= _OPEN:
+        return table
+    return tag(
+        "details", tag("summary", f"{len(regions)} folded regions, largest error {wording.scientific(worst)}"), table
+    )
+
+
+def _error(region: Mapping[str, Any], worst: float) -> str:
+    value = number(region.get("error"))
+    text = wording.scientific(value)
+    if not finite(value):
+        return text
+    return bar(0.0 if value <= 0 or worst <= 0 else value / worst, text)
+
+
+def _saved(region: Mapping[str, Any], key: str) -> tuple[str, str, str]:
+    pair = before_after(region.get(key))
+    if pair is None:
+        return (wording.ABSENT,) * 3
+    return _large(pair[0]), _large(pair[1]), _change(*pair).removeprefix(" (").removesuffix(")")
+
+
+def before_after(value: Any) -> tuple[float, float] | None:
+    """Return a pair of a cost before and after the fold, ``None`` when it is not one."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    before, after = number(value[0]), number(value[1])
+    return (before, after) if finite(before) and finite(after) else None
+
+
+def _left(left: Sequence[Mapping[str, Any]]) -> Markup | None:
+    if not left:
+        return None
+    rows = tuple((tag("code", str(one.get("name", "?"))), str(one.get("reason", ""))) for one in left)
+    return to_html(Table((Column("left as found"), Column("why")), rows, "What was not folded"))
+
+
+def _large(value: float) -> str:
+    """Write a count of parameters or operations: 812, 36.9 k, 1.36 M."""
+    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
+        if abs(value) >= 10**power:
+            return f"{wording.significant(value / 10**power, 3)}\u202f{unit}"
+    return wording.count(value)
+
+
+def _change(before: float, after: float) -> str:
+    """Write the change from before to after: (−12.3 %); nothing when there was nothing before."""
+    if not before or not math.isfinite(after / before):
+        return ""
+    change = 100 * (after / before - 1)
+    return " (±0 %)" if abs(change) < 0.05 else f" ({'+' if change > 0 else '−'}{abs(change):.1f} %)"
+
+
+def _count(number_of: int, noun: str) -> Markup:
+    return escape(f"{number_of} {noun}{'' if number_of == 1 else 's'}")

@@ -1,0 +1,160 @@
+"""What was trained, how well, what the fold cost and gained, and which files there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repfold.report import wording
+from repfold.report.arms import Arm, Spread, spread
+from repfold.report.chart_svg import swatch
+from repfold.report.markup import Markup, join, tag
+from repfold.report.numbers import number
+from repfold.report.records import Record, Run
+from repfold.report.results import Report
+from repfold.report.tables import Column, Table, columns, to_html
+
+SCORES = {"val_top1": "top-1", "val_top5": "top-5", "val_precision": "precision", "val_recall": "recall"}
+FILES = {
+    "recipe.toml": "the complete recipe",
+    "environment.json": "machine, software, settings chosen",
+    "record.jsonl": "one line an epoch",
+    "checkpoint.pt": "everything to go on training",
+    "best.safetensors": "weights of the best epoch, training form",
+    "plain.safetensors": "the folded network",
+    "certificate.json": "proof of the fold",
+    "confusion.json": "confusion matrix of the best epoch",
+    "timings.json": "timings of the forms",
+    "model.onnx": "the folded network for ONNX Runtime",
+    "report.html": "a page like this one",
+}
+
+
+def summary(report: Report) -> Markup:
+    """Return tiles and files for one run; tables of arms and of runs for several."""
+    if len(report.runs) == 1:
+        run = report.runs[0]
+        return join([_tiles(run), _files(run)])
+    several = any(arm.n > 1 for arm in report.arms)
+    return join([_arms(report.arms) if several else None, _runs(report)])
+
+
+def trained(recipe: Mapping[str, Any]) -> str:
+    """Return in words what a recipe trains: its model, data, length, batch, rate and schedule, as far as it says."""
+    said = [
+        f"{wording.plain(recipe[key])}{unit}" if unit.startswith(" ") else f"{unit} {wording.plain(recipe[key])}"
+        for key, unit in (
+            ("epochs", " epochs"),
+            ("image_size", " px"),
+            ("batch", "batch"),
+            ("optimizer", "optimizer"),
+            ("lr", "lr"),
+            ("schedule", "schedule"),
+            ("warmup_epochs", "warm-up"),
+            ("seed", "seed"),
+        )
+        if recipe.get(key) not in (None, "")
+    ]
+    return " · ".join(said)
+
+
+def _tiles(run: Run) -> Markup:
+    best, last = run.best, run.last
+    tiles = [
+        _tile("best top-1", wording.percent(number(best.get("val_top1"))), "%", f"epoch {best['epoch']}"),
+        _tile("last top-1", wording.percent(number(last.get("val_top1"))), "%", f"epoch {last['epoch']}"),
+    ]
+    if run.has("val_top5"):
+        tiles.append(_tile("top-5", wording.percent(number(best.get("val_top5"))), "%", f"epoch {best['epoch']}"))
+    if run.certificate:
+        folded, left = len(run.certificate.get("regions") or ()), len(run.certificate.get("left") or ())
+        error = wording.scientific(number(run.certificate.get("error")))
+        words = f"{folded} regions folded" + (f", {left} left" if left else "")
+        tiles.append(_tile("fold error", error, "", words))
+    if run.timings and (fastest := run.timings.fastest()):
+        times = wording.significant(run.timings.speed_up(fastest), 3)
+        tiles.append(_tile("speed-up", times, "×", f"{fastest.form}, batch {fastest.batch}"))
+    if run.has("seconds"):
+        speed = [value for value in run.column("images_per_second") if value is not None]
+        words = f"{wording.count(speed[-1])} images/s" if speed else f"{len(run.epochs)} epochs"
+        tiles.append(_tile("training time", wording.seconds(duration(run)), "", words))
+    return tag("div", *tiles, class_="tiles")
+
+
+def _tile(name: str, value: str, unit: str, below: str) -> Markup:
+    figure = tag("dd", value, tag("small", f" {unit}") if unit else None)
+    return tag("dl", tag("dt", name), figure, tag("dd", below, class_="below"), class_="tile")
+
+
+def duration(run: Run) -> float:
+    """Return the seconds that all recorded epochs took."""
+    return sum(value for value in run.column("seconds") if value is not None)
+
+
+def _files(run: Run) -> Markup | None:
+    if not run.files:
+        return None
+    rows = tuple(
+        (tag("code", name), FILES.get(name, ""), wording.size(size))
+        for name, size in sorted(run.files, key=lambda file: list(FILES).index(file[0]) if file[0] in FILES else 99)
+    )
+    table = to_html(Table(columns("file", "what it is", "#size"), rows))
+    where = tag("p", "In ", tag("code", str(run.directory)), class_="quiet")
+    return tag("details", tag("summary", f"{len(rows)} files"), where, table)
+
+
+def _arms(arms: Sequence[Arm]) -> Markup:
+    keys = [key for key in SCORES if any(run.has(key) for arm in arms for run in arm.runs)]
+    heads = tuple(Column(f"{SCORES[key]}, {which}", number=True) for which in ("best", "last") for key in keys)
+    rows = []
+    for arm in arms:
+        best, last = [run.best for run in arm.runs], [run.last for run in arm.runs]
+        cells = [deviation(spread(records, key)) for records in (best, last) for key in keys]
+        rows.append((name(arm, arms), str(arm.n), *cells))
+    caption = "Arms: runs that differ in nothing but the seed, mean ± s.d. over n runs, in percent"
+    explained = (
+        "Best is the epoch of the highest validation top-1 of each run, chosen on the same images and therefore a "
+        "little flattering; last is the last epoch."
+    )
+    table = Table((Column("arm"), Column("n", number=True), *heads), tuple(rows), caption)
+    return join([to_html(table), tag("p", explained, class_="quiet")])
+
+
+def name(arm: Arm, arms: Sequence[Arm]) -> Markup:
+    """Return an arm's label with its line, when there are several to tell apart."""
+    return join([swatch(arm.style) if len(arms) > 1 else None, " " if len(arms) > 1 else None, arm.label])
+
+
+def deviation(value: Spread | None) -> str:
+    """Write mean ± standard deviation in percent; the mean alone where there is but one run."""
+    if value is None:
+        return wording.ABSENT
+    mean = wording.percent(value.mean)
+    return mean if value.deviation is None else f"{mean} ± {wording.percent(value.deviation)}"
+
+
+def _runs(report: Report) -> Markup:
+    keys = [key for key in SCORES if any(run.has(key) for run in report.runs)]
+    folded, timed = any(run.certificate for run in report.runs), any(run.timings for run in report.runs)
+    heads = [Column("run"), Column("epochs", True), Column("best top-1", True), Column("at epoch", True)]
+    heads += [Column(f"last {SCORES[key]}", True) for key in keys]
+    heads += [Column("fold error", True)] * folded + [Column("speed-up", True)] * timed + [Column("time", True)]
+    rows = []
+    for arm in report.arms:
+        for run in arm.runs:
+            label = join([swatch(arm.style), " ", run.name]) if len(report.arms) > 1 else run.name
+            rows.append((label, *_run_cells(run, keys, folded, timed)))
+    return to_html(Table(tuple(heads), tuple(rows), "Runs, accuracies in percent"))
+
+
+def _run_cells(run: Run, keys: Sequence[str], folded: bool, timed: bool) -> list[str]:
+    best: Record = run.best
+    cells = [str(len(run.epochs)), wording.percent(number(best.get("val_top1"))), str(best["epoch"])]
+    cells += [wording.percent(number(run.last.get(key))) for key in keys]
+    if folded:
+        cells.append(wording.scientific(number((run.certificate or {}).get("error"))))
+    if timed:
+        fastest = run.timings.fastest() if run.timings else None
+        times = run.timings.speed_up(fastest) if run.timings and fastest else None
+        cells.append(wording.ABSENT if times is None else f"{wording.significant(times, 3)} ×")
+    return [*cells, wording.seconds(duration(run)) if run.has("seconds") else wording.ABSENT]

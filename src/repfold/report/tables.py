@@ -1,0 +1,98 @@
+"""A table as a value, and its writing as HTML, as plain text for terminals and as Markdown."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repfold.report.markup import Markup, escape, tag
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's title and whether it holds numbers, which are aligned at the right."""
+
+    title: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under columns. A cell is text, or ``Markup`` for what only a page can show.
+
+    ``marked`` are the indices of rows to highlight.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    marked: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows), "each row has a cell for each column"
+
+
+def columns(*titles: str) -> tuple[Column, ...]:
+    """Return columns from titles; one that begins with ``#`` holds numbers: ``columns("run", "#top-1")``."""
+    return tuple(Column(title.removeprefix("#"), title.startswith("#")) for title in titles)
+
+
+def to_html(table: Table) -> Markup:
+    """Return the table as HTML that scrolls by itself when it is wider than the page; the first cell heads its row."""
+    classes = ["n" if column.number else None for column in table.columns]
+    head = [
+        tag("th", column.title, scope="col", class_=name) for column, name in zip(table.columns, classes, strict=True)
+    ]
+    body = []
+    for index, row in enumerate(table.rows):
+        first = tag("th", row[0], scope="row", class_=classes[0])
+        rest = [tag("td", cell, class_=name) for cell, name in zip(row[1:], classes[1:], strict=True)]
+        body.append(tag("tr", first, *rest, class_="marked" if index in table.marked else None))
+    caption = tag("caption", table.caption) if table.caption else None
+    written = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", *body))
+    return tag("div", written, class_="scroll", tabindex=0, role="region", aria_label=table.caption or "table")
+
+
+def to_text(table: Table) -> str:
+    """Return the table as aligned plain text, for a terminal of a fixed-width font."""
+    lines = [[column.title for column in table.columns], *table.rows]
+    widths = [max(_cells(line[index]) for line in lines) for index in range(len(table.columns))]
+    written = [_aligned(line, widths, table.columns) for line in lines]
+    written.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join([*([table.caption] if table.caption else []), *written])
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table as a Markdown table; ``|`` in a cell is escaped."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rules = ["---:" if column.number else "---" for column in table.columns]
+    return "\n".join([line([c.title for c in table.columns]), line(rules), *(line(row) for row in table.rows)])
+
+
+def bar(value: float, text: str, *, low: float | None = None, high: float | None = None) -> Markup:
+    """Return a cell with a bar of ``value`` (0..1 of the column's width), its text, and a whisker ``low..high``."""
+    whisker = None
+    if low is not None and high is not None:
+        left, width = 100 * min(low, 1.0), 100 * max(0.0, min(high, 1.0) - low)
+        whisker = tag("i", class_="whisker", style=f"left:{left:.2f}%;width:{width:.2f}%")
+    filled = tag("i", class_="fill", style=f"width:{100 * min(max(value, 0.0), 1.0):.2f}%")
+    return tag("span", tag("span", filled, whisker, class_="track"), tag("span", text, class_="said"), class_="bar")
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], of: Sequence[Column]) -> str:
+    cells = []
+    for cell, width, column in zip(line, widths, of, strict=True):
+        room = " " * (width - _cells(cell))
+        cells.append(room + cell if column.number else cell + room)
+    return "  ".join(cells).rstrip()
+
+
+def _cells(text: str) -> int:
+    """Return how many terminal cells a text takes: two for wide characters, none for combining ones."""
+    assert not isinstance(text, Markup), f"a cell for pages only cannot be written as text: {escape(text)[:60]}"
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(bool(unicodedata.combining(character)) for character in text)
