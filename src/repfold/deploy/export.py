@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim
+from torch.fx.experimental import _config as export_config
 
 from repfold import atomic
 from repfold.errors import RepFoldError
@@ -122,7 +123,7 @@ def _export(
     failures = []
     for shapes in (batch | sizes, batch):
         try:
-            with _quiet(), atomic.replacing(path) as temporary:
+            with _quiet(), _sizes_of_one_like_others(), atomic.replacing(path) as temporary:
                 write(temporary, example, shapes)
             return Exported(path, tuple(dim.__name__ for dim in shapes.values()))
         except OSError:
@@ -131,6 +132,14 @@ def _export(
             failures.append(error)
     last = failures[-1]
     raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {last}") from last
+
+
+def _sizes_of_one_like_others() -> AbstractContextManager[None]:
+    """Keep torch.export from making a constant of every axis that is 1 somewhere on the example's way through.
+
+    Without it a network whose last feature map is 1x1 for the example would take no other image size.
+    """
+    return export_config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
 
 
 @contextmanager
