@@ -143,11 +143,17 @@ def _channels(net: RandomNetwork, x: torch.Tensor, _: torch.Tensor):
     if not half:
         return None
     picks = [lambda v: v[:, :half], lambda v: v[:, half:], lambda v: v.chunk(2, 1)[1]]
-    return net.draw.choice(picks if x.shape[1] % 2 else [*picks, shuffle])
+    return net.draw.choice(picks if x.shape[1] % 2 else [*picks, shuffle(x.dim())])
 
 
-def shuffle(v: torch.Tensor) -> torch.Tensor:
-    return v.view(v.shape[0], 2, -1, *v.shape[2:]).transpose(1, 2).reshape(v.shape[0], -1, *v.shape[2:])
+def shuffle(rank: int):
+    """Channel shuffle in two groups, as ShuffleNet writes it."""
+
+    def call(v: torch.Tensor) -> torch.Tensor:
+        sizes = [v.shape[axis] for axis in range(2, rank)]
+        return v.view(v.shape[0], 2, -1, *sizes).transpose(1, 2).reshape(v.shape[0], -1, *sizes)
+
+    return call
 
 
 def _pad(net: RandomNetwork, x: torch.Tensor, _: torch.Tensor):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from repfold.fold.certificate import FoldedRegion
 from repfold.fold.plan import make_plan
 from repfold.fold.rewrite import rewrite
-from repfold.fold.trace import Untraceable
+from repfold.fold.trace import Untraceable, private
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tu
 
         def record(_: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any], name: str = name) -> None:
             if not keywords and name not in calls:
-                calls[name] = fx.node.map_aggregate(given, lambda v: v.clone() if isinstance(v, Tensor) else v)
+                calls[name] = private(given)
 
         handles.append(child.register_forward_pre_hook(record, with_kwargs=True))
     try:
         with torch.no_grad():
-            module(*arguments)
+            module(*private(arguments))
     finally:
         for handle in handles:
             handle.remove()
@@ -100,7 +100,7 @@ def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
     """Whether the network still runs with the part replaced; its values are proved at the end."""
     with torch.no_grad():
         try:
-            network(*arguments)
+            network(*private(arguments))
         except Exception:  # an attribute of the child that the parent reads and a graph module lacks
             return False
     return True

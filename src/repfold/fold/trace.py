@@ -78,7 +78,7 @@ def trace(network: nn.Module, arguments: tuple[Any, ...]) -> Traced:
     recorder = _Recorder(network, graph)
     with torch.no_grad():
         try:
-            output = recorder.run(*arguments)
+            output = recorder.run(*private(arguments))
         except Exception as error:
             raise Untraceable(f"its trace does not run: {type(error).__name__}: {error}") from error
     return Traced(network, graph, recorder.values, output, frozenset(pinned))
@@ -88,7 +88,7 @@ def run_network(network: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """The network's own output on the example. Raises: FoldError when it cannot run."""
     with torch.no_grad():
         try:
-            return network(*fx.node.map_aggregate(arguments, _private))
+            return network(*private(arguments))
         except Exception as error:
             shapes = ", ".join(f"{tuple(a.shape)} {a.dtype}" if isinstance(a, Tensor) else repr(a) for a in arguments)
             raise FoldError(
@@ -97,9 +97,9 @@ def run_network(network: nn.Module, arguments: tuple[Any, ...]) -> Any:
             ) from error
 
 
-def _private(value: Any) -> Any:
-    """A copy that an in-place forward may write to."""
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def private(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Copies that an in-place forward may write to."""
+    return fx.node.map_aggregate(arguments, lambda v: v.detach().clone() if isinstance(v, Tensor) else v)
 
 
 class _Recorder(fx.Interpreter):
@@ -111,8 +111,6 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        if n.op == "placeholder":
-            result = _private(result)
         self.values[n] = fx.node.map_aggregate(result, _shape_only)
         return result
 
