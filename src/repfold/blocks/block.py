@@ -38,9 +38,13 @@ class Block(nn.Module):
             raise RepFoldError(f"se is {se!r}; it says where the squeeze-excite goes: 'before', 'after' or None.")
         hidden = max(1, out_channels // se_ratio)
         self.branches = branches
-        self.se_before = SqueezeExcite(out_channels, hidden) if se == "before" else nn.Identity()
+        self.se_before = SqueezeExcite(out_channels, hidden) if se == "before" else None
         self.activation = activation()
-        self.se_after = SqueezeExcite(out_channels, hidden) if se == "after" else nn.Identity()
+        self.se_after = SqueezeExcite(out_channels, hidden) if se == "after" else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.se_after(self.activation(self.se_before(self.branches(x_NCHW))))
+        y_NCHW = self.branches(x_NCHW)
+        if self.se_before is not None:
+            y_NCHW = self.se_before(y_NCHW)
+        y_NCHW = self.activation(y_NCHW)
+        return y_NCHW if self.se_after is None else self.se_after(y_NCHW)
