@@ -1,7 +1,9 @@
 """Values as text: ``name`` or ``name:key=value,key=value``; one inside another stands in parentheses.
 
-What can be written so: schedules and augmentations, each a frozen dataclass (or a function that returns one) whose
-arguments have one of a few types, so that recipes can store them and the command line can take them.
+Values without a key are those of the first arguments, in their order: ``step:30``, ``group:16``.
+
+What can be written so: schedules, augmentations and norms, made by constructors whose arguments have one of a few
+types, so that recipes can store them and the command line can take them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "float | None": float,
     "int": int,
     "str": str,
+    "bool": lambda text: _flag(text),
     "tuple[float, ...]": lambda text: tuple(float(item) for item in text.split("/")),
     "tuple[float, float]": lambda text: _pair(text),
 }
@@ -46,12 +49,14 @@ def read(
         raise RepFoldError(f"Unknown {kind} '{name.strip()}'. {nearest(key, known)}")
     parameters = {item.name: str(item.annotation) for item in inspect.signature(known[key]).parameters.values()}
     values = {name: value for name, value in (given or {}).items() if name in parameters}
-    for item in split(arguments, ","):
+    for place, item in enumerate(split(arguments, ",")):
         argument, equals, value = (part.strip() for part in item.partition("="))
-        if argument not in parameters or not equals:
-            offer = nearest(argument, parameters) + " Write name=value." if parameters else "It takes none."
+        if not equals and place < len(parameters):
+            argument, value = tuple(parameters)[place], argument
+        if argument not in parameters:
+            offer = nearest(argument, parameters) if parameters else "It takes none."
             raise RepFoldError(f"'{item.strip()}' is no argument of {kind} '{key}'. {offer}")
-        values[argument] = _value(f"{key}: {item.strip()}", value, parameters[argument], readers)
+        values[argument] = _value(f"{key}: {argument}={value}", value, parameters[argument], readers)
     return known[key](**values)
 
 
@@ -95,6 +100,12 @@ def _value(place: str, text: str, annotation: str, readers: Mapping[str, Callabl
 def _pair(text: str) -> tuple[float, float]:
     low, high = text.split("/")
     return float(low), float(high)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("write true or false")
+    return text.lower() == "true"
 
 
 def _unwrap(text: str) -> str:

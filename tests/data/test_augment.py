@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from repfold.data import augment
 from repfold.data.augment_geometry import Crop, Flip, ResizedCrop
-from repfold.data.augment_policies import STANDARD, WITH_INVERT, RandAugment, TrivialAugment, _operate
+from repfold.data.augment_policies import STANDARD, WITH_INVERT, RandAugment, TrivialAugment, operate
 from repfold.data.augment_subpolicies import CIFAR10, IMAGENET
 from repfold.errors import RepFoldError
 
@@ -161,10 +161,10 @@ def test_layers_are_the_operations_one_after_the_other() -> None:
     x, space = noise(60), STANDARD
     operation = torch.arange(60) % len(space)
     strength, sign = torch.linspace(0, 1, 60), torch.where(torch.arange(60) % 2 == 0, 1.0, -1.0)
-    together = _operate(x, operation, strength, sign, space, fill=50)
+    together = operate(x, operation, strength, sign, space, fill=50)
     for place in range(60):
         row = slice(place, place + 1)
-        alone = _operate(x[row], operation[row], strength[row], sign[row], space, fill=50)
+        alone = operate(x[row], operation[row], strength[row], sign[row], space, fill=50)
         assert torch.equal(alone, together[row])
 
 

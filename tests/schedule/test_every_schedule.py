@@ -125,7 +125,7 @@ def test_a_resumed_run_sees_the_same_rates() -> None:
         ("cosin", "Did you mean 'cosine'"),
         ("adjusted_stp", "Did you mean 'adjusted-step'"),
         ("step:sise=3", "Did you mean 'size'"),
-        ("step:30", "Write name=value"),
+        ("step:30,0.1,7", "is no argument"),
         ("step:size=x", "not a length"),
         ("step:factor=x", "factor=x cannot be read as float"),
         ("adjusted-step:size=3", "It takes none"),
@@ -137,6 +137,13 @@ def test_a_resumed_run_sees_the_same_rates() -> None:
 def test_mistakes_in_the_text_are_told(text: str, message: str) -> None:
     with pytest.raises(RepFoldError, match=message):
         schedule.parse(text)
+
+
+def test_values_without_a_key_are_the_first_arguments() -> None:
+    assert schedule.parse("step:30") == schedule.step(30)
+    assert schedule.parse("warmup:400it,then=(step:10,0.5),mode=overlap") == schedule.warmup(
+        "400it", then=schedule.step(10, 0.5), mode="overlap"
+    )
 
 
 def test_text_takes_the_base_rate_for_absolute_tails_and_what_is_written_wins() -> None:

@@ -79,7 +79,7 @@ class RandAugment(Augmentation):
         x, names = to_levels(x_NCHW), tuple(STANDARD)
         strength = torch.full((draws.count,), self.magnitude / 10)
         for _ in range(self.layers):
-            x = _operate(x, draws.integers(len(names)), strength, draws.signs(), STANDARD, self.fill)
+            x = operate(x, draws.integers(len(names)), strength, draws.signs(), STANDARD, self.fill)
         return from_levels(x, x_NCHW)
 
 
@@ -93,7 +93,7 @@ class TrivialAugment(Augmentation):
     def apply(self, x_NCHW: Tensor, draws: Draws) -> Tensor:
         """Return the images after their operation; float images pass through 256 levels."""
         operation, strength = draws.integers(len(WIDE)), draws.integers(31) / 30
-        x = _operate(to_levels(x_NCHW), operation, strength, draws.signs(), WIDE, self.fill)
+        x = operate(to_levels(x_NCHW), operation, strength, draws.signs(), WIDE, self.fill)
         return from_levels(x, x_NCHW)
 
 
@@ -119,11 +119,11 @@ class AutoAugment(Augmentation):
             probability = torch.tensor([pair[place][1] for pair in pairs])[pair_B]
             strength = torch.tensor([pair[place][2] / 9 for pair in pairs])[pair_B]
             operation[draws.uniform() >= probability] = names.index("identity")
-            x = _operate(x, operation, strength, draws.signs(), WITH_INVERT, self.fill)
+            x = operate(x, operation, strength, draws.signs(), WITH_INVERT, self.fill)
         return from_levels(x, x_NCHW)
 
 
-def _operate(
+def operate(
     x: Tensor, operation_B: Tensor, strength_B: Tensor, sign_B: Tensor, space: Mapping[str, Amount], fill: int
 ) -> Tensor:
     """Return uint8 images, image b after the operation numbered ``operation_B[b]`` in ``space``.
