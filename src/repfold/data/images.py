@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from repfold.errors import RepFoldError
 
@@ -75,7 +75,7 @@ def read_header(path: Path) -> Header:
         with Image.open(path) as image:
             width, height = image.size
             gray = image.mode in GRAY_MODES
-            if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # 5..8 lie on their side
+            if _orientation(image) >= 5:  # 5..8 lie on their side
                 width, height = height, width
             mark = _END_MARKS.get(image.format or "", b"")
         if mark not in _tail(path):
@@ -88,10 +88,18 @@ def read_header(path: Path) -> Header:
 
 
 def _upright_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    upright = ImageOps.exif_transpose(image)
-    eight_bit = _EIGHT_BIT.get(upright.mode, _unchanged)(upright)
+    turn = _TURNS.get(_orientation(image))
+    eight_bit = _EIGHT_BIT.get(image.mode, _unchanged)(image)
     converted = _opaque(eight_bit).convert(MODE_OF_CHANNELS[channels])
-    return np.array(converted).reshape(converted.height, converted.width, channels)
+    upright = converted if turn is None else converted.transpose(turn)
+    return np.array(upright).reshape(upright.height, upright.width, channels)
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns these itself, and gives their size as turned
+        return 1
+    # The base class's method on purpose: that of PNG files decodes the whole picture, in search of metadata behind it.
+    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -122,6 +130,17 @@ def _from_float(image: Image.Image) -> Image.Image:
 def _unchanged(image: Image.Image) -> Image.Image:
     return image
 
+
+# EXIF 2.32, tag 0x0112: what sets a picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _EIGHT_BIT: dict[str, Callable[[Image.Image], Image.Image]] = {
     "I;16": _from_16_bit,
