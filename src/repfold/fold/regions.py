@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from math import gcd
+from typing import TypeGuard
 
 import torch
 from torch import fx
@@ -220,13 +221,17 @@ def _between(grown: Grown, source: fx.Node, target: fx.Node) -> list[fx.Node]:
 
 def _is_worth_a_look(pieces: dict[fx.Node, Piece], interior: tuple[fx.Node, ...]) -> bool:
     """A region holds a convolution and something besides, or a convolution whose weight is computed at every call."""
-    applied = [p for p in (pieces[node] for node in interior) if isinstance(p, Apply)]
-    kernels = [p for p in applied if p.is_kernel]
-    others = [p for p in (pieces[node] for node in interior) if not isinstance(p, Opaque)]
-    return bool(kernels) and (len(others) > 1 or any(p.is_derived for p in kernels))
+    active = [p for p in map(pieces.__getitem__, interior) if not isinstance(p, Opaque) and not _is_identity(p)]
+    kernels = [p for p in active if isinstance(p, Apply) and p.is_kernel]
+    return bool(kernels) and (len(active) > 1 or any(p.is_derived for p in kernels))
 
 
-def _is_free(piece: Piece | None) -> bool:
+def _is_identity(piece: Piece) -> bool:
+    """Dropout in eval mode and the like."""
+    return _is_free(piece) and piece.reading.geometry.is_channelwise and piece.reading.geometry.is_pointwise
+
+
+def _is_free(piece: Piece | None) -> TypeGuard[Apply]:
     return isinstance(piece, Apply) and piece.is_free
 
 
