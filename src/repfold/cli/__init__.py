@@ -9,9 +9,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from repfold.cli.bench import bench
+from repfold.cli.export import export
+from repfold.cli.fold import fold
+from repfold.cli.predict import predict
 from repfold.errors import RepFoldError
 
-COMMANDS: dict[str, Callable[..., Any]] = {}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "bench": bench,
+    "export": export,
+    "fold": fold,
+    "predict": predict,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -27,6 +27,7 @@ from repfold.schedule.decay import (
 )
 from repfold.schedule.length import Length, LengthLike, length
 from repfold.schedule.ramps import Cooldown, Warmup, warmup_stable_decay
+from repfold.schedule.reading import curve, landmarks
 from repfold.schedule.scaling import linear_scaling
 from repfold.schedule.schedule import Schedule, ScheduleWarning
 from repfold.schedule.sequence import Restarts, StepTail, sgdr, sigmoid_step_tail
@@ -81,15 +82,6 @@ def parse(text: str, *, lr: float | None = None) -> Schedule:
     return notation.read(text, "schedule", SCHEDULES, readers=readers, given={} if lr is None else {"lr": lr})
 
 
-def landmarks(schedule: Schedule, steps_per_epoch: int, epochs: float) -> dict[str, int]:
-    """Return the numbers of the first step, the last of a warm-up (if there is one), the middle and the last step."""
-    steps = max(round(epochs * steps_per_epoch), 1)
-    places = {"first step": 0}
-    if isinstance(schedule, Warmup) and (ramp := schedule.ramp_steps(steps, steps_per_epoch)):
-        places["end of warm-up"] = ramp - 1
-    return places | {"middle": steps // 2, "last step": steps - 1}
-
-
 __all__ = [
     "SCHEDULES",
     "AdjustedStep",
@@ -113,6 +105,7 @@ __all__ = [
     "constant",
     "cooldown",
     "cosine",
+    "curve",
     "exponential",
     "inverse_sigmoid",
     "landmarks",
