@@ -61,6 +61,10 @@ class Chart:
         columns = [column for s in self.series for column in (s.y, s.low, s.high) if column is not None]
         return [value for column in columns for value in column if finite(value) and (not self.log or value > 0)]
 
+    def name(self, series: Series) -> str:
+        """Return what a line is called in a legend: its name, and what its dashes stand for."""
+        return f"{series.name}, {self.keys[series.dashed]}" if self.keys else series.name
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -107,8 +111,9 @@ def hover_data(chart: Chart) -> dict[str, Any]:
         "decimals": chart.decimals,
         "series": [
             {
-                "name": f"{series.name}, {chart.keys[series.dashed]}" if chart.keys else series.name,
+                "name": chart.name(series),
                 "style": series.style,
+                "dashed": series.dashed,
                 "x": list(series.x),
                 "y": rounded(series.y),
                 "low": rounded(series.low) if series.low else None,

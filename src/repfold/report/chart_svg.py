@@ -39,8 +39,8 @@ def svg_file(chart: Chart) -> str:
 
 def drawing(chart: Chart) -> Markup:
     """Return the grid and the series, without the ``<svg>`` around them."""
-    spanned = axes(chart)
-    return join([_grid(spanned), *(_series(series, spanned, len(chart.series)) for series in chart.series)])
+    spanned, arms = axes(chart), len({series.style for series in chart.series})
+    return join([_grid(spanned), *(_series(series, spanned, arms) for series in chart.series)])
 
 
 def stylesheet() -> str:
@@ -57,15 +57,15 @@ def swatch(style: int, *, dashed: bool = False, marker: bool = True) -> Markup:
 
 
 def _svg(chart: Chart, inside: Markup, above: int, **attributes: str | int | None) -> Markup:
-    label = f"{chart.title}. " + "; ".join(_in_words(series) for series in chart.series)
+    label = f"{chart.title}. " + "; ".join(_in_words(series, chart.name(series)) for series in chart.series)
     attributes["id"] = attributes.pop("identifier", None)
     view = f"0 {-above} {WIDTH} {HEIGHT + above}"
     return tag("svg", inside, class_="chart", viewBox=view, role="img", aria_label=label, **attributes)
 
 
-def _in_words(series: Series) -> str:
+def _in_words(series: Series, name: str) -> str:
     last = next((point for point in reversed(list(series.points())) if point), None)
-    return f"{series.name} ends at {last[1]:.4g}" if last else f"{series.name} has no values"
+    return f"{name} ends at {last[1]:.4g}" if last else f"{name} has no values"
 
 
 def _legend(chart: Chart) -> tuple[Markup, int]:
@@ -77,10 +77,9 @@ def _legend(chart: Chart) -> tuple[Markup, int]:
     for row, series in enumerate(chart.series):
         y = 12 - above + 18 * row
         line = tag("path", class_="line dashed" if series.dashed else "line", d=f"M{LEFT} {y}h26")
-        name = f"{series.name}, {chart.keys[series.dashed]}" if chart.keys else series.name
         dot = _marker(series.style, (LEFT + 13.0, float(y)))
         rows.append(tag("g", line, dot, class_=f"c{palette.colour(series.style)}"))
-        rows.append(tag("text", name, class_="name", x=LEFT + 34, y=y + 4))
+        rows.append(tag("text", chart.name(series), class_="name", x=LEFT + 34, y=y + 4))
     return join(rows), len(chart.series)
 
 

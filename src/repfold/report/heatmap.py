@@ -13,7 +13,6 @@ from repfold.report.markup import Markup, escape, tag
 FEW = 20
 # Right and wrong have hues of their own, and the shade is a share: the square root lets rare confusions be seen.
 _HIT, _MISS = (42, 111, 214), (209, 72, 12)
-_SIDE = 420
 
 
 def heatmap(confusion: Confusion) -> Markup:
@@ -31,7 +30,7 @@ def _cells(confusion: Confusion) -> Markup:
     names = [shortened(name) for name in confusion.classes]
     count = len(names)
     cell = 34.0 if count > 12 else 44.0
-    left = 14 + 6.4 * max(len(name) for name in names)
+    left = max(112.0, 14 + 6.4 * max(len(name) for name in names))  # at least the corner's words
     top = 24 + 4.6 * max(len(name) for name in names)
     shades = shade_TP(confusion)
     parts: list[Markup] = []
@@ -75,8 +74,6 @@ def _picture(confusion: Confusion) -> Markup:
         "img",
         class_="matrix",
         src=f"data:image/png;base64,{base64.b64encode(_png(confusion)).decode()}",
-        width=_SIDE,
-        height=_SIDE,
         alt=f"Confusion matrix of {count} classes, rows true, columns predicted; the tables tell its largest errors.",
     )
     axes = tag("span", "predicted class →", class_="across"), tag("span", "true class →", class_="down")
@@ -91,7 +88,8 @@ def _png(confusion: Confusion) -> bytes:
     np.fill_diagonal(levels_TP, np.where(np.diagonal(levels_TP) > 0, np.diagonal(levels_TP) + 32, 0))
     image = Image.fromarray(levels_TP, mode="P")
     image.putpalette([*_MISS] * 33 + [*_HIT] * 32)
-    alpha = bytes(round(255 * level / 32) for level in [*range(33), *range(1, 33)])
+    # One image in a thousand is still seen: the faintest shade of a cell that counts something is a quarter.
+    alpha = bytes(round(255 * (level and 0.25 + 0.75 * level / 32)) for level in [*range(33), *range(1, 33)])
     stream = io.BytesIO()
     image.save(stream, "PNG", transparency=alpha, optimize=True)
     return stream.getvalue()
@@ -99,6 +97,6 @@ def _png(confusion: Confusion) -> bytes:
 
 def legend() -> Markup:
     """Return what the shades mean."""
-    words = "shade: share of the true class's images (square root)"
-    keys = tag("i", class_="chip hit"), escape(" right "), tag("i", class_="chip miss"), escape(f" wrong · {words}")
+    words = "the stronger, the larger the share of the true class's images"
+    keys = tag("i", class_="chip hit"), escape(" right  "), tag("i", class_="chip miss"), escape(f" wrong · {words}")
     return tag("p", *keys, class_="quiet")

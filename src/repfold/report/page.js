@@ -61,7 +61,9 @@
     const band = series.low && series.low[i] !== null && series.low[i] !== series.high[i];
     value.textContent = written(series.y[i], decimals) +
       (band ? ` (${written(series.low[i], decimals)} – ${written(series.high[i], decimals)})` : "");
-    line.append(key ? key.cloneNode(true) : document.createElement("i"), series.name, value);
+    const swatch = key ? key.cloneNode(true) : document.createElement("i");
+    swatch.querySelector(".line")?.classList.toggle("dashed", series.dashed);
+    line.append(swatch, series.name, value);
     return line;
   };
 
@@ -120,10 +122,10 @@
     });
   }
 
-  // Closed details would be missing on paper.
+  // Closed details would be missing on paper; the bulky ones are printed only when the reader has opened them.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
+    opened = [...document.querySelectorAll("details:not([open],.bulky)")];
     for (const one of opened) one.open = true;
   });
   addEventListener("afterprint", () => {

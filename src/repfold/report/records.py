@@ -139,7 +139,7 @@ def _check(directory: Path) -> None:
 
 
 def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
-    """Read record.jsonl: a line that is no epoch (torn by a crash) is skipped, of two for one epoch the later counts."""
+    """Read record.jsonl: a line that is no epoch (torn, say) is skipped; of two for one epoch the later counts."""
     lines = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
     epochs: dict[int, Record] = {}
     torn: list[int] = []

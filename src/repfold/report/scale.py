@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -61,12 +62,21 @@ def decade_ticks(values: Iterable[float], most: int = 6) -> tuple[float, ...]:
 
 
 def tick_labels(ticks: Sequence[float], *, log: bool = False) -> tuple[str, ...]:
-    """Write the ticks, all with as many decimals as the finest of them needs; in powers of ten beyond 1e-4..1e5."""
+    """Write the ticks, all with as many decimals as the finest of them needs; very large and small ones shorter."""
     largest = max(abs(tick) for tick in ticks)
-    if log or largest >= 1e5 or 0 < largest < 1e-4:
-        return tuple(wording.scientific(tick) for tick in ticks)
+    if log:
+        return tuple(wording.scientific(tick, 1) for tick in ticks)
+    if largest >= 1e5:
+        return tuple(_short(wording.large(tick, 4)) for tick in ticks)
+    if 0 < largest < 1e-4:
+        return tuple(_short(wording.scientific(tick, 3)) for tick in ticks)
     decimals = max((len(text) - text.find(".") - 1 if "." in (text := f"{tick:.12g}") else 0) for tick in ticks)
     return tuple(f"{tick:.{decimals}f}" for tick in ticks)
+
+
+def _short(text: str) -> str:
+    """Drop the zeros that end a number's decimals: 2.50·10⁻⁵ -> 2.5·10⁻⁵, 250.0 k -> 250 k."""
+    return re.sub(r"\.(\d*?)0+(?!\d)", lambda found: f".{found[1]}" if found[1] else "", text)
 
 
 def _step(least: float, whole: bool) -> float:

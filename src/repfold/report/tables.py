@@ -49,9 +49,11 @@ def to_html(table: Table) -> Markup:
         first = tag("th", row[0], scope="row", class_=classes[0])
         rest = [tag("td", cell, class_=name) for cell, name in zip(row[1:], classes[1:], strict=True)]
         body.append(tag("tr", first, *rest, class_="marked" if index in table.marked else None))
-    caption = tag("caption", table.caption) if table.caption else None
-    written = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", *body))
-    return tag("div", written, class_="scroll", tabindex=0, role="region", aria_label=table.caption or "table")
+    # The caption stays outside, or it would scroll away with a wide table.
+    caption = tag("p", table.caption, class_="caption") if table.caption else None
+    label = table.caption or "Table"
+    written = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), aria_label=label)
+    return tag("div", caption, tag("div", written, class_="scroll", tabindex=0, role="region", aria_label=label))
 
 
 def to_text(table: Table) -> str:

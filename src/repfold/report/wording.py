@@ -29,20 +29,26 @@ def significant(value: float | None, digits: int = 4) -> str:
     if not 1e-3 <= abs(value) < 1e6:
         return scientific(value, digits)
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{decimals}f}".replace(",", "\u202f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:,.{decimals}f}".replace(",", "\u202f")
+
+
+def large(value: float, digits: int = 3) -> str:
+    """Write a count of parameters, operations or images with its thousands as a letter: 812, 36.9 k, 1.36 M."""
+    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
+        if abs(value) >= 10**power:
+            return f"{significant(value / 10**power, digits)}\u202f{unit}"
+    return count(value)
 
 
 def scientific(value: float | None, digits: int = 2) -> str:
-    """Write a number as mantissa and power of ten: 3.1e-07 -> 3.1·10⁻⁷."""
+    """Write a number as mantissa and power of ten: 3.1e-07 -> 3.1·10⁻⁷; with one digit a power stands alone, 10⁻⁷."""
     if value is None or not math.isfinite(value):
         return special(value)
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     power = "10" + str(int(exponent)).translate(_SUPERSCRIPT)
-    trimmed = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    return {"1": power, "-1": f"-{power}"}.get(trimmed, f"{trimmed}·{power}")
+    return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
 def count(value: float | None) -> str:

@@ -54,7 +54,7 @@ def training_charts(arms: Sequence[Arm]) -> list[Chart]:
         _chart("Top-5 accuracy, %", arms, _lines(arms, "val_top5"), decimals=2, **_PERCENT),
         _chart("Mean precision, %", arms, _lines(arms, "val_precision"), decimals=2, **_PERCENT),
         _chart("Mean recall, %", arms, _lines(arms, "val_recall"), decimals=2, **_PERCENT),
-        _chart("Top-1 on both sets, %", arms, _both(arms, "top1"), decimals=2, keys=_TRAIN_AND_VAL, **_PERCENT),
+        _chart("Top-1 by set, %", arms, _both(arms, "top1"), decimals=2, keys=_TRAIN_AND_VAL, **_PERCENT),
         _chart("Loss", arms, both, log=log, keys=_TRAIN_AND_VAL),
     ]
     return [chart for chart in charts if chart.values()]
@@ -82,7 +82,7 @@ def _lines(arms: Sequence[Arm], key: str, *, dashed: bool = False) -> list[Serie
     for arm in arms:
         points = curve(arm, key)
         band = {"low": points.low, "high": points.high} if arm.n > 1 else {}
-        series.append(Series(arm.title, points.epochs, points.mean, **band, style=arm.style, dashed=dashed))
+        series.append(Series(arm.label, points.epochs, points.mean, **band, style=arm.style, dashed=dashed))
     return series
 
 
@@ -95,11 +95,13 @@ def _rates(arms: Sequence[Arm]) -> list[Series]:
     """Return the learning rate from each epoch's first step to its last, so that warm-up and restarts are seen."""
     series = []
     for arm in arms:
-        first, last = curve(arm, "lr_first"), curve(arm, "lr")
-        points = []
-        for epoch, start, end in zip(last.epochs, first.mean, last.mean, strict=True):
-            points += [(epoch - 1.0, start), (float(epoch), end)] if finite(start) else [(float(epoch), end)]
-        series.append(Series(arm.title, [x for x, _ in points], [y for _, y in points], style=arm.style))
+        first, last, steps = (curve(arm, key) for key in ("lr_first", "lr", "step"))
+        points: list[tuple[float, float | None]] = []
+        for epoch, start, end, step in zip(last.epochs, first.mean, last.mean, steps.mean, strict=True):
+            if finite(start):  # at the end of the epoch's first step, which is 1 / (steps in an epoch) into it
+                points.append((epoch - 1 + (epoch / step if finite(step) and step > epoch else 0.0), start))
+            points.append((float(epoch), end))
+        series.append(Series(arm.label, [x for x, _ in points], [y for _, y in points], style=arm.style))
     return series
 
 
@@ -153,14 +155,15 @@ def every_epoch(report: Report) -> Markup:
         return tag(
             "p", f"{rows} epochs are recorded, too many for a table here; record.jsonl has them.", class_="quiet"
         )
-    return join(_epochs(run, run.name if len(report.runs) > 1 else "Every epoch") for run in report.runs)
+    tables = [_epochs(run, run.name if len(report.runs) > 1 else "") for run in report.runs]
+    return tag("details", tag("summary", "Every epoch in numbers"), *tables, class_="bulky")
 
 
-def _epochs(run: Run, title: str) -> Markup:
+def _epochs(run: Run, caption: str) -> Markup:
     keys = [key for key in _WRITTEN if any(value is not None for value in run.column(key))]
     heads = (Column("epoch", True), *(Column(_WRITTEN[key][0], True) for key in keys))
     rows = tuple(
         (str(record["epoch"]), *(_WRITTEN[key][1](number(record.get(key))) for key in keys)) for record in run.epochs
     )
     best = frozenset({run.epochs.index(run.best)}) if run.has("val_top1") else frozenset()
-    return tag("details", tag("summary", title), to_html(Table(heads, rows, marked=best)))
+    return to_html(Table(heads, rows, caption, marked=best))

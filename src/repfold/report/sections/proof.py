@@ -25,16 +25,33 @@ def proof(report: Report) -> Markup | None:
         return None
     if len(report.runs) == 1:
         return _certificate(certified[0].certificate or {})
+    each = [tag("details", tag("summary", run.name), _certificate(run.certificate or {})) for run in certified]
     return join(
-        tag("details", tag("summary", f"{run.name}: {_head(run)}"), _certificate(run.certificate or {}))
-        for run in certified
+        [_overview(certified), tag("details", tag("summary", "The regions, run by run"), *each, class_="bulky")]
     )
 
 
-def _head(run: Run) -> str:
-    certificate = run.certificate or {}
-    error = wording.scientific(number(certificate.get("error")))
-    return f"error {error}, {len(entries(certificate, 'regions'))} regions folded"
+def _overview(runs: Sequence[Run]) -> Markup:
+    heads = (
+        Column("run"),
+        *(Column(text, True) for text in ("relative error", "regions folded", "left as found")),
+        *(Column(f"{name} saved", True) for name in _SAVED.values()),
+    )
+    rows = []
+    for run in runs:
+        certificate = run.certificate or {}
+        regions = entries(certificate, "regions")
+        error = wording.scientific(number(certificate.get("error")))
+        counts = str(len(regions)), str(len(entries(certificate, "left")))
+        sums = [_sum(regions, key) for key in _SAVED]
+        rows.append((run.name, error, *counts, *(wording.large(pair[0] - pair[1]) for pair in sums)))
+    return to_html(Table(heads, tuple(rows), "The folded networks against their training forms"))
+
+
+def _sum(regions: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
+    """Return a cost before and after, summed over the regions that tell it."""
+    pairs = [pair for region in regions if (pair := before_after(region.get(key)))]
+    return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 
 
 def entries(certificate: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
@@ -61,12 +78,10 @@ def _sentence(
     words.append(f". {_count(len(regions), 'region')} folded")
     words.append(f", {len(left)} left as found. " if left else ", nothing left. ")
     for key, name in _SAVED.items():
-        pairs = [pair for region in regions if (pair := before_after(region.get(key)))]
-        if pairs:
-            before, after = (sum(pair[side] for pair in pairs) for side in (0, 1))
-            words.append(
-                f"The folded regions' {name} went from {_large(before)} to {_large(after)}{_change(before, after)}. "
-            )
+        before, after = _sum(regions, key)
+        if before:
+            change = f"{wording.large(before)} to {wording.large(after)}{_change(before, after)}"
+            words.append(f"The folded regions' {name} went from {change}. ")
     return tag("p", *words)
 
 
@@ -108,7 +123,7 @@ def _saved(region: Mapping[str, Any], key: str) -> tuple[str, str, str]:
     pair = before_after(region.get(key))
     if pair is None:
         return (wording.ABSENT,) * 3
-    return _large(pair[0]), _large(pair[1]), _change(*pair).removeprefix(" (").removesuffix(")")
+    return wording.large(pair[0]), wording.large(pair[1]), _change(*pair).removeprefix(" (").removesuffix(")")
 
 
 def before_after(value: Any) -> tuple[float, float] | None:
@@ -124,14 +139,6 @@ def _left(left: Sequence[Mapping[str, Any]]) -> Markup | None:
         return None
     rows = tuple((tag("code", str(one.get("name", "?"))), str(one.get("reason", ""))) for one in left)
     return to_html(Table((Column("left as found"), Column("why")), rows, "What was not folded"))
-
-
-def _large(value: float) -> str:
-    """Write a count of parameters or operations: 812, 36.9 k, 1.36 M."""
-    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
-        if abs(value) >= 10**power:
-            return f"{wording.significant(value / 10**power, 3)}\u202f{unit}"
-    return wording.count(value)
 
 
 def _change(before: float, after: float) -> str:

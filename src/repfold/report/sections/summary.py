@@ -15,6 +15,16 @@ from repfold.report.results import Report
 from repfold.report.tables import Column, Table, columns, to_html
 
 SCORES = {"val_top1": "top-1", "val_top5": "top-5", "val_precision": "precision", "val_recall": "recall"}
+_TRAINED = {
+    "epochs": "epochs {}",
+    "image_size": "{} px",
+    "batch": "batch {}",
+    "optimizer": "{}",
+    "lr": "lr {}",
+    "schedule": "{}",
+    "warmup_epochs": "warm-up {}",
+    "seed": "seed {}",
+}
 FILES = {
     "recipe.toml": "the complete recipe",
     "environment.json": "machine, software, settings chosen",
@@ -40,19 +50,10 @@ def summary(report: Report) -> Markup:
 
 
 def trained(recipe: Mapping[str, Any]) -> str:
-    """Return in words what a recipe trains: its model, data, length, batch, rate and schedule, as far as it says."""
+    """Return in words how a recipe trains, as far as it says: 25 epochs · 128 px · batch 64 · ..."""
     said = [
-        f"{wording.plain(recipe[key])}{unit}" if unit.startswith(" ") else f"{unit} {wording.plain(recipe[key])}"
-        for key, unit in (
-            ("epochs", " epochs"),
-            ("image_size", " px"),
-            ("batch", "batch"),
-            ("optimizer", "optimizer"),
-            ("lr", "lr"),
-            ("schedule", "schedule"),
-            ("warmup_epochs", "warm-up"),
-            ("seed", "seed"),
-        )
+        pattern.format(wording.plain(recipe[key]))
+        for key, pattern in _TRAINED.items()
         if recipe.get(key) not in (None, "")
     ]
     return " · ".join(said)
@@ -100,7 +101,7 @@ def _files(run: Run) -> Markup | None:
     )
     table = to_html(Table(columns("file", "what it is", "#size"), rows))
     where = tag("p", "In ", tag("code", str(run.directory)), class_="quiet")
-    return tag("details", tag("summary", f"{len(rows)} files"), where, table)
+    return tag("details", tag("summary", f"{len(rows)} files"), where, table, class_="bulky")
 
 
 def _arms(arms: Sequence[Arm]) -> Markup:
@@ -110,7 +111,8 @@ def _arms(arms: Sequence[Arm]) -> Markup:
     for arm in arms:
         best, last = [run.best for run in arm.runs], [run.last for run in arm.runs]
         cells = [deviation(spread(records, key)) for records in (best, last) for key in keys]
-        rows.append((name(arm, arms), str(arm.n), *cells))
+        label = _named(arm.label, arm.style) if len(arms) > 1 else arm.label
+        rows.append((label, str(arm.n), *cells))
     caption = "Arms: runs that differ in nothing but the seed, mean ± s.d. over n runs, in percent"
     explained = (
         "Best is the epoch of the highest validation top-1 of each run, chosen on the same images and therefore a "
@@ -120,9 +122,9 @@ def _arms(arms: Sequence[Arm]) -> Markup:
     return join([to_html(table), tag("p", explained, class_="quiet")])
 
 
-def name(arm: Arm, arms: Sequence[Arm]) -> Markup:
-    """Return an arm's label with its line, when there are several to tell apart."""
-    return join([swatch(arm.style) if len(arms) > 1 else None, " " if len(arms) > 1 else None, arm.label])
+def _named(label: str, style: int) -> Markup:
+    """Return a name with the line that it has in the curves."""
+    return tag("span", swatch(style), " ", label, class_="named")
 
 
 def deviation(value: Spread | None) -> str:
@@ -142,7 +144,7 @@ def _runs(report: Report) -> Markup:
     rows = []
     for arm in report.arms:
         for run in arm.runs:
-            label = join([swatch(arm.style), " ", run.name]) if len(report.arms) > 1 else run.name
+            label = _named(run.name, arm.style) if len(report.arms) > 1 else run.name
             rows.append((label, *_run_cells(run, keys, folded, timed)))
     return to_html(Table(tuple(heads), tuple(rows), "Runs, accuracies in percent"))
 

@@ -26,7 +26,7 @@ def _timings(timings: Timings) -> Markup:
     tables = tag("div", *(_batch(timings, batch) for batch in timings.batches()), class_="beside")
     repeats = sorted({row.n for row in timings.rows})
     n = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
-    words = f"Bar: median of {n} repeats; whisker: their spread, as the table's columns low and high."
+    words = f"Bar: median of {n} repeats; whisker: from low to high."
     machine = "; ".join(f"{key} {wording.plain(value)}" for key, value in timings.machine.items())
     return join([tag("p", words, f" Machine: {machine}." if machine else None, class_="quiet"), tables])
 
@@ -37,8 +37,7 @@ def _batch(timings: Timings, batch: int) -> Markup:
     heads = (
         Column("form"),
         Column("median, ms", True),
-        Column("low", True),
-        Column("high", True),
+        Column("low – high", True),
         Column("images/s", True),
         Column("speed-up", True),
     )
@@ -56,8 +55,7 @@ def _row(timings: Timings, row: Timing, longest: float) -> tuple[str, ...]:
     return (
         row.form,
         drawn,
-        wording.significant(row.low_ms, 3),
-        wording.significant(row.high_ms, 3),
+        f"{wording.significant(row.low_ms, 3)} – {wording.significant(row.high_ms, 3)}",
         wording.count(row.images_per_second) if row.images_per_second >= 10 else f"{row.images_per_second:.2f}",
         "1 ×" if row == timings.reference(row.batch) else f"{wording.significant(timings.speed_up(row), 3)} ×",
     )
