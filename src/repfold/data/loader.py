@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,8 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class _Pending:
-    """A batch under way: its pixels, [B, S, S, C], are complete when every task is done."""
+    """A batch under way: its pixels are complete when every task is done."""
 
-    pixels_NHWC: np.ndarray
     x_NCHW: torch.Tensor
     labels: torch.Tensor
     tasks: list[Future[None]]
@@ -102,18 +102,15 @@ class Loader:
     def _rendered(self, epoch: int, order_N: np.ndarray, steps: list[int]) -> Iterator[Batch]:
         # A pool an epoch: nothing is left running when the consumer stops early.
         with ThreadPoolExecutor(self.workers, thread_name_prefix="repfold-loader") as pool:
-            ahead: deque[_Pending] = deque()
+            remaining = iter(steps)
+            ahead = deque(self._begin(pool, epoch, order_N, step) for step in islice(remaining, BATCHES_AHEAD))
             try:
-                for position in range(len(steps) + BATCHES_AHEAD):
-                    if position < len(steps):
-                        ahead.append(self._begin(pool, epoch, order_N, steps[position]))
-                    if position >= BATCHES_AHEAD or position >= len(steps):
-                        began = time.perf_counter()
-                        batch = _complete(ahead.popleft()) if ahead else None
-                        self.waited += time.perf_counter() - began
-                        if batch is None:
-                            break
-                        yield batch
+                while ahead:
+                    began = time.perf_counter()
+                    batch = _complete(ahead.popleft())
+                    self.waited += time.perf_counter() - began
+                    ahead.extend(self._begin(pool, epoch, order_N, step) for step in islice(remaining, 1))
+                    yield batch
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -135,7 +132,7 @@ class Loader:
         spans = [(first, min(first + chunk, len(share))) for first in range(0, len(share), chunk)]
         tasks = [pool.submit(fill, first, last) for first, last in spans]
         labels = self.images.labels[torch.from_numpy(share)]
-        return _Pending(pixels_NHWC, x_NHWC.permute(0, 3, 1, 2), labels, tasks)
+        return _Pending(x_NHWC.permute(0, 3, 1, 2), labels, tasks)
 
     def _boxes(self, epoch: int, step: int, share: np.ndarray) -> np.ndarray | None:
         if self.images.finished:
