@@ -13,6 +13,7 @@ from repfold.cli.bench import bench
 from repfold.cli.export import export
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
+from repfold.cli.schedule import schedule
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export,
     "fold": fold,
     "predict": predict,
+    "schedule": schedule,
 }
 
 

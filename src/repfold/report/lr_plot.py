@@ -32,6 +32,7 @@ def write_lr_plot(
 
 
 def _write_picture(chart: Chart, path: Path) -> None:
+    import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -41,7 +42,7 @@ def _write_picture(chart: Chart, path: Path) -> None:
         marker = palette.MATPLOTLIB_SHAPES[palette.shape(series.style)]
         axes.plot(
             list(series.x),
-            list(series.y),
+            np.asarray(series.y, dtype=float),
             label=series.name,
             color=colour,
             marker=marker,
