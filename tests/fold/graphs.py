@@ -23,7 +23,9 @@ class RandomNetwork(nn.Module):
         self.program: list[tuple] = []
         torch.manual_seed(seed)
         self.channels = self.draw.choice([2, 4, 6])
-        pool = [torch.randn(2, self.channels, *(self.draw.randint(7, 10) for _ in range(dimensions)), dtype=torch.float64)]
+        pool = [
+            torch.randn(2, self.channels, *(self.draw.randint(7, 10) for _ in range(dimensions)), dtype=torch.float64)
+        ]
         self.example = pool[0]
         for _ in range(steps):
             self._extend(pool)
@@ -45,7 +47,9 @@ class RandomNetwork(nn.Module):
         except RuntimeError:
             return
         if value.dim() == pool[0].dim() and 0 < value.numel() < 200_000 and value.abs().max() < 1e6:
-            self.program.append((name, layer if not isinstance(layer, nn.Module) else f"layer{len(self.program)}", operands))
+            self.program.append(
+                (name, layer if not isinstance(layer, nn.Module) else f"layer{len(self.program)}", operands)
+            )
             pool.append(value)
 
     def _recent(self, pool: list[torch.Tensor]) -> int:
@@ -74,7 +78,7 @@ def randomise(layer: nn.Module) -> None:
             buffer.normal_()
         if buffer_name.endswith("running_var"):
             buffer.uniform_(0.5, 2)
-    for name, parameter in layer.named_parameters():
+    for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
 
 

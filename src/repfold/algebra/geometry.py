@@ -135,10 +135,10 @@ def sequence_geometry(inner: Geometry, outer: Geometry, *, inner_bias_is_zero: b
     """
     if inner.out_channels != outer.in_channels or len(inner.axes) != len(outer.axes):
         raise Inexact(f"a sequence of {inner.out_channels} channels into {outer.in_channels}")
-    if outer.pads and outer.mode == "zeros" and not inner_bias_is_zero:
-        raise Inexact("zero-padding after a bias: the border would see the bias where the network sees zeros")
     if any(axis.upsampling > 1 for axis in outer.axes) and not inner_bias_is_zero:
         raise Inexact("zeros inserted after a bias: the network has no bias at the inserted samples")
+    if outer.pads and outer.mode == "zeros" and not inner_bias_is_zero:
+        raise Inexact("zero-padding after a bias: the border would see the bias where the network sees zeros")
     commute = _zero_padding_commutes if outer.mode == "zeros" else _extension_commutes
     for p, q in zip(inner.axes, outer.axes, strict=True):
         if not commute(p, q):

@@ -183,7 +183,7 @@ def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
         if region is not None:
             regions.append(region)
         left += [Left(node, refused)] if refused else []
-        left += [Left(n, grown.refusals[n]) for n in members if n in grown.refusals and not _is_free(pieces[n])]
+        left += [Left(member, grown.refusals[member]) for member in members if member in grown.refusals]
     return regions[::-1], left[::-1]
 
 

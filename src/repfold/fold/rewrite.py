@@ -47,9 +47,12 @@ def rewrite(plan: Plan) -> Rewritten:
         layers, certified = _prove(plan, region, name)
         folded.append(certified)
         _insert_layers(graph, call, name, layers, modules)
+    for layer in modules.values():
+        layer.eval()
     _copy_kept(traced.root, graph, modules)
     network = fx.GraphModule(modules, graph, type(traced.root).__name__)
-    return Rewritten(network.train(traced.root.training), tuple(folded))
+    network.training = False  # not eval(): what is kept keeps the mode it had
+    return Rewritten(network, tuple(folded))
 
 
 def _call_layers(graph: fx.Graph, twins: dict[fx.Node, fx.Node], region: Region) -> fx.Node:
