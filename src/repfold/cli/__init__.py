@@ -9,18 +9,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from repfold.cli.augment import augment
 from repfold.cli.bench import bench
 from repfold.cli.export import export
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
+from repfold.cli.report import report
 from repfold.cli.schedule import schedule
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "augment": augment,
     "bench": bench,
     "export": export,
     "fold": fold,
     "predict": predict,
+    "report": report,
     "schedule": schedule,
 }
 

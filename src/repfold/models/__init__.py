@@ -1,5 +1,6 @@
 """Networks by name, and the model file that carries a network with all that is needed to use it."""
 
+from repfold.models.checkpoint import load_weights, read_checkpoint
 from repfold.models.create import MODELS, architecture_of, create
 from repfold.models.description import Architecture, Description, Preprocessing
 from repfold.models.file import Model, find_file, load, load_model, read_description, save
@@ -18,6 +19,8 @@ __all__ = [
     "initialise",
     "load",
     "load_model",
+    "load_weights",
+    "read_checkpoint",
     "read_description",
     "save",
 ]

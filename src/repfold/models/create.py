@@ -30,18 +30,19 @@ FAMILIES = (repvgg.RepVGG,)
 
 
 def create(
-    name: str, *, num_classes: int = 1000, preset: str = "imagenet", in_channels: int = 3, **options: Any
+    name: str, *, num_classes: int | None = None, preset: str = "imagenet", in_channels: int = 3, **options: Any
 ) -> nn.Module:
     """Return a network with fresh weights: [N, in_channels, H, W] -> [N, num_classes].
 
     Args:
         name: a key of MODELS, or "package.module:factory"; a factory gets those of the arguments that it takes.
+        num_classes: None means 1000, or whatever is a factory's own default.
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
         options: further keyword arguments of the network or factory.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """
-    if num_classes < 1 or in_channels < 1:
+    if (num_classes is not None and num_classes < 1) or in_channels < 1:
         raise RepFoldError(f"num_classes is {num_classes} and in_channels {in_channels}; both must be at least 1.")
     if ":" in name:
         factory = find_factory(name)
@@ -53,7 +54,7 @@ def create(
             f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
         )
     try:
-        return MODELS[name].build(num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
+        return MODELS[name].build(num_classes=num_classes or 1000, preset=preset, in_channels=in_channels, **options)
     except TypeError as error:
         raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
 
@@ -101,7 +102,7 @@ def call_factory(
     factory: Callable[..., Any],
     name: str,
     *,
-    num_classes: int,
+    num_classes: int | None,
     preset: str,
     in_channels: int,
     options: Mapping[str, Any],
@@ -111,7 +112,7 @@ def call_factory(
     Raises: RepFoldError when it does not take what was asked for, or does not return a network.
     """
     arguments = dict(options)
-    if accepts(factory, "num_classes"):
+    if num_classes is not None and accepts(factory, "num_classes"):
         arguments["num_classes"] = num_classes
     # Of the other two only what differs from the default is a wish that has to be met.
     for key, value, default in (("in_channels", in_channels, 3), ("preset", preset, "imagenet")):

@@ -17,7 +17,7 @@ class Architecture:
     """The arguments of ``models.create`` that build the network's train form."""
 
     name: str
-    num_classes: int = 1000
+    num_classes: int | None = None
     preset: str = "imagenet"
     in_channels: int = 3
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Description:
 # Field name -> how a JSON value of it is checked; fields of both dataclasses, whose names do not clash.
 _CHECKS = {
     "name": lambda value: isinstance(value, str),
-    "num_classes": lambda value: type(value) is int and value > 0,
+    "num_classes": lambda value: value is None or (type(value) is int and value > 0),
     "preset": lambda value: isinstance(value, str),
     "in_channels": lambda value: type(value) is int and value > 0,
     "options": lambda value: isinstance(value, dict),

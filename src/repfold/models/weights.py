@@ -17,7 +17,7 @@ from repfold import atomic
 from repfold.errors import RepFoldError
 
 # How files that people mistake for safetensors begin: zip archives (torch.save), bare pickles, HDF5, legacy tar.
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _opened(path: Path) -> Iterator[Any]:
         start = raw.read(8)
     if not start:
         raise RepFoldError(f"{path} is empty: its writing was probably interrupted. Use an earlier copy.")
-    if start.startswith(_PICKLES):
+    if start.startswith(PICKLES):
         raise RepFoldError(
             f"{path} is a pickle (a file of torch.save), which can run code when read; weights are expected as "
             "safetensors. `repfold convert` turns a checkpoint of a known model into a safe file."

@@ -1,0 +1,61 @@
+"""``repfold export``: a model as ONNX or .pt2 for other runtimes, checked against the network it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from repfold.errors import RepFoldError
+
+# ONNX Runtime and PyTorch sum in different orders; more than this is another function.
+TOLERANCE = 1e-3
+
+
+def export(
+    model: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    example: str | None = None,
+    weights: Path | None = None,
+    num_classes: int | None = None,
+    train_form: bool = False,
+    factory: str | None = None,
+    json: bool = False,
+) -> None:
+    """Export a model, folded, with free batch and image size; for ONNX prove that ONNX Runtime agrees.
+
+    Args:
+        model: A run directory, a model file, a model's name, or package.module:factory.
+        output: The file to write: .onnx or .pt2. For a run directory model.onnx in it.
+        example: Shape of an input, such as 1,3,224,224. Known for trained models.
+        weights: Checkpoint to load into a network given by name.
+        num_classes: Number of classes of a network given by name.
+        train_form: Export the network with its training-time branches instead of folding it first.
+        factory: Trusted package.module:factory that builds a model file's network.
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    from repfold import deploy
+    from repfold.cli.model_source import make_example, open_model, output_path, parse_shape
+    from repfold.fold import fold
+
+    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    path = output_path(output, model, "model.onnx", deploy.EXPORTERS)
+    network, x = source.network, make_example(parse_shape(example), source)
+    if source.description.form == "train" and not train_form:
+        network, _ = fold(network, x)
+    written = deploy.EXPORTERS[path.suffix](network, x, path)
+    error = deploy.check_onnx(path, network, x) if path.suffix == ".onnx" else None
+    if error is not None and not error <= TOLERANCE:
+        raise RepFoldError(f"{path}: ONNX Runtime differs from the network by {error:.1e} (relative). Do not use it.")
+    size = path.stat().st_size
+    if json:
+        print(dumps({"output": str(path), "free_axes": written.free_axes, "error": error, "bytes": size}))
+        return
+    print(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
+    if error is not None:
+        print(f"ONNX Runtime agrees with the network to a relative error of {error:.1e}.")

@@ -1,0 +1,54 @@
+"""What folding gains: the forms of one network, side by side on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from repfold.deploy.bench import Timings, join, onnx_form, pytorch_form, time_forms
+from repfold.deploy.export import export_onnx
+
+TRAIN_FORM, FOLDED = "train form, PyTorch", "folded, PyTorch"
+COMPILED, ONNX_RUNTIME = "folded, torch.compile", "folded, ONNX Runtime"
+
+
+def compare_forms(
+    network: nn.Module | None,
+    plain: nn.Module,
+    example_NCHW: torch.Tensor,
+    *,
+    batches: Sequence[int] = (1, 32),
+    rounds: int = 20,
+    threads: int | None = None,
+    onnx: bool = True,
+    compiled: bool = False,
+) -> Timings:
+    """Time the train form (if there is one), the folded network, and this in ONNX Runtime and compiled.
+
+    Args:
+        example_NCHW: an input; its image size and dtype are timed, with each of ``batches`` images.
+        threads: of every runtime; None leaves PyTorch's and gives the others as many.
+
+    Raises: RepFoldError when the onnx extra is missing or the network cannot be exported.
+    """
+    threads = threads or torch.get_num_threads()
+    parts = []
+    with tempfile.TemporaryDirectory() as directory:
+        path = export_onnx(plain, example_NCHW, Path(directory) / "plain.onnx").path if onnx else None
+        for batch in batches:
+            x_NCHW = torch.randn(batch, *example_NCHW.shape[1:], dtype=example_NCHW.dtype, device=example_NCHW.device)
+            forms: dict[str, Callable[[], Any]] = {}
+            if network is not None:
+                forms[TRAIN_FORM] = pytorch_form(network, x_NCHW)
+            forms[FOLDED] = pytorch_form(plain, x_NCHW)
+            if compiled:
+                forms[COMPILED] = pytorch_form(plain, x_NCHW, compiled=True)
+            if path is not None:
+                forms[ONNX_RUNTIME] = onnx_form(path, x_NCHW, threads=threads)
+            parts.append(time_forms(forms, batch=batch, rounds=rounds, threads=threads))
+    return join(parts)

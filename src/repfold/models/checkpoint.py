@@ -1,0 +1,98 @@
+"""Checkpoints of other code: the state_dict out of whatever was wrapped around it, read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from repfold.errors import RepFoldError
+from repfold.models import weights
+
+# Under these keys training scripts put the state_dict; averaged weights first, as those are the ones to deploy.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
+# What wrappers of the network put before every key: DataParallel and DDP, torch.compile.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read the state_dict in a .safetensors file, or in a file of torch.save (with weights_only).
+
+    Unwraps {"state_dict": ...}, {"model": ...} and the like, and strips the prefixes of DDP and torch.compile.
+    Raises: RepFoldError when the file is damaged, holds objects other than tensors, or no state_dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RepFoldError(f"{path} is not a file.")
+    with path.open("rb") as file:
+        is_pickle = file.read(4).startswith(weights.PICKLES)
+    state = unwrap(_read_pickle(path)) if is_pickle else weights.read_tensors(path)
+    if not state:
+        raise RepFoldError(
+            f"{path} holds no state_dict: no names with tensors, neither at the top nor under {', '.join(_WRAPPERS)}."
+        )
+    return strip_prefixes(state)
+
+
+def unwrap(content: Any) -> dict[str, torch.Tensor]:
+    """The state_dict in what a checkpoint holds; empty when there is none."""
+    if not isinstance(content, Mapping):
+        return {}
+    for key in _WRAPPERS:
+        if isinstance(content.get(key), Mapping) and (inner := unwrap(content[key])):
+            return inner
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    return tensors if len(tensors) == len(content) else {}
+
+
+def strip_prefixes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Remove every prefix of a wrapper that all keys share."""
+    stripped = dict(state)
+    while stripped:
+        prefix = next((p for p in _PREFIXES if all(key.startswith(p) for key in stripped)), None)
+        if prefix is None:
+            break
+        stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
+    return stripped
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Load a checkpoint into ``network``; every tensor has to find its place.
+
+    Raises: RepFoldError that names the tensors that do not fit; the network is then untouched.
+    """
+    state = read_checkpoint(path)
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    theirs = {key: tuple(value.shape) for key, value in state.items()}
+    faults = [f"'{key}' is missing in the file" for key in own.keys() - theirs.keys()]
+    faults += [f"the file's '{key}' has no place" for key in theirs.keys() - own.keys()]
+    faults += [
+        f"'{key}' is {list(own[key])} in the network but {list(theirs[key])} in the file"
+        for key in own.keys() & theirs.keys()
+        if own[key] != theirs[key]
+    ]
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise RepFoldError(
+            f"{path} does not fit {type(network).__name__}: {'; '.join(sorted(faults)[:3])}{more}. Give the options "
+            "(number of classes, say) with which the weights were trained."
+        )
+    network.load_state_dict(state)
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RepFoldError(
+            f"{path} holds more than tensors, and reading such a file can run code, so it is not read. Save the "
+            f"network's state_dict() alone with torch.save or safetensors. ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RepFoldError(f"{path} is damaged or not a file of torch.save: {error}") from error
