@@ -34,8 +34,7 @@ class Restarts(Schedule):
     def at(self, step: int, steps: int, per_epoch: int) -> float:
         """Return the value of ``of`` at the step's place in its cycle; the run's end is the end of its last cycle."""
         begin, cycle = self._cycle(min(step, steps - 1), steps, per_epoch)
-        if step == 0:
-            self._warn_if_cut(steps, per_epoch)
+        self._warn_if_cut(steps, per_epoch)
         return self.of.at(step - begin, cycle, per_epoch)
 
     def _cycle(self, step: int, steps: int, per_epoch: int) -> tuple[int, int]:
@@ -83,7 +82,7 @@ class StepTail(Schedule):
         require(
             head > 0, f"A tail of {self.length} ({tail} steps) leaves nothing of a run of {steps} steps: shorten it."
         )
-        if step in (0, head) and tail:
+        if tail:
             self._warn_if_above(self.of.at(head - 1, head, per_epoch))
         if step < head or not tail:
             return self.of.at(step, head, per_epoch)

@@ -1,0 +1,90 @@
+"""``repfold augment``: what augmentation makes of the images of a data set, as a sheet of before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def augment(
+    data: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    preview: Path = Path("augment.png"),
+    augment: str | None = None,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    images: int = 8,
+    draws: int = 6,
+    image_size: int | None = None,
+    seed: int = 0,
+    skip_broken: bool = False,
+    json: bool = False,
+) -> None:
+    """Draw a sheet of images before and after augmentation.
+
+    Args:
+        data: A folder of images, CIFAR's files, IDX files, or digits.
+        preview: The picture to write: .png, .jpg or .webp.
+        augment: Augmentations joined by +, as flip+crop+randaugment:magnitude=5+cutout. If not given, all known.
+        mixup: The alpha of MixUp, 0 for none.
+        cutmix: The alpha of CutMix, 0 for none.
+        images: Number of training images to show.
+        draws: Number of times they are augmented, with --augment, --mixup or --cutmix.
+        image_size: Side of the square that the network sees.
+        seed: Seed of the choice of images and of the augmentations.
+        skip_broken: Leave files out that cannot be decoded.
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    from repfold.data.augment import AUGMENTATIONS, parse
+    from repfold.data.augment_sheet import rows_of_draws, rows_of_each, write_sheet
+    from repfold.data.mixing import Mixing
+    from repfold.errors import RepFoldError
+
+    if preview.suffix.lower() not in PICTURES:
+        raise RepFoldError(f"{preview}: unknown picture format '{preview.suffix}'. Use one of {', '.join(PICTURES)}.")
+    if images < 1 or draws < 1:
+        raise RepFoldError(f"--images {images} --draws {draws}: both must be at least 1.")
+    mixing, chain = Mixing(mixup, cutmix), parse(augment or "none")
+    x_NCHW = _images(data, images, image_size, seed, skip_broken)
+    if augment is None and not mixup and not cutmix:
+        rows = rows_of_each(x_NCHW, seed)
+    else:
+        rows = rows_of_draws(x_NCHW, chain, mixing, seed, draws)
+    write_sheet(rows, preview)
+    if json:
+        shown = [name for name, _ in rows]
+        print(dumps({"preview": str(preview), "augment": str(chain), "rows": shown, "images": len(x_NCHW)}))
+        return
+    if augment is None:
+        print(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
+    print(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
+
+
+def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool) -> Tensor:
+    """Return uint8 [N, C, S, S]: some training images as the network would see them without augmentation."""
+    from repfold.data import CropSettings, Loader, open_source
+
+    source = open_source(
+        data,
+        image_size=image_size,
+        crop=CropSettings("centre"),
+        seed=seed,
+        skip_broken=skip_broken,
+        parts=("train",),
+        cache_bytes=0,
+    )
+    shown = source.train.sample(count, seed)
+    loader = Loader(
+        shown, len(shown), image_size=source.image_size, resize=source.resize, train=False, crop=source.crop, workers=1
+    )
+    return next(iter(loader.epoch(0))).x_NCHW
