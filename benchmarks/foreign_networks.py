@@ -1,8 +1,8 @@
 """Fold networks that nobody here wrote: one of every family of the package pytorchcv, output and speed before and after.
 
-    pip install pytorchcv
-    python benchmarks/foreign_networks.py --out docs/results/foreign_networks.md            # every family
-    python benchmarks/foreign_networks.py resnet densenet --rounds 15                       # some
+pip install pytorchcv
+python benchmarks/foreign_networks.py --out docs/results/foreign_networks.md            # every family
+python benchmarks/foreign_networks.py resnet densenet --rounds 15                       # some
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ OTHER_TASKS = frozenset(
     "quartznet raft raft_stream segnet simplepose_coco simpleposemobile_coco sinet superpointnet unet visemenet voca".split()
 )
 SMALL_IMAGES = ("_cifar", "_cifar10")
-INPUT_SIZES = {"inceptionv3": 299, "inceptionv4": 299, "inceptionresnetv1": 299, "inceptionresnetv2": 299, "polynet": 331}
+INPUT_SIZES = {
+    "inceptionv3": 299,
+    "inceptionv4": 299,
+    "inceptionresnetv1": 299,
+    "inceptionresnetv2": 299,
+    "polynet": 331,
+}
 
 
 def families() -> list[str]:
@@ -47,7 +53,7 @@ def build(family: str) -> tuple[str, nn.Module, Tensor]:
     module = importlib.import_module(f"pytorchcv.models.{family}")
     for name in module.__all__:
         factory = getattr(module, name)
-        if inspect.isfunction(factory) and not name.startswith("get_"):
+        if inspect.isfunction(factory) and "kwargs" in inspect.signature(factory).parameters and name[:4] != "get_":
             break
     torch.manual_seed(0)
     network = factory()
@@ -58,7 +64,10 @@ def build(family: str) -> tuple[str, nn.Module, Tensor]:
             if layer.affine:
                 nn.init.uniform_(layer.weight, 0.7, 1.3)
                 nn.init.normal_(layer.bias, 0, 0.1)
-    size = getattr(network, "in_size", None) or (INPUT_SIZES.get(family, 32 if family.endswith(SMALL_IMAGES) else 224),) * 2
+    size = (
+        getattr(network, "in_size", None)
+        or (INPUT_SIZES.get(family, 32 if family.endswith(SMALL_IMAGES) else 224),) * 2
+    )
     return name, network.eval(), torch.randn(1, getattr(network, "in_channels", 3), *size)
 
 
@@ -134,12 +143,12 @@ def run(family: str, rounds: int, threads: int, limit: float) -> dict[str, Any]:
 
 def row(result: dict[str, Any]) -> str:
     if "error_message" in result:
-        return f"| {result['family']} | | | {result['error_message'][:120]} | | | |"
+        return f"| {result['family']} | | | {result['error_message'][:120]} | | | | |"
     left = "; ".join(f"{reason} ({count})" for reason, count in result["left"].items()) or "-"
     params, ms = result["parameters"], result["milliseconds"]
     return (
-        f"| {result['family']} | {result['network']} | {result['folded']} | {left} | {result['error']:.1e} "
-        f"| {params[0] / 1e6:.2f} -> {params[1] / 1e6:.2f} | {ms[0]:.1f} -> {ms[1]:.1f} ({ms[0] / ms[1]:.2f}x) |"
+        f"| {result['family']} | {result['network']} | {result['folded']} | {left} | {result['lone_norms']} "
+        f"| {result['error']:.1e} | {params[0] / 1e6:.2f} -> {params[1] / 1e6:.2f} | {ms[0]:.1f} -> {ms[1]:.1f} ({ms[0] / ms[1]:.2f}x) |"
     )
 
 
@@ -151,7 +160,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=180.0, help="seconds for one family")
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file; the figures go beside it as JSON")
     options = parser.parse_args()
-    head = "| family | network | folded | left, and why | error | M parameters | ms, batch 1 |\n|---|---|---|---|---|---|---|"
+    head = "| family | network | folded | left, and why | norms left after a convolution | error | M parameters | ms, batch 1 |\n"
+    head += "|---|---|---|---|---|---|---|---|"
     print(head)
     results = []
     for family in options.families or families():
@@ -160,7 +170,9 @@ def main() -> None:
     if options.out is not None:
         machine = f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}"
         note = f"`python benchmarks/foreign_networks.py`; {machine}; medians of {options.rounds} interleaved rounds.\n"
-        options.out.write_text("\n".join(["# Networks that nobody here wrote", "", note, head, *map(row, results)]) + "\n")
+        options.out.write_text(
+            "\n".join(["# Networks that nobody here wrote", "", note, head, *map(row, results)]) + "\n"
+        )
         options.out.with_suffix(".json").write_text(json.dumps(results, indent=1))
 
 

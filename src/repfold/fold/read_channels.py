@@ -63,7 +63,7 @@ def read_moved(traced: Traced, state: Moved) -> Piece | None:
     if numbers.shape[0] != shape[0] or tuple(numbers.shape[2:]) != shape[2:] or numbers.numel() == 0:
         return None
     per_channel = prod(shape[2:])
-    index = numbers[0].flatten(1)[:, 0] // per_channel % shape[1]
+    index = numbers[0].reshape(numbers.shape[1], -1)[:, 0] // per_channel % shape[1]
     if not torch.equal(numbers, torch.arange(prod(shape)).reshape(shape)[:, index]):
         return None
     dimensions = len(shape) - 2
