@@ -1,1 +1,12 @@
+"""RepFold's own engine: inference of a folded network on a CPU, without PyTorch.
 
+    engine = repfold.engine.load("plain.safetensors", threads=2, precision="fp32")
+    logits = engine(images_NCHW)
+
+The work is done by a small native library (``native/``); this package finds it and passes numpy arrays to it.
+"""
+
+from repfold.engine.face import Engine, EngineError, load
+from repfold.engine.library import available, cpu_kernels
+
+__all__ = ["Engine", "EngineError", "available", "cpu_kernels", "load"]

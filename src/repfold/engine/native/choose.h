@@ -1,0 +1,15 @@
+// Which algorithm computes a convolution.
+#pragma once
+
+#include "plan.h"
+
+namespace repfold {
+
+/// The cheapest choice by the cost model, or the one that the settings ask for where it can be taken.
+Choice choose(const Op& op, const Tensor& in, const Tensor& out, const Settings& settings);
+
+/// Whether pixels of few channels may follow each other without padding to whole vectors: only where choose() never
+/// takes an algorithm that loads whole vectors of input channels.
+bool reads_single_channels(const Op& op, const Kernels& kernels);
+
+}  // namespace repfold

@@ -1,0 +1,82 @@
+// The plan as JSON: for each operation the algorithm, tile, tasks and sizes; and the buffers.
+#include <sstream>
+
+#include "plan.h"
+
+namespace repfold {
+namespace {
+
+std::string quoted(const std::string& text) {
+    std::string out = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') out += '\\';
+        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+    return out + "\"";
+}
+
+const char* kind_name(OpKind kind) {
+    switch (kind) {
+        case OpKind::convolution: return "convolution";
+        case OpKind::affine: return "affine";
+        case OpKind::max_pool: return "max pool";
+        case OpKind::average_pool: return "average pool";
+        case OpKind::adaptive_pool: return "adaptive average pool";
+        case OpKind::add: return "add";
+        case OpKind::scale: return "scale";
+        case OpKind::activation: return "activation";
+        case OpKind::flatten: return "flatten";
+    }
+    return "";
+}
+
+std::string algorithm(const Step& step) {
+    const Choice& choice = step.choice;
+    if (step.op->kind != OpKind::convolution) return "plain";
+    switch (choice.algorithm) {
+        case Algorithm::reference: return "reference";
+        case Algorithm::direct: return "direct";
+        case Algorithm::depthwise: return "depthwise";
+        case Algorithm::winograd:
+            return "winograd F(" + std::to_string(choice.tile_h) + "x" + std::to_string(choice.tile_w) + ",3x3)";
+    }
+    return "";
+}
+
+void write_step(std::ostream& out, const Step& step, const Settings& settings) {
+    const Tensor &in = step.conv.in, &to = step.conv.out;
+    const Window& window = step.op->window;
+    out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind_name(step.op->kind))
+        << ", \"algorithm\": " << quoted(algorithm(step)) << ", \"in\": [" << in.c << ", " << in.h << ", " << in.w
+        << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
+    if (step.op->kind == OpKind::convolution) {
+        const double macs = static_cast<double>(to.n) * to.h * to.w * to.c * step.conv.in_channels * window.kernel_h * window.kernel_w;
+        out << ", \"kernel\": [" << window.kernel_h << ", " << window.kernel_w << "], \"stride\": [" << window.stride_h << ", "
+            << window.stride_w << "], \"groups\": " << step.conv.groups << ", \"multiply_adds\": " << macs
+            << ", \"weight_bytes\": " << step.weights->data.bytes() << ", \"slices\": " << step.conv.slice_count;
+    }
+    if (step.choice.algorithm == Algorithm::winograd)
+        out << ", \"block\": " << step.choice.block << ", \"split\": " << quoted(step.choice.shared ? "channels" : "tiles");
+    out << ", \"threads\": " << settings.threads << "}";
+}
+
+}  // namespace
+
+std::string describe(const Plan& plan, const Network& network, const Settings& settings) {
+    std::ostringstream out;
+    out.imbue(std::locale::classic());
+    out << "{\"kernels\": " << quoted(settings.kernels->name) << ", \"precision\": "
+        << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << settings.threads << ", \"input\": ["
+        << plan.n << ", " << plan.input.c << ", " << plan.h << ", " << plan.w << "], \"image_size\": " << network.image_size
+        << ", \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.activations
+        << ", \"largest_activation\": " << plan.largest << ", \"scratch\": " << plan.arena.bytes() - plan.activations
+        << "}, \"layers\": [";
+    for (size_t i = 0; i < plan.steps.size(); ++i) {
+        if (i) out << ", ";
+        write_step(out, plan.steps[i], settings);
+    }
+    out << "]}";
+    return out.str();
+}
+
+}  // namespace repfold

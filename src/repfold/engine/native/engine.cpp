@@ -1,0 +1,187 @@
+// The C interface: an engine is a model file, its network, threads and the plans of the last few input sizes.
+#include "repfold_engine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <list>
+#include <mutex>
+
+#include "choose.h"
+#include "error.h"
+#include "execute.h"
+
+namespace {
+
+using namespace repfold;
+
+constexpr size_t plans_kept = 4;
+
+bool cpu_has(const Kernels* kernels) {
+#if defined(__x86_64__) || defined(__i386__)
+    if (kernels == nullptr) return false;
+    if (kernels == avx512_kernels())
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq");
+    if (kernels == avx512_bf16_kernels()) return cpu_has(avx512_kernels()) && __builtin_cpu_supports("avx512bf16");
+    if (kernels == avx2_kernels()) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return kernels == scalar_kernels();
+}
+
+const Kernels* find_kernels(const std::string& name, const std::string& precision) {
+    if (precision == "bf16") {
+        if (name != "auto" && name != "avx512") fail("precision bf16 needs the avx512 kernels, not '", name, "'");
+        if (!cpu_has(avx512_bf16_kernels()))
+            fail("precision bf16 needs a CPU with AVX-512 BF16, which this one lacks; load with precision fp32");
+        return avx512_bf16_kernels();
+    }
+    if (precision != "fp32") fail("unknown precision '", precision, "'; known: fp32, bf16");
+    for (const Kernels* kernels : {avx512_kernels(), avx2_kernels(), scalar_kernels()})
+        if (cpu_has(kernels) && (name == "auto" || name == kernels->name)) return kernels;
+    fail("this CPU cannot run the kernels '", name, "'; it has: ", repfold_engine_cpu());
+}
+
+std::string check_convolution(const std::string& wanted, const Kernels& kernels) {
+    if (wanted == "auto" || wanted == "direct") return wanted;
+    const bool tile = wanted.size() == 3 && wanted[1] == 'x' && kernels.has_tile && kernels.has_tile(wanted[0] - '0', wanted[2] - '0');
+    if (!tile) fail("unknown convolution '", wanted, "'; known: auto, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
+    return wanted;
+}
+
+class Engine {
+public:
+    Engine(const char* path, int threads, const char* precision, const char* kernels, const char* convolution)
+        : file_(path), network_(lower(file_)) {
+        if (threads < 1 || threads > 256) fail("threads must be 1 to 256, not ", threads);
+        settings_.threads = threads;
+        settings_.kernels = find_kernels(kernels, precision);
+        settings_.convolution = check_convolution(convolution, *settings_.kernels);
+        fuse(network_);
+    }
+
+    size_t run(const float* images, int n, int channels, int h, int w, float* logits, size_t capacity) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        Plan& plan = plan_for(n, channels, h, w);
+        const size_t count = outputs(plan);
+        if (count > capacity) fail("the result has ", count, " values, but there is room for ", capacity);
+        // After fork() the threads are the parent's.
+        if (!pool_ || owner_ != ::getpid()) {
+            (void)pool_.release();
+            pool_ = std::make_unique<Pool>(settings_.threads);
+            owner_ = ::getpid();
+        }
+        execute(file_, settings_, plan, *pool_, images, logits);
+        return count;
+    }
+
+    size_t outputs(int n, int channels, int h, int w) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return outputs(plan_for(n, channels, h, w));
+    }
+
+    std::string describe(int n, int channels, int h, int w) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return repfold::describe(plan_for(n, channels, h, w), network_, settings_);
+    }
+
+private:
+    static size_t outputs(const Plan& plan) {
+        const Tensor& out = plan.output;
+        return static_cast<size_t>(out.n) * static_cast<size_t>(out.c) * static_cast<size_t>(out.h) * static_cast<size_t>(out.w);
+    }
+
+    Plan& plan_for(int n, int channels, int h, int w) {
+        if (n < 1 || channels < 1 || h < 1 || w < 1 || n > 1 << 20 || channels > 1 << 16 || h > 1 << 16 || w > 1 << 16)
+            fail("images [", n, ", ", channels, ", ", h, ", ", w, "]: every size must be at least 1 and within reason");
+        const auto fits = [&](const std::unique_ptr<Plan>& plan) {
+            return plan->n == n && plan->input.c == channels && plan->h == h && plan->w == w;
+        };
+        auto found = std::find_if(plans_.begin(), plans_.end(), fits);
+        if (found == plans_.end()) {
+            plans_.push_front(make_plan(file_, network_, settings_, store_, n, channels, h, w));
+            if (plans_.size() > plans_kept) plans_.pop_back();
+        } else if (found != plans_.begin()) {
+            plans_.splice(plans_.begin(), plans_, found);
+        }
+        return *plans_.front();
+    }
+
+    ModelFile file_;
+    Network network_;
+    Settings settings_;
+    WeightStore store_;
+    std::list<std::unique_ptr<Plan>> plans_;  // the last used first
+    std::unique_ptr<Pool> pool_;
+    pid_t owner_ = 0;
+    std::mutex mutex_;
+};
+
+void copy_message(const char* text, char* error, size_t size) {
+    if (!error || size == 0) return;
+    std::strncpy(error, text, size - 1);
+    error[size - 1] = '\0';
+}
+
+/// Run `body`; no exception crosses the C interface.
+template <class Result, class Body>
+Result guarded(Result otherwise, char* error, size_t error_size, Body body) {
+    try {
+        return body();
+    } catch (const std::bad_alloc&) {
+        copy_message("not enough memory for this model or batch", error, error_size);
+    } catch (const std::exception& exception) {
+        copy_message(exception.what(), error, error_size);
+    }
+    return otherwise;
+}
+
+}  // namespace
+
+struct repfold_engine {
+    Engine engine;
+};
+
+extern "C" {
+
+int repfold_engine_version(void) { return 1; }
+
+const char* repfold_engine_cpu(void) {
+    static const std::string names = [] {
+        std::string text;
+        for (const Kernels* kernels : {avx512_kernels(), avx2_kernels(), scalar_kernels()})
+            if (cpu_has(kernels)) text += (text.empty() ? "" : " ") + std::string(kernels->name);
+        return text + (cpu_has(avx512_bf16_kernels()) ? " bf16" : "");
+    }();
+    return names.c_str();
+}
+
+repfold_engine* repfold_engine_open(const char* path, int threads, const char* precision, const char* kernels,
+                                    const char* convolution, char* error, size_t error_size) {
+    return guarded<repfold_engine*>(nullptr, error, error_size, [&] {
+        return new repfold_engine{Engine(path, threads, precision, kernels, convolution)};
+    });
+}
+
+size_t repfold_engine_run(repfold_engine* engine, const float* images, int n, int channels, int height, int width,
+                          float* logits, size_t capacity, char* error, size_t error_size) {
+    return guarded<size_t>(0, error, error_size, [&] { return engine->engine.run(images, n, channels, height, width, logits, capacity); });
+}
+
+size_t repfold_engine_outputs(repfold_engine* engine, int n, int channels, int height, int width, char* error,
+                              size_t error_size) {
+    return guarded<size_t>(0, error, error_size, [&] { return engine->engine.outputs(n, channels, height, width); });
+}
+
+const char* repfold_engine_describe(repfold_engine* engine, int n, int channels, int height, int width, char* error,
+                                    size_t error_size) {
+    return guarded<const char*>(nullptr, error, error_size, [&] {
+        thread_local std::string text;
+        text = engine->engine.describe(n, channels, height, width);
+        return text.c_str();
+    });
+}
+
+void repfold_engine_close(repfold_engine* engine) { delete engine; }
+}

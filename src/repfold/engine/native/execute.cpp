@@ -1,0 +1,192 @@
+#include "execute.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "error.h"
+
+namespace repfold {
+namespace {
+
+/// One run of a plan; every thread calls run() and they meet after each operation.
+class Execution {
+public:
+    Execution(const ModelFile& file, const Settings& settings, Plan& plan, Pool& pool, const float* images, float* logits)
+        : file_(file), kernels_(*settings.kernels), settings_(settings), plan_(plan), pool_(pool), images_(images), logits_(logits) {}
+
+    void run(int thread) {
+        clear_border(plan_.input, thread);
+        rows(plan_.input, [&](int first, int last) { kernels_.load_image(images_, plan_.input, first, last); });
+        for (const Step& step : plan_.steps) {
+            clear_border(step.conv.out, thread);
+            run_step(step, thread);
+            if (failure_) return;
+        }
+        rows(plan_.output, [&](int first, int last) { kernels_.store_vector(plan_.output, logits_, first, last); });
+    }
+
+    std::exception_ptr failure() const { return failure_; }
+
+private:
+    /// Share the rows of all images of `out` in a few stretches a thread.
+    template <class Body>
+    void rows(const Tensor& out, Body body) {
+        const int all = out.n * out.h, tasks = std::min(all, pool_.threads() == 1 ? 1 : pool_.threads() * 4);
+        pool_.share(tasks, [&](int t) {
+            const auto bound = [&](int at) { return static_cast<int>(static_cast<int64_t>(all) * at / tasks); };
+            body(bound(t), bound(t + 1));
+        });
+    }
+
+    /// Another value lay here before. Nobody reads or writes the border until the next meeting.
+    void clear_border(const Tensor& t, int thread) {
+        if (t.border_h == 0 && t.border_w == 0) return;
+        const int all = t.n * (t.h + 2 * t.border_h), threads = pool_.threads();
+        kernels_.clear_border(t, static_cast<int>(static_cast<int64_t>(all) * thread / threads),
+                              static_cast<int>(static_cast<int64_t>(all) * (thread + 1) / threads));
+    }
+
+    void run_step(const Step& step, int thread) {
+        const Op& op = *step.op;
+        const Convolution& conv = step.conv;
+        const auto each = [&](auto body) { rows(conv.out, body); };
+        switch (op.kind) {
+            case OpKind::convolution: return convolve(step, thread);
+            case OpKind::affine:
+                return each([&](int a, int b) { kernels_.affine(conv.in, conv.out, step.scale.data(), step.shift.data(), a, b); });
+            case OpKind::max_pool: return each([&](int a, int b) { kernels_.max_pool(conv, a, b); });
+            case OpKind::average_pool: return each([&](int a, int b) { kernels_.average_pool(conv, op.count_padding, a, b); });
+            case OpKind::adaptive_pool: return each([&](int a, int b) { kernels_.adaptive_pool(conv.in, conv.out, a, b); });
+            case OpKind::add:
+                return each([&](int a, int b) { kernels_.add(conv.in, step.other, op.sign, op.activation, conv.out, a, b); });
+            case OpKind::scale: return each([&](int a, int b) { kernels_.scale(conv.in, step.other, conv.out, a, b); });
+            case OpKind::activation: return each([&](int a, int b) { kernels_.activate(conv.in, op.activation, conv.out, a, b); });
+            case OpKind::flatten: return each([&](int a, int b) { kernels_.flatten(conv.in, conv.out, a, b); });
+        }
+    }
+
+    void convolve(const Step& step, int thread) {
+        switch (step.choice.algorithm) {
+            case Algorithm::reference: return rows(step.conv.out, [&](int a, int b) { kernels_.reference(step.conv, a, b); });
+            case Algorithm::depthwise: return rows(step.conv.out, [&](int a, int b) { kernels_.depthwise(step.conv, a, b); });
+            case Algorithm::direct: return direct(step.conv);
+            case Algorithm::winograd: return winograd(step, thread);
+        }
+    }
+
+    void direct(Convolution conv) {
+        if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.kernel_h * conv.kernel_w == 1) images_as_pixels(conv);
+        // Images whose input stays in the cache beside a slice's weights are done together.
+        const double bytes = static_cast<double>(conv.in.image()) * static_cast<double>(kernels_.element);
+        const int together = std::clamp(static_cast<int>((384 << 10) / bytes), 1, conv.in.n);
+        const int blocks = (conv.in.n + together - 1) / together, slices = conv.slice_count * conv.groups;
+        const int wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 6;
+        const int chunks = std::clamp((wanted + blocks * slices - 1) / (blocks * slices), 1, conv.out.h);
+        pool_.share(blocks * slices * chunks, [&](int task) {
+            const int chunk = task % chunks, slice = task / chunks % slices, block = task / chunks / slices;
+            kernels_.direct(conv, block * together, std::min(conv.in.n, (block + 1) * together), conv.out.h * chunk / chunks,
+                            conv.out.h * (chunk + 1) / chunks, slice / conv.slice_count, slice % conv.slice_count);
+        });
+    }
+
+    /// A linear layer: the images of the batch are the pixels of one row.
+    static void images_as_pixels(Convolution& conv) {
+        for (Tensor* t : {&conv.in, &conv.out, &conv.residual}) {
+            if (t->border_h || t->border_w) return;
+        }
+        for (Tensor* t : {&conv.in, &conv.out, &conv.residual}) {
+            t->w = t->n;
+            t->n = 1;
+        }
+    }
+
+    void winograd(const Step& step, int thread) {
+        const Convolution& conv = step.conv;
+        const Choice& choice = step.choice;
+        Tiling tiling;
+        tiling.m_h = choice.tile_h;
+        tiling.m_w = choice.tile_w;
+        tiling.rows = (conv.out.h + tiling.m_h - 1) / tiling.m_h;
+        tiling.columns = (conv.out.w + tiling.m_w - 1) / tiling.m_w;
+        tiling.transformed = plan_.transformed(choice.shared ? 0 : thread);
+        tiling.products = plan_.products(thread);
+        const int tiles = conv.out.n * tiling.rows * tiling.columns, blocks = (tiles + choice.block - 1) / choice.block;
+        const auto take_block = [&](int block) {
+            tiling.first = block * choice.block;
+            tiling.count = std::min(choice.block, tiles - tiling.first);
+            // One cache line more, or the points of a tile would compete for the same sets of the cache.
+            tiling.point_stride = static_cast<std::ptrdiff_t>(tiling.count) * conv.in.stride_c + static_cast<std::ptrdiff_t>(64 / kernels_.element);
+        };
+        bool finite = true;
+        if (choice.shared) {
+            for (int block = 0; block < blocks; ++block) {
+                take_block(block);
+                finite &= shared_block(conv, tiling);
+            }
+        } else {
+            pool_.share(blocks, [&](int block) {
+                take_block(block);
+                kernels_.transform_input(conv, tiling, 0, tiling.count);
+                for (int slice = 0; slice < conv.slice_count; ++slice) finite &= kernels_.multiply(conv, tiling, 0, tiling.count, slice);
+            });
+        }
+        if (!finite) not_finite_.store(true);
+        pool_.barrier();
+        if (not_finite_.load()) again_by_definition(step, thread);
+    }
+
+    bool shared_block(const Convolution& conv, const Tiling& tiling) {
+        const int threads = pool_.threads();
+        pool_.share(tiling.count, [&](int t) { kernels_.transform_input(conv, tiling, t, t + 1); });
+        // When slices do not divide evenly, the tiles are halved too.
+        const int parts = conv.slice_count % threads == 0 || conv.slice_count >= 4 * threads ? 1 : std::min(threads, tiling.count);
+        bool finite = true;
+        pool_.share(conv.slice_count * parts, [&](int task) {
+            const int part = task % parts, slice = task / parts;
+            finite &= kernels_.multiply(conv, tiling, tiling.count * part / parts, tiling.count * (part + 1) / parts, slice);
+        });
+        return finite;
+    }
+
+    /// Winograd spreads an infinity or NaN over its tile; such a layer is computed again as the reference computes it.
+    void again_by_definition(const Step& step, int thread) {
+        pool_.barrier();
+        if (thread == 0) {
+            not_finite_.store(false);
+            try {
+                again_ = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, false});
+            } catch (...) {
+                failure_ = std::current_exception();
+            }
+        }
+        pool_.barrier();
+        if (failure_) return;
+        Convolution conv = step.conv;
+        conv.weights = again_->data.data();
+        conv.slices = again_->slices.data();
+        conv.slice_count = static_cast<int>(again_->slices.size());
+        conv.group_stride = again_->group_stride;
+        direct(conv);
+    }
+
+    const ModelFile& file_;
+    const Kernels& kernels_;
+    const Settings& settings_;
+    Plan& plan_;
+    Pool& pool_;
+    const float* images_;
+    float* logits_;
+    std::atomic<bool> not_finite_{false};
+    std::shared_ptr<const PackedWeights> again_;
+    std::exception_ptr failure_;
+};
+
+}  // namespace
+
+void execute(const ModelFile& file, const Settings& settings, Plan& plan, Pool& pool, const float* images, float* logits) {
+    Execution execution(file, settings, plan, pool, images, logits);
+    pool.run([&](int thread) { execution.run(thread); });
+    if (execution.failure()) std::rethrow_exception(execution.failure());
+}
+
+}  // namespace repfold

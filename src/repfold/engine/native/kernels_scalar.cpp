@@ -1,0 +1,28 @@
+// The portable reference: no instruction set assumed, every convolution by its definition with sums in float64.
+#include "plain_kernels.h"
+#include "plain_pooling.h"
+
+namespace repfold {
+namespace {
+
+struct Scalar {
+    using Element = float;
+};
+
+constexpr Kernels make_table() {
+    Kernels table{};
+    fill_plain<Scalar>(table);
+    table.name = "scalar";
+    table.lanes = 1;
+    table.max_vectors = 1;
+    table.channel_step = 1;
+    return table;
+}
+
+constexpr Kernels table = make_table();
+
+}  // namespace
+
+const Kernels* scalar_kernels() { return &table; }
+
+}  // namespace repfold

@@ -1,0 +1,296 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "choose.h"
+#include "error.h"
+
+namespace repfold {
+namespace {
+
+constexpr size_t alignment = 4096;
+
+size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+/// Where a value lives: its tensor, and the first and last step that touch it.
+struct Life {
+    Tensor tensor;
+    int first = 0, last = -1;
+    size_t bytes = 0, offset = 0;
+};
+
+class Planner {
+public:
+    Planner(const ModelFile& file, const Network& network, const Settings& settings, WeightStore& store)
+        : file_(file), network_(network), settings_(settings), store_(store), lives_(static_cast<size_t>(network.values)) {}
+
+    std::unique_ptr<Plan> make(int n, int channels, int h, int w) {
+        plan_->n = n;
+        plan_->h = h;
+        plan_->w = w;
+        shape_values(n, channels, h, w);
+        border_values();
+        stride_values();
+        const size_t arena = place_values();
+        for (size_t i = 0; i < network_.ops.size(); ++i) add_step(network_.ops[i], static_cast<int>(i));
+        allocate(arena);
+        return std::move(plan_);
+    }
+
+private:
+    Tensor& tensor(int value) { return lives_[static_cast<size_t>(value)].tensor; }
+
+    void shape_values(int n, int channels, int h, int w) {
+        if (network_.in_channels && channels != network_.in_channels)
+            fail("the model wants images of ", network_.in_channels, " channels, these have ", channels);
+        tensor(0).n = n;
+        tensor(0).c = channels;
+        tensor(0).h = h;
+        tensor(0).w = w;
+        for (const Op& op : network_.ops) tensor(op.output) = result_shape(op);
+    }
+
+    Tensor result_shape(const Op& op) {
+        const Tensor in = tensor(op.inputs[0]);
+        Tensor out = in;
+        const auto wants = [&](int channels) {
+            if (in.c != channels)
+                fail("layer '", op.name, "' wants ", channels, " values and gets ", in.c,
+                     "; a model with a flattened image runs at the image size it was made for");
+        };
+        switch (op.kind) {
+            case OpKind::convolution:
+                wants(op.in_channels);
+                out.c = op.out_channels;
+                out.h = op.window.out_h(in.h);
+                out.w = op.window.out_w(in.w);
+                if (op.residual >= 0) check_same(op, tensor(op.residual), out);
+                break;
+            case OpKind::affine: wants(op.in_channels); break;
+            case OpKind::max_pool:
+            case OpKind::average_pool:
+                out.h = op.window.out_h(in.h, op.ceil_mode);
+                out.w = op.window.out_w(in.w, op.ceil_mode);
+                break;
+            case OpKind::adaptive_pool:
+                out.h = op.window.kernel_h;
+                out.w = op.window.kernel_w;
+                break;
+            case OpKind::add: check_same(op, tensor(op.inputs[1]), in); break;
+            case OpKind::scale: return scaled_shape(op, in, tensor(op.inputs[1]));
+            case OpKind::activation: break;
+            case OpKind::flatten:
+                if (static_cast<int64_t>(in.c) * in.h * in.w > 1 << 28) fail("layer '", op.name, "' makes too long a vector");
+                out.c = in.c * in.h * in.w;
+                out.h = out.w = 1;
+                break;
+        }
+        if (out.h < 1 || out.w < 1)
+            fail("images of ", plan_->h, "x", plan_->w, " are too small: nothing is left of them at layer '", op.name, "'");
+        return out;
+    }
+
+    static void check_same(const Op& op, const Tensor& a, const Tensor& b) {
+        if (a.c != b.c || a.h != b.h || a.w != b.w)
+            fail("layer '", op.name, "' combines ", a.c, "x", a.h, "x", a.w, " and ", b.c, "x", b.h, "x", b.w, " values");
+    }
+
+    /// A gate is of the image's shape or has one value a channel; either operand may be the gate.
+    static Tensor scaled_shape(const Op& op, const Tensor& a, const Tensor& b) {
+        const Tensor& image = a.h == 1 && a.w == 1 ? b : a;
+        const Tensor& gate = &image == &a ? b : a;
+        if (gate.h != 1 || gate.w != 1) check_same(op, a, b);
+        if (a.c != b.c) check_same(op, a, b);
+        return image;
+    }
+
+    /// A tensor's border is the widest padding of the convolutions that read it.
+    void border_values() {
+        for (const Op& op : network_.ops) {
+            if (op.kind != OpKind::convolution) continue;
+            Tensor& in = tensor(op.inputs[0]);
+            in.border_h = std::max(in.border_h, op.window.padding_h);
+            in.border_w = std::max(in.border_w, op.window.padding_w);
+        }
+    }
+
+    void stride_values() {
+        const Kernels& kernels = *settings_.kernels;
+        std::vector<bool> narrow(lives_.size(), false);
+        narrow[0] = tensor(0).c < kernels.lanes;
+        for (const Op& op : network_.ops)
+            for (const int value : {op.inputs[0], op.inputs[1], op.residual})
+                if (value == 0 && (value != op.inputs[0] || !reads_single_channels(op, kernels))) narrow[0] = false;
+        for (size_t i = 0; i < lives_.size(); ++i) {
+            const int step = narrow[i] ? kernels.channel_step : kernels.lanes;
+            Tensor& t = lives_[i].tensor;
+            t.stride_c = (t.c + step - 1) / step * step;
+            const double bytes = static_cast<double>(t.n) * (t.h + 2.0 * t.border_h) * (t.w + 2.0 * t.border_w) * t.stride_c *
+                                 static_cast<double>(kernels.element);
+            if (!(bytes < 0x1p40)) fail("this batch of images would need ", bytes / 0x1p30, " GiB for one layer");
+            // Vectors that start at the last channels may read past the end.
+            lives_[i].bytes = aligned(static_cast<size_t>(t.size()) * kernels.element + 64);
+            plan_->largest = std::max(plan_->largest, lives_[i].bytes);
+        }
+    }
+
+    /// First fit: each value at the lowest offset that no value alive at the same time takes.
+    size_t place_values() {
+        lives_[0].first = -1;
+        for (size_t i = 0; i < network_.ops.size(); ++i) {
+            const Op& op = network_.ops[i];
+            const int at = static_cast<int>(i);
+            lives_[static_cast<size_t>(op.output)].first = at;
+            for (const int value : {op.inputs[0], op.inputs[1], op.residual, op.output})
+                if (value >= 0) lives_[static_cast<size_t>(value)].last = at;
+        }
+        lives_[static_cast<size_t>(network_.output)].last = static_cast<int>(network_.ops.size());
+        std::vector<Life*> placed;
+        size_t whole = 0;
+        for (Life* life : by_first_use()) {
+            size_t offset = 0;
+            for (bool moved = true; moved;) {
+                moved = false;
+                for (const Life* other : placed) {
+                    const bool together = other->first <= life->last && life->first <= other->last;
+                    if (together && offset < other->offset + other->bytes && other->offset < offset + life->bytes) {
+                        offset = other->offset + other->bytes;
+                        moved = true;
+                    }
+                }
+            }
+            life->offset = offset;
+            whole = std::max(whole, offset + life->bytes);
+            placed.push_back(life);
+        }
+        return whole;
+    }
+
+    std::vector<Life*> by_first_use() {
+        std::vector<Life*> lives;
+        for (Life& life : lives_)
+            if (life.last >= life.first) lives.push_back(&life);
+        // Large values first, so that small ones fill the gaps.
+        std::stable_sort(lives.begin(), lives.end(), [](const Life* a, const Life* b) { return a->bytes > b->bytes; });
+        return lives;
+    }
+
+    void add_step(const Op& op, int index) {
+        Step step;
+        step.op = &op;
+        step.op_index = index;
+        Convolution& conv = step.conv;
+        conv.in = tensor(op.inputs[0]);
+        conv.out = tensor(op.output);
+        conv.activation = op.activation;
+        conv.groups = op.groups;
+        conv.in_channels = op.in_channels / op.groups;
+        conv.out_channels = op.out_channels / op.groups;
+        const Window& w = op.window;
+        conv.kernel_h = w.kernel_h, conv.kernel_w = w.kernel_w;
+        conv.stride_h = w.stride_h, conv.stride_w = w.stride_w;
+        conv.padding_h = w.padding_h, conv.padding_w = w.padding_w;
+        conv.dilation_h = w.dilation_h, conv.dilation_w = w.dilation_w;
+        if (op.residual >= 0) conv.residual = tensor(op.residual);
+        if (op.inputs[1] >= 0) step.other = tensor(op.inputs[1]);
+        if (op.kind == OpKind::scale && (conv.in.h != conv.out.h || conv.in.w != conv.out.w)) std::swap(conv.in, step.other);
+        if (op.kind == OpKind::convolution) plan_convolution(step);
+        if (op.kind == OpKind::affine) read_affine(step);
+        plan_->steps.push_back(std::move(step));
+    }
+
+    void plan_convolution(Step& step) {
+        const Op& op = *step.op;
+        step.choice = choose(op, step.conv.in, step.conv.out, settings_);
+        const Choice& choice = step.choice;
+        std::weak_ptr<const PackedWeights>& kept =
+            store_[{step.op_index, choice.algorithm, choice.tile_h, choice.tile_w}];
+        step.weights = kept.lock();
+        if (!step.weights) kept = step.weights = pack_weights(file_, op, *settings_.kernels, choice);
+        step.conv.weights = step.weights->data.data();
+        step.conv.bias = step.weights->bias.data();
+        step.conv.slices = step.weights->slices.data();
+        step.conv.slice_count = static_cast<int>(step.weights->slices.size());
+        step.conv.group_stride = step.weights->group_stride;
+        if (choice.algorithm != Algorithm::winograd) return;
+        const size_t points = static_cast<size_t>((choice.tile_h + 2) * (choice.tile_w + 2)), block = static_cast<size_t>(choice.block);
+        const Kernels& kernels = *settings_.kernels;
+        const size_t transformed = points * (block * static_cast<size_t>(step.conv.in.stride_c) * kernels.element + 128);
+        const size_t products = points * block * static_cast<size_t>(kernels.lanes * kernels.max_vectors) * sizeof(float);
+        plan_->transformed_bytes = std::max(plan_->transformed_bytes, aligned(transformed));
+        plan_->products_bytes = std::max(plan_->products_bytes, aligned(products) + 256);
+        if (!choice.shared) plan_->private_blocks = true;
+    }
+
+    void read_affine(Step& step) const {
+        const Op& op = *step.op;
+        const std::vector<float> mean = file_.read(op.mean), variance = file_.read(op.variance);
+        const std::vector<float> weight = op.weight.empty() ? std::vector<float>(mean.size(), 1.0f) : file_.read(op.weight);
+        const std::vector<float> bias = op.bias.empty() ? std::vector<float>(mean.size(), 0.0f) : file_.read(op.bias);
+        for (size_t c = 0; c < mean.size(); ++c) {
+            const double scale = weight[c] / std::sqrt(static_cast<double>(variance[c]) + static_cast<double>(op.epsilon));
+            step.scale.push_back(static_cast<float>(scale));
+            step.shift.push_back(static_cast<float>(bias[c] - mean[c] * scale));
+        }
+    }
+
+    void allocate(size_t activations) {
+        Plan& plan = *plan_;
+        plan.activations = activations;
+        const size_t threads = static_cast<size_t>(settings_.threads);
+        const size_t scratch = (plan.private_blocks ? threads : 1) * plan.transformed_bytes + threads * plan.products_bytes;
+        plan.arena = Buffer(activations + scratch);
+        auto* base = static_cast<char*>(plan.arena.data());
+        // Every lane that a vector may read holds a number from the start.
+        std::memset(base, 0, plan.arena.bytes());
+        const auto place = [&](Tensor& t, int value) {
+            if (value >= 0) t.data = base + lives_[static_cast<size_t>(value)].offset;
+        };
+        for (Step& step : plan.steps) {
+            const Op& op = *step.op;
+            const bool swapped = op.kind == OpKind::scale && step.conv.in.h * step.conv.in.w != tensor(op.inputs[0]).h * tensor(op.inputs[0]).w;
+            place(step.conv.in, op.inputs[swapped ? 1 : 0]);
+            place(step.other, op.inputs[swapped ? 0 : 1]);
+            place(step.conv.residual, op.residual);
+            place(step.conv.out, op.output);
+        }
+        plan.input = tensor(0);
+        place(plan.input, 0);
+        plan.output = tensor(network_.output);
+        place(plan.output, network_.output);
+    }
+
+    const ModelFile& file_;
+    const Network& network_;
+    const Settings& settings_;
+    WeightStore& store_;
+    std::vector<Life> lives_;
+    std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
+};
+
+}  // namespace
+
+void* Plan::transformed(int thread) const {
+    return static_cast<char*>(arena.data()) + activations + (private_blocks ? static_cast<size_t>(thread) : 0) * transformed_bytes;
+}
+
+float* Plan::products(int thread) const {
+    char* end = static_cast<char*>(arena.data()) + arena.bytes();
+    return reinterpret_cast<float*>(end - static_cast<size_t>(thread + 1) * products_bytes);
+}
+
+size_t Plan::weight_bytes() const {
+    size_t bytes = 0;
+    for (const Step& step : steps)
+        if (step.weights) bytes += step.weights->data.bytes();
+    return bytes;
+}
+
+std::unique_ptr<Plan> make_plan(const ModelFile& file, const Network& network, const Settings& settings, WeightStore& store,
+                                int n, int channels, int h, int w) {
+    return Planner(file, network, settings, store).make(n, channels, h, w);
+}
+
+}  // namespace repfold

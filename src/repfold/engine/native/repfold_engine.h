@@ -1,0 +1,53 @@
+/* The plain C interface of the engine: open a folded model file, run it, close it.
+ *
+ * Every function that can fail returns 0 (or NULL) and writes a message of what, why and what to do into `error`.
+ * An engine may be shared by threads; calls on one engine take turns.
+ */
+#ifndef REPFOLD_ENGINE_H
+#define REPFOLD_ENGINE_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define REPFOLD_API __declspec(dllexport)
+#else
+#define REPFOLD_API __attribute__((visibility("default")))
+#endif
+
+typedef struct repfold_engine repfold_engine;
+
+/* Bumped when a signature here changes; the Python face refuses a library of another version. */
+REPFOLD_API int repfold_engine_version(void);
+
+/* The kernels this CPU can run, best first, separated by spaces: "avx512 avx2 scalar". */
+REPFOLD_API const char* repfold_engine_cpu(void);
+
+/* precision: "fp32" or "bf16". kernels: "auto" or one of repfold_engine_cpu().
+ * convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ... taken by every layer that can. */
+REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, const char* precision,
+                                                const char* kernels, const char* convolution, char* error,
+                                                size_t error_size);
+
+/* images: float32 [n, channels, height, width]; logits: float32 [n, classes], room for `capacity` floats.
+ * Returns the number of floats written, or 0. */
+REPFOLD_API size_t repfold_engine_run(repfold_engine* engine, const float* images, int n, int channels, int height,
+                                      int width, float* logits, size_t capacity, char* error, size_t error_size);
+
+/* Floats that run() writes for this input, or 0. */
+REPFOLD_API size_t repfold_engine_outputs(repfold_engine* engine, int n, int channels, int height, int width,
+                                          char* error, size_t error_size);
+
+/* The plan for this input as a JSON text, valid until the next call on this thread; NULL on error. */
+REPFOLD_API const char* repfold_engine_describe(repfold_engine* engine, int n, int channels, int height, int width,
+                                                char* error, size_t error_size);
+
+REPFOLD_API void repfold_engine_close(repfold_engine* engine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,25 @@
+// The table of one instruction set.
+#pragma once
+
+#include "plain_pooling.h"
+#include "vector_winograd.h"
+
+namespace repfold {
+
+template <class Isa>
+constexpr Kernels vector_table(const char* name) {
+    Kernels table{};
+    fill_plain<Isa>(table);
+    table.name = name;
+    table.lanes = Isa::lanes;
+    table.max_vectors = Isa::max_vectors;
+    table.channel_step = Isa::step;
+    table.direct = DirectConvolution<Isa>::run;
+    table.depthwise = DirectConvolution<Isa>::depthwise;
+    table.has_tile = WinogradTable<Isa>::has_tile;
+    table.transform_input = WinogradTable<Isa>::transform_input;
+    table.multiply = WinogradTable<Isa>::multiply;
+    return table;
+}
+
+}  // namespace repfold
