@@ -1,4 +1,4 @@
-"""Pictures in files of their own: a chart, or a sheet of images with captions, as SVG or PNG by the file's ending."""
+"""Pictures in files: a chart, or a sheet of images with captions, as SVG, PNG or PDF by the file's ending."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DPI = 160
 
 
 def save_chart(chart: Chart, path: str | os.PathLike[str]) -> Path:
-    """Write a chart to ``path``: ``.svg`` (small, light and dark) or ``.png``; return the path.
+    """Write a chart to ``path``: ``.svg`` (small, light and dark), ``.png`` or ``.pdf``; return the path.
 
     Raises: RepFoldError for another ending, and for a chart without a finite value.
     """
@@ -45,8 +45,8 @@ def save_images(
 
     Small images are enlarged without smoothing, so that single pixels (masks, kernels) can be seen.
 
-    Raises: RepFoldError for another ending than .svg and .png, no images, captions that are not one an image, or an
-    image of another shape or type.
+    Raises: RepFoldError for another ending than .svg, .png and .pdf, no images, captions that are not one an image, or
+    an image of another shape or type.
     """
     ending = _ending(path)
     _check(images, captions)
@@ -92,7 +92,7 @@ def _write_svg(chart: Chart, path: Path) -> Path:
     return path
 
 
-def _write_png(chart: Chart, path: Path) -> Path:
+def _write_other(chart: Chart, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     # The same axes as the SVG's; a Figure made without pyplot keeps no global state and needs no display.
@@ -108,14 +108,14 @@ def _write_png(chart: Chart, path: Path) -> Path:
     plot.set_yticks(spanned.y_ticks, tick_labels(spanned.y_ticks, log=chart.log))
     plot.minorticks_off()
     plot.set_xlabel(chart.x_label, parse_math=False)
-    plot.set_title(chart.title, loc="left", fontsize=11, fontweight="semibold", parse_math=False)
+    plot.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
     plot.grid(axis="y", color="#e4e7eb")
     plot.spines[["top", "right", "left"]].set_visible(False)
     plot.set_axisbelow(True)
     if len(chart.series) > 1:
         for text in plot.legend(frameon=False, fontsize=8).get_texts():
             text.set_parse_math(False)
-    return _save(figure, path, ".png")
+    return _save(figure, path, path.suffix.lower())
 
 
 def _plot(plot: Plot, series: Series, chart: Chart) -> None:
@@ -145,9 +145,9 @@ def _save(figure: Figure, path: Path, ending: str) -> Path:
     from matplotlib import rc_context
 
     with atomic.replacing(path) as temporary, rc_context({"svg.hashsalt": "repfold"}):
-        metadata = {"Date": None} if ending == ".svg" else {"Software": None}
-        figure.savefig(temporary, format=ending.removeprefix("."), metadata=metadata)
+        figure.savefig(temporary, format=ending.removeprefix("."), metadata={_UNSTABLE[ending]: None})
     return path
 
 
-_WRITERS: dict[str, Callable[[Chart, Path], Path]] = {".svg": _write_svg, ".png": _write_png}
+_WRITERS: dict[str, Callable[[Chart, Path], Path]] = {".svg": _write_svg, ".png": _write_other, ".pdf": _write_other}
+_UNSTABLE = {".svg": "Date", ".png": "Software", ".pdf": "CreationDate"}  # what a writer would add of the moment

@@ -11,7 +11,12 @@ Values = Sequence[float | None]
 
 def number(value: Any) -> float | None:
     """Return a number as float, NaN and ∞ included; ``None`` for all else, true and false included."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def finite(value: float | None) -> TypeGuard[float]:

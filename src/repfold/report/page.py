@@ -10,6 +10,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from repfold import atomic
+from repfold.errors import RepFoldError
 from repfold.report import wording
 from repfold.report.chart_svg import stylesheet
 from repfold.report.markup import Markup, join, tag
@@ -21,10 +22,23 @@ from repfold.report.sections.summary import trained
 def write(runs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> Path:
     """Read run directories and write their page to ``path``, whole or not at all; return the path.
 
-    Raises: RepFoldError when no run is given, or one is missing, is no run directory, or has no epoch recorded.
+    Raises: RepFoldError when no run is given, or one is missing, is no run directory, or has no epoch recorded, and
+    when ``path`` cannot be written.
     """
-    written = page(read(runs))
-    atomic.write_text(path, written)
+    return save(read(runs), path)
+
+
+def save(report: Report, path: str | os.PathLike[str]) -> Path:
+    """Write the page of runs that are already read; return its path.
+
+    Raises: RepFoldError when it cannot be written.
+    """
+    if Path(path).is_dir():
+        raise RepFoldError(f"The page cannot be written to {path}: it is a directory. Name a file in it: report.html.")
+    try:
+        atomic.write_text(path, page(report))
+    except OSError as error:
+        raise RepFoldError(f"The page cannot be written to {path}: {error.strerror}. Choose another place.") from error
     return Path(path)
 
 

@@ -64,6 +64,11 @@ class Run:
         epochs = number(self.recipe.get("epochs"))
         return int(epochs) if finite(epochs) else None
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the recipe asks for more epochs than are recorded."""
+        return self.planned is not None and int(self.last["epoch"]) < self.planned
+
 
 def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:
     """Read run directories; one given twice is read once. Names are the shortest path ends that differ.
@@ -110,7 +115,7 @@ def _read_run(directory: Path, name: str) -> Run:
 def _with_notes(run: Run, notes: list[str]) -> Run:
     if not run.recipe and not any(note.startswith("recipe.toml") for note in notes):
         notes.append("There is no recipe.toml, so the page cannot say how the run was trained.")
-    if run.planned and len(run.epochs) and int(run.last["epoch"]) < run.planned:
+    if run.unfinished:
         notes.append(f"The run is not finished: {int(run.last['epoch'])} of {run.planned} epochs are recorded.")
     broken = [
         int(record["epoch"])
@@ -154,8 +159,9 @@ def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
         again += record["epoch"] in epochs
         epochs[record["epoch"]] = record
     if torn:
-        which = f"line {torn[0]}" if len(torn) == 1 else f"lines {', '.join(map(str, torn[:5]))}"
-        notes.append(f"{len(torn)} of {len(lines)} lines of record.jsonl cannot be read and are skipped ({which}).")
+        which = ", ".join(map(str, torn[:5])) + (" …" if len(torn) > 5 else "")
+        lines_are = "line" if len(torn) == 1 else "lines"
+        notes.append(f"{len(torn)} damaged {lines_are} of record.jsonl skipped (of {len(lines)}: {which}).")
     if again:
         notes.append(f"record.jsonl tells {again} epochs more than once; the last telling counts.")
     if not epochs:

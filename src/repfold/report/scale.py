@@ -66,10 +66,11 @@ def tick_labels(ticks: Sequence[float], *, log: bool = False) -> tuple[str, ...]
     largest = max(abs(tick) for tick in ticks)
     if log:
         return tuple(wording.scientific(tick, 1) for tick in ticks)
-    if largest >= 1e5:
-        return tuple(_short(wording.large(tick, 4)) for tick in ticks)
-    if 0 < largest < 1e-4:
-        return tuple(_short(wording.scientific(tick, 3)) for tick in ticks)
+    if largest >= 1e5 or 0 < largest < 1e-4:
+        write = wording.large if largest >= 1e5 else wording.scientific
+        # As many digits as tell the ticks apart.
+        written = (tuple(_short(write(tick, digits)) for tick in ticks) for digits in range(3, 17))
+        return next(labels for labels in written if len(set(labels)) == len(ticks))
     decimals = max((len(text) - text.find(".") - 1 if "." in (text := f"{tick:.12g}") else 0) for tick in ticks)
     return tuple(f"{tick:.{decimals}f}" for tick in ticks)
 

@@ -8,6 +8,7 @@ from typing import Any
 from repfold.report import wording
 from repfold.report.arms import Arm, Spread, spread
 from repfold.report.chart_svg import swatch
+from repfold.report.digest import speed_up
 from repfold.report.markup import Markup, join, tag
 from repfold.report.numbers import number
 from repfold.report.records import Record, Run
@@ -156,7 +157,6 @@ def _run_cells(run: Run, keys: Sequence[str], folded: bool, timed: bool) -> list
     if folded:
         cells.append(wording.scientific(number((run.certificate or {}).get("error"))))
     if timed:
-        fastest = run.timings.fastest() if run.timings else None
-        times = run.timings.speed_up(fastest) if run.timings and fastest else None
+        times = speed_up(run)
         cells.append(wording.ABSENT if times is None else f"{wording.significant(times, 3)} ×")
     return [*cells, wording.seconds(duration(run)) if run.has("seconds") else wording.ABSENT]

@@ -1,0 +1,43 @@
+"""``repfold report``: the page of one run, or of several laid over one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def report(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    /,
+    *,
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    json: bool = False,
+) -> None:
+    """Write one HTML page of curves, mistakes, certificate, timings and recipe; it needs no network to be read.
+
+    Runs whose recipes differ in nothing but the seed are drawn as one arm: mean, and band from lowest to highest.
+
+    Args:
+        runs: Run directories, as 'repfold train' writes them.
+        output: Where the page goes; RUN/report.html for one run, report.html here for several.
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    from repfold.report.digest import digest, digest_table
+    from repfold.report.page import save
+    from repfold.report.results import read
+    from repfold.report.tables import to_text
+
+    found = read(runs)
+    one = found.runs[0].directory / "report.html" if len(found.runs) == 1 else None
+    path = save(found, output or one or Path("report.html"))
+    if json:
+        print(dumps({"report": str(path), **digest(found)}))
+        return
+    print(to_text(digest_table(found)))
+    for note in found.notes():
+        print(f"note: {note}")
+    print(f"\nThe page: {path}")
