@@ -161,6 +161,17 @@ def test_the_subset_is_drawn_before_anything_is_decoded(write_folder: Write) -> 
         open_source(root, per_class=(9, 1))
 
 
+def test_a_folder_that_may_not_be_read_is_explained(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder({"a": 2})
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(RepFoldError, match=r"cannot be read: .*Permission denied"):
+        open_source(root)
+
+
 def test_what_is_no_source_is_explained(tmp_path: Path, write_folder: Write) -> None:
     with pytest.raises(RepFoldError, match="Did you mean 'digits'"):
         open_source("digit")

@@ -68,7 +68,7 @@ def _folders(root: Path) -> list[Path]:
 
 def _files(folder: Path) -> list[Path]:
     found: list[Path] = []
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
+    for directory, subfolders, names in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not _is_litter(name))
         found.extend(Path(directory, name) for name in sorted(names) if not _is_litter(name))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +52,10 @@ def read_image(path: str | os.PathLike[str], channels: int = 3, *, short_side: i
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of very large images and odd metadata; what matters arrives as an exception.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if short_side is not None:
-                    image.draft(MODE_OF_CHANNELS[channels], (short_side, short_side))
-                return _upright_pixels(image, channels)
+        with Image.open(path) as image:
+            if short_side is not None:
+                image.draft(MODE_OF_CHANNELS[channels], (short_side, short_side))
+            return _upright_pixels(image, channels)
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise BrokenImageError(path, _reason(path, error)) from error
 

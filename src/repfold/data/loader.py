@@ -17,6 +17,7 @@ import torch
 from repfold.data import seeding
 from repfold.data.collection import Images
 from repfold.data.crops import UNIFORMS_PER_BOX, CropSettings, centre_boxes, cut, random_boxes
+from repfold.data.images import BrokenImageError
 from repfold.errors import RepFoldError
 
 BATCHES_AHEAD = 3
@@ -77,7 +78,7 @@ class Loader:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield this rank's batches of ``epoch``, beginning with step ``start_step`` (to resume within it).
 
-        Raises: RepFoldError when a picture that is not cached can no longer be decoded.
+        Raises: RepFoldError when a picture that is not cached cannot be decoded.
         """
         if not 0 <= start_step <= self.steps_per_epoch:
             raise RepFoldError(f"start_step {start_step} is not within the epoch's {self.steps_per_epoch} steps.")
@@ -181,8 +182,14 @@ class Loader:
 
 
 def _complete(pending: _Pending) -> Batch:
-    for task in pending.tasks:
-        task.result()
+    try:
+        for task in pending.tasks:
+            task.result()
+    except BrokenImageError as error:
+        raise RepFoldError(
+            f"{error} Of a set too large to be cached only the headers are checked before training. "
+            "Repair the file, then go on with --resume; or remove it and start again."
+        ) from error
     return Batch(pending.x_NCHW, pending.labels)
 
 

@@ -19,6 +19,8 @@ from repfold.data.images import BrokenImageError, Header, read_header, read_imag
 Advance = Callable[[int], None]
 Answer = TypeVar("Answer")
 
+_ROWS_A_TASK = 16  # several, since a small picture decodes faster than a thread is handed its task
+
 
 class Part(Protocol):
     """Labelled pictures that can be chosen from, surveyed, and made into ``Images``."""
@@ -200,12 +202,16 @@ def _in_parallel(task: Callable[[int], Answer], count: int) -> Iterator[Answer |
         except BrokenImageError as error:
             return error
 
+    def attempt_some(first: int) -> list[Answer | BrokenImageError]:
+        return [attempt(row) for row in range(first, min(first + _ROWS_A_TASK, count))]
+
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="repfold-decode") as pool:
         # In groups, so that what is decoded but not yet consumed stays bounded.
-        group = 32 * workers
+        group = 4 * workers * _ROWS_A_TASK
         for first in range(0, count, group):
-            yield from pool.map(attempt, range(first, min(first + group, count)))
+            for answers in pool.map(attempt_some, range(first, min(first + group, count), _ROWS_A_TASK)):
+                yield from answers
 
 
 def _with_channels(pixels_NHWC: np.ndarray, channels: int) -> np.ndarray:

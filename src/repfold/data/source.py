@@ -125,9 +125,12 @@ def list_images(spec: str | Path, split: Split) -> Listing:
     if not path.exists():
         hint = f" {nearest(str(spec), BUILT_IN)}" if path.name == str(spec) else ""
         raise RepFoldError(f"No data at '{spec}': there is no such file or folder.{hint} Give an existing path.")
-    for recognises, read in FORMATS:
-        if recognises(path):
-            return read(path, split)
+    try:
+        for recognises, read in FORMATS:
+            if recognises(path):
+                return read(path, split)
+    except OSError as error:
+        raise RepFoldError(f"'{spec}' cannot be read: {error}. Check that you may read it, and its disk.") from error
     raise RepFoldError(
         f"'{spec}' is not a data set: expected a folder of class folders of images, CIFAR's files or their .tar.gz, "
         f"an IDX image file (as train-images-idx3-ubyte.gz), or one of: {', '.join(BUILT_IN)}."
