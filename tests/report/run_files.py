@@ -52,7 +52,7 @@ def write_run(
         "weight_decay": 1e-4,
         "nesterov": False,
         "schedule": "cosine",
-        "warmup_epochs": warmup,
+        "warmup": f"{warmup}ep",
         "crop_scale": [0.35, 1.0],
         "flip": True,
         "label_smoothing": 0.0,
@@ -64,7 +64,7 @@ def write_run(
     files = {
         "recipe.toml": "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()),
         "record.jsonl": "".join(json.dumps(record) + "\n" for record in records),
-        "environment.json": json.dumps(ENVIRONMENT),
+        "environment.json": json.dumps(ENVIRONMENT | {"command": ["repfold", "train", "my data", f"--seed={seed}"]}),
         "confusion.json": json.dumps({"classes": list(classes), "matrix_TP": matrix}),
         "certificate.json": json.dumps(certificate(draw)),
         "timings.json": json.dumps(timings(draw)),

@@ -47,7 +47,7 @@ def test_arms_whose_names_say_nothing_are_called_by_their_recipes(tmp_path):
     settings = [
         (f"{letter}{seed}", 1, {"seed": seed, "warmup": w}) for letter, w in (("", 0), ("1", 5)) for seed in (2, 3)
     ]
-    assert [arm.label for arm in arms_of(tmp_path, *settings)] == ["warmup_epochs 0", "warmup_epochs 5"]
+    assert [arm.label for arm in arms_of(tmp_path, *settings)] == ["warmup 0ep", "warmup 5ep"]
 
 
 def test_a_run_without_a_recipe_joins_no_arm(tmp_path):

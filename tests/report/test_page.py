@@ -31,7 +31,14 @@ def test_one_run_has_every_section_and_its_figures(tmp_path):
     assert len([a for a in page.having("svg") if a["class"] == "chart"]) == 9
     best = max(json.loads(line)["val_top1"] for line in (run / "record.jsonl").read_text().splitlines())
     text = page.text()
-    for words in (f"{best:.2f}", "repvgg-a0 on imagenette-subset", "weight_decay", "Example 9000", "4.1·10⁻⁷"):
+    for words in (
+        f"{best:.2f}",
+        "repvgg-a0 on imagenette-subset",
+        "weight_decay",
+        "Example 9000",
+        "4.1·10⁻⁷",
+        "repfold train 'my data' --seed=0",
+    ):
         assert words in text
     assert "a pooling stands between the convolution and the linear layer" in text
 
@@ -140,8 +147,9 @@ def test_runs_that_differ_in_the_seed_are_drawn_as_arms(tmp_path):
     assert len([a for a in page.having("button") if a.get("aria-pressed") == "true"]) == 2
     assert [a for a in page.having("path") if a.get("class") == "band"]
     marked = [a for a in page.having("tr") if a.get("class") == "marked"]
-    assert marked and "warmup_epochs" in text and "The same for all" in text
+    assert marked and "0ep" in text and "The same for all" in text
     assert "summed over 3 runs" in text
+    assert "differs" not in text.split("Environment")[-1]  # the seed on the command line makes no other environment
 
 
 def test_runs_of_different_networks_and_classes_share_a_page(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ def environment(report: Report) -> Markup | None:
     for run in report.runs:
         if run.environment:
             told = flat(run.environment)
-            together.setdefault(repr(sorted(told.items())), ([], told))[0].append(run.name)
+            # The command line differs with each seed, which does not make it another environment.
+            same = sorted((key, value) for key, value in told.items() if key != "command" or len(report.runs) == 1)
+            together.setdefault(repr(same), ([], dict(same)))[0].append(run.name)
     named = [(", ".join(names), told) for names, told in together.values()]
     return _settings(named, len(report.runs), "environment")
 
@@ -37,6 +40,8 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in settings.items():
         if isinstance(value, dict) and value:
             told |= flat(value, f"{prefix}{key}.")
+        elif key == "command" and isinstance(value, list):
+            told[f"{prefix}{key}"] = shlex.join(str(word) for word in value)
         else:
             told[f"{prefix}{key}"] = wording.plain(value) if value != "" else "(empty)"
     return told

@@ -23,9 +23,9 @@ _TRAINED = {
     "optimizer": "{}",
     "lr": "lr {}",
     "schedule": "{}",
-    "warmup_epochs": "warm-up {}",
-    "seed": "seed {}",
+    "warmup": "warm-up {}",
 }
+_UNSAID = (None, "", 0, "0ep")  # what a recipe leaves to be found out, or does without
 FILES = {
     "recipe.toml": "the complete recipe",
     "environment.json": "machine, software, settings chosen",
@@ -55,7 +55,7 @@ def trained(recipe: Mapping[str, Any]) -> str:
     said = [
         pattern.format(wording.plain(recipe[key]))
         for key, pattern in _TRAINED.items()
-        if recipe.get(key) not in (None, "")
+        if recipe.get(key) not in _UNSAID
     ]
     return " · ".join(said)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from repfold.report import wording
 from repfold.report.markup import Markup, join, tag
 from repfold.report.results import Report
+from repfold.report.sections.settings import flat
 from repfold.report.tables import Column, Table, bar, to_html
 from repfold.report.timings import Timing, Timings
 
@@ -27,7 +28,7 @@ def _timings(timings: Timings) -> Markup:
     repeats = sorted({row.n for row in timings.rows})
     n = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
     words = f"Bar: median of {n} repeats; whisker: from low to high."
-    machine = "; ".join(f"{key} {wording.plain(value)}" for key, value in timings.machine.items())
+    machine = "; ".join(f"{key} {value}" for key, value in flat(timings.machine).items() if value != wording.ABSENT)
     return join([tag("p", words, f" Machine: {machine}." if machine else None, class_="quiet"), tables])
 
 
