@@ -10,11 +10,51 @@ from collections.abc import Callable
 
 from torch import nn
 
+from repfold.blocks.acb import ACB
 from repfold.blocks.block import Block
+from repfold.blocks.conv_norm import plain
+from repfold.blocks.csla import CSLABranches
+from repfold.blocks.dbb import DBB
+from repfold.blocks.dirac import DiracConv2d
+from repfold.blocks.doconv import DOConv2d
+from repfold.blocks.expandnet import ExpandConv2d, ExpandLinear
+from repfold.blocks.mobileone import MobileOneBranches
+from repfold.blocks.qarepvgg import QARepVGGBranches
+from repfold.blocks.repghost import RepGhostBranches
 from repfold.blocks.repvgg import RepVGGBlock, RepVGGBranches
 
 BLOCKS: dict[str, Callable[..., nn.Module]] = {
+    "acb": ACB,
+    "csla": CSLABranches,
+    "dbb": DBB,
+    "dirac": DiracConv2d,
+    "doconv": DOConv2d,
+    "expandnet": ExpandConv2d,
+    "mobileone": MobileOneBranches,
+    "plain": plain,
+    "qarepvgg": QARepVGGBranches,
+    "repghost": RepGhostBranches,
     "repvgg": RepVGGBranches,
 }
 
-__all__ = ["BLOCKS", "Block", "RepVGGBlock", "RepVGGBranches"]
+# These have no BatchNorm inside: a network puts one behind them.
+WITHOUT_NORM = frozenset({"csla", "dirac", "doconv", "expandnet"})
+
+__all__ = [
+    "ACB",
+    "BLOCKS",
+    "DBB",
+    "WITHOUT_NORM",
+    "Block",
+    "CSLABranches",
+    "DOConv2d",
+    "DiracConv2d",
+    "ExpandConv2d",
+    "ExpandLinear",
+    "MobileOneBranches",
+    "QARepVGGBranches",
+    "RepGhostBranches",
+    "RepVGGBlock",
+    "RepVGGBranches",
+    "plain",
+]

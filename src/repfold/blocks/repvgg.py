@@ -1,4 +1,4 @@
-"""RepVGG (Ding et al. 2021): a kxk, a 1x1 and an identity branch, each with its BatchNorm."""
+"""RepVGG (Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again"): kxk + 1x1 + identity, each with BN."""
 
 from __future__ import annotations
 
@@ -8,41 +8,18 @@ import torch
 from torch import nn
 
 from repfold.blocks.block import Block, SePlace
-from repfold.blocks.conv_norm import PaddingMode, centred_padding, conv_norm
+from repfold.blocks.conv_norm import Geometry
 
 
 class RepVGGBranches(nn.Module):
-    """y = BN(conv_kxk(x)) + BN(conv_1x1(x)) + BN(x): [N, in, H, W] -> [N, out, ceil(H/stride), ceil(W/stride)].
+    """y = BN(conv_kxk(x)) + BN(conv_1x1(x)) + BN(x); the last term only where in = out channels and stride = 1."""
 
-    The identity branch exists only where in = out channels and stride = 1. The kxk branch is padded to keep its
-    centre tap where the 1x1 looks, so every branch sees the same geometry under any dilation and padding mode.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        kernel_size: int = 3,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
-        padding_mode: PaddingMode = "zeros",
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, **geometry: Any) -> None:
         super().__init__()
-        self.kxk = conv_norm(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=centred_padding(kernel_size, dilation),
-            dilation=dilation,
-            groups=groups,
-            padding_mode=padding_mode,
-        )
-        self.point = conv_norm(in_channels, out_channels, 1, stride=stride, groups=groups)
-        has_identity = in_channels == out_channels and stride == 1
-        self.identity = nn.BatchNorm2d(out_channels) if has_identity else None
+        shape = Geometry(in_channels, out_channels, **geometry)
+        self.kxk = shape.kxk()
+        self.point = shape.point()
+        self.identity = nn.BatchNorm2d(out_channels) if shape.keeps_shape else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.kxk(x_NCHW) + self.point(x_NCHW)

@@ -1,0 +1,57 @@
+"""CSLA (Ding et al. 2022, "Re-parameterizing Your Optimizers rather than Architectures"): constant-scale branches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from repfold.blocks.conv_norm import Geometry
+
+
+class CSLABranches(nn.Module):
+    """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value a channel.
+
+    The sum is linear in its weights all through training: gradient re-parameterization trains the folded kernel to
+    the very same function. The identity exists only where in = out channels and stride = 1.
+
+    Args:
+        kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value a channel.
+        train_scales: make s and t parameters too, as in the network that searches for them.
+    """
+
+    kxk_scale_O11: torch.Tensor
+    point_scale_O11: torch.Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kxk_scale: float | torch.Tensor = 1.0,
+        point_scale: float | torch.Tensor = 1.0,
+        identity_scale: float | torch.Tensor = 1.0,
+        train_scales: bool = False,
+        **geometry: Any,
+    ) -> None:
+        super().__init__()
+        shape = Geometry(in_channels, out_channels, **geometry)
+        self.kxk = shape.conv(bias=False)
+        self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)
+        for name, value in (("kxk_scale_O11", kxk_scale), ("point_scale_O11", point_scale)):
+            scale_O11 = _per_channel(value, out_channels)
+            if train_scales:
+                self.register_parameter(name, nn.Parameter(scale_O11))
+            else:
+                self.register_buffer(name, scale_O11)
+        identity = _per_channel(identity_scale, out_channels)
+        self.identity_scale_O11 = nn.Parameter(identity) if shape.keeps_shape else None
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        y_NCHW = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(x_NCHW)
+        return y_NCHW if self.identity_scale_O11 is None else y_NCHW + self.identity_scale_O11 * x_NCHW
+
+
+def _per_channel(value: float | torch.Tensor, channels: int) -> torch.Tensor:
+    return torch.as_tensor(value, dtype=torch.get_default_dtype()).flatten().expand(channels).clone().view(-1, 1, 1)

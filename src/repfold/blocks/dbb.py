@@ -1,0 +1,101 @@
+"""DBB (Ding et al. 2021, "Diverse Branch Block"): branches of different depth and reach that are one convolution."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from repfold.blocks.conv_norm import Geometry
+from repfold.errors import RepFoldError
+
+
+class DBB(nn.Module):
+    """y = BN(conv_KxK(x)) + BN(conv_1x1(x)) + BN(conv_KxK(pad(BN(conv_1x1(x))))) + BN(avg_KxK(pad(BN(conv_1x1(x))))).
+
+    The paper's transforms: conv-BN (I), sum of branches (II), 1x1 -> KxK (III) with the concatenation over groups (IV),
+    average pooling (V), and a small kernel in a large one (VI). A depthwise block averages its input directly and
+    has no 1x1 branch, as in the published code.
+
+    Args:
+        inner_channels: between the 1x1 and the KxK; by default in_channels, twice that for a depthwise block. When it
+            equals in_channels, the 1x1 is I + W with W = 0 in the beginning.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, inner_channels: int | None = None, **geometry: Any
+    ) -> None:
+        super().__init__()
+        shape = Geometry(in_channels, out_channels, **geometry)
+        if shape.dilation != 1 or shape.padding_mode != "zeros":
+            raise RepFoldError(
+                f"A DBB with dilation {shape.dilation} and '{shape.padding_mode}' padding does not exist: its average "
+                "pooling has neither dilation nor a padding mode. Use another block, or dilation 1 and zeros."
+            )
+        size, stride, groups, padding = shape.kernel_size, shape.stride, shape.groups, shape.padding
+        depthwise = groups == out_channels
+        inner = inner_channels or (2 * in_channels if depthwise else in_channels)
+        self.kxk = shape.kxk()
+        self.point = None if depthwise else shape.point()
+        first = PointFromIdentity(in_channels, groups) if inner == in_channels else _point(in_channels, inner, groups)
+        self.point_kxk = nn.Sequential(
+            OrderedDict(
+                point=first,
+                pad=NormAndPad(inner, padding),
+                conv=nn.Conv2d(inner, out_channels, size, stride=stride, groups=groups, bias=False),
+                norm=nn.BatchNorm2d(out_channels),
+            )
+        )
+        average: OrderedDict[str, nn.Module] = OrderedDict()
+        if not depthwise:
+            average["point"] = _point(in_channels, out_channels, groups)
+            average["pad"] = NormAndPad(out_channels, padding)
+        average["pool"] = nn.AvgPool2d(size, stride=stride, padding=padding if depthwise else 0)
+        average["norm"] = nn.BatchNorm2d(out_channels)
+        self.average = nn.Sequential(average)
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        y_NCHW = self.kxk(x_NCHW) + self.point_kxk(x_NCHW) + self.average(x_NCHW)
+        return y_NCHW if self.point is None else y_NCHW + self.point(x_NCHW)
+
+
+class PointFromIdentity(nn.Module):
+    """y = x + conv_1x1(x), the 1x1 convolution I + W with W = 0 in the beginning."""
+
+    def __init__(self, channels: int, groups: int = 1) -> None:
+        super().__init__()
+        self.change = _point(channels, channels, groups)
+        nn.init.zeros_(self.change.weight)
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return x_NCHW + self.change(x_NCHW)
+
+
+class NormAndPad(nn.Module):
+    """BatchNorm, then a border of what it makes of 0: v = β − γμ/sqrt(σ²+ε), so y = pad(BN(x) − v) + v.
+
+    Padding the 1x1's input with zeros and normalising would give the same border in eval mode; this way the KxK that
+    follows needs no padding, and training sees the running statistics' v there.
+    """
+
+    def __init__(self, channels: int, padding: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.padding = padding
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        y_NCHW = self.norm(x_NCHW)
+        if self.padding == 0:
+            return y_NCHW
+        norm = self.norm
+        assert norm.running_mean is not None and norm.running_var is not None  # it tracks statistics
+        border_C = norm.bias - norm.weight * norm.running_mean / torch.sqrt(norm.running_var + norm.eps)
+        border_1C11 = border_C.view(1, -1, 1, 1)
+        return F.pad(y_NCHW - border_1C11, (self.padding,) * 4) + border_1C11
+
+
+def _point(in_channels: int, out_channels: int, groups: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False)

@@ -1,0 +1,63 @@
+"""DiracNets (Zagoruyko and Komodakis 2017): a skip connection inside the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from repfold.blocks.conv_norm import Geometry
+
+
+class DiracConv2d(nn.Module):
+    """A convolution with the kernel diag(α)·δ + diag(β)·W/‖W‖, the norm taken of each filter.
+
+    δ passes input channel c of a group to its output channel c, for as many channels as both sides have. α and β
+    are one a filter; the paper trains them without weight decay.
+
+    Args:
+        alpha, beta: the values to start from. Published: 1 and 0.1 (the default), or 5 and 0.001.
+    """
+
+    delta_OIHW: torch.Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        alpha: float = 1.0,
+        beta: float = 0.1,
+        bias: bool = False,
+        **geometry: Any,
+    ) -> None:
+        super().__init__()
+        self.shape = Geometry(in_channels, out_channels, **geometry)
+        initial = self.shape.conv(bias=bias)
+        self.weight, self.bias = initial.weight, initial.bias
+        self.alpha = nn.Parameter(torch.full((out_channels,), alpha))
+        self.beta = nn.Parameter(torch.full((out_channels,), beta))
+        self.register_buffer("delta_OIHW", _delta(self.shape, self.weight.shape))
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        weight = self.weight
+        norm_O111 = weight.square().sum((1, 2, 3), keepdim=True).sqrt()
+        alpha_O111, beta_O111 = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)
+        return self.shape.convolve(x_NCHW, alpha_O111 * self.delta_OIHW + beta_O111 * weight / norm_O111, self.bias)
+
+
+class NCReLU(nn.Module):
+    """[max(x, 0), min(x, 0)] along the channels: [N, C, H, W] -> [N, 2C, H, W]; the paper puts it before the layer."""
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x_NCHW.clamp(min=0), x_NCHW.clamp(max=0)], dim=1)
+
+
+def _delta(shape: Geometry, size: torch.Size) -> torch.Tensor:
+    delta_OIHW = torch.zeros(size)
+    out_of_group, in_of_group = shape.out_channels // shape.groups, shape.in_channels // shape.groups
+    channels = torch.arange(min(out_of_group, in_of_group))
+    for group in range(shape.groups):
+        delta_OIHW[group * out_of_group + channels, channels, shape.kernel_size // 2, shape.kernel_size // 2] = 1
+    return delta_OIHW

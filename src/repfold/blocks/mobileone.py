@@ -1,0 +1,38 @@
+"""MobileOne (Vasu et al. 2022): several kernels side by side, a 1x1 and an identity branch, each with its BatchNorm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from repfold.blocks.conv_norm import Geometry
+from repfold.errors import RepFoldError
+
+
+class MobileOneBranches(nn.Module):
+    """y = Σ_k BN(conv_k(x)) + BN(conv_1x1(x)) + BN(x): the 1x1 only for larger kernels, the identity where it fits.
+
+    Depthwise with groups = in_channels, pointwise with kernel_size = 1.
+
+    Args:
+        branches: k, the number of full kernels; 4 in MobileOne-S0, else 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, branches: int = 1, **geometry: Any) -> None:
+        super().__init__()
+        if branches < 1:
+            raise RepFoldError(f"branches is {branches}; a MobileOne block has at least one full kernel.")
+        shape = Geometry(in_channels, out_channels, **geometry)
+        self.kxk = nn.ModuleList(shape.kxk() for _ in range(branches))
+        self.point = shape.point() if shape.kernel_size > 1 else None
+        self.identity = nn.BatchNorm2d(out_channels) if shape.keeps_shape else None
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        y_NCHW = self.kxk[0](x_NCHW)
+        for branch in self.kxk[1:]:
+            y_NCHW = y_NCHW + branch(x_NCHW)
+        if self.point is not None:
+            y_NCHW = y_NCHW + self.point(x_NCHW)
+        return y_NCHW if self.identity is None else y_NCHW + self.identity(x_NCHW)

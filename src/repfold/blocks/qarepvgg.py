@@ -1,0 +1,29 @@
+"""QARepVGG (Chu et al. 2022): RepVGG's branches with their norms rearranged to survive 8-bit quantization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from repfold.blocks.conv_norm import Geometry
+
+
+class QARepVGGBranches(nn.Module):
+    """y = BN(BN(conv_kxk(x)) + conv_1x1(x) + x): no BatchNorm on the 1x1 and the identity, one after the sum.
+
+    The identity exists only where in = out channels and stride = 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, **geometry: Any) -> None:
+        super().__init__()
+        shape = Geometry(in_channels, out_channels, **geometry)
+        self.kxk = shape.kxk()
+        self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)
+        self.has_identity = shape.keeps_shape
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        y_NCHW = self.kxk(x_NCHW) + self.point(x_NCHW)
+        return self.norm(y_NCHW + x_NCHW if self.has_identity else y_NCHW)
