@@ -98,7 +98,9 @@ def _value(place: str, text: str, annotation: str, readers: Mapping[str, Callabl
 
 
 def _pair(text: str) -> tuple[float, float]:
-    low, high = text.split("/")
+    low, slash, high = text.partition("/")
+    if not slash:
+        raise ValueError("write low/high")
     return float(low), float(high)
 
 
