@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <string>
 
 namespace repfold {
@@ -28,7 +29,9 @@ constexpr double fma_per_cycle = 1.85;     // vectors, in the inner loop
 constexpr double input_transform = 3.2;    // cycles a vector and point
 constexpr double output_transform = 3.0;
 constexpr double stream = 6.5;             // bytes a cycle that one core reads of weights beyond its own cache
-constexpr double cache = 512 << 10;        // bytes of scratch that leave room for weights in the second-level cache
+constexpr double cache = 640 << 10;        // bytes of scratch that leave room for weights in the second-level cache
+constexpr double weights_kept = 1400 << 10;  // bytes of weights that are read again cheaply
+constexpr double shared_cache = 8 << 20;   // bytes of scratch when all tiles go through one point after another
 
 int tiles_of(const Tensor& out, Tile tile) {
     return out.n * ((out.h + tile.h - 1) / tile.h) * ((out.w + tile.w - 1) / tile.w);
@@ -36,22 +39,32 @@ int tiles_of(const Tensor& out, Tile tile) {
 
 Choice winograd_choice(const Op& op, const Tensor& in, const Tensor& out, Tile tile, const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
-    Choice choice{Algorithm::winograd, tile.h, tile.w, 0, false};
-    const int points = (tile.h + 2) * (tile.w + 2), tiles = tiles_of(out, tile);
-    const double transformed = static_cast<double>(points) * in.stride_c * static_cast<double>(kernels.element);
+    Choice choice{Algorithm::winograd, tile.h, tile.w, 0, Split::tiles};
+    const int points = (tile.h + 2) * (tile.w + 2), tiles = tiles_of(out, tile), threads = settings.threads;
+    const double element = static_cast<double>(kernels.element);
+    const double weights = static_cast<double>(points) * in.c * out.stride_c * element;
+    const double transformed = static_cast<double>(points) * in.stride_c * element;
     const double products = static_cast<double>(points) * kernels.lanes * kernels.max_vectors * 4.0;
     const int slices = static_cast<int>(cut_slices(op.out_channels, kernels.lanes, kernels.max_vectors).size());
-    // Few tiles: every thread would stream all weights for a handful of them, so the threads share the tiles.
-    choice.shared = settings.threads > 1 && tiles < 48 * settings.threads && slices >= settings.threads;
-    const int fit = std::max(9, static_cast<int>(cache / (transformed + products)));
-    if (tiles <= 64 && (choice.shared || settings.threads == 1)) {
+    const char* force = getenv("RF_SPLIT");
+    const char* forceb = getenv("RF_BLOCK");
+    // Weights that do not stay in a core's cache are better read once for many tiles.
+    if (force ? force[0] == 'p' : weights > weights_kept && tiles > 48) {
+        choice.split = Split::points;
+        const double each = transformed + static_cast<double>(points) * out.stride_c * 4.0;
+        const int most = std::max(27, static_cast<int>(shared_cache / each));
+        const int blocks = (tiles + most - 1) / most;
+        choice.block = (tiles + blocks - 1) / blocks;
+    } else if (force ? force[0] == 'c' : weights > weights_kept && threads > 1) {
+        choice.split = slices % threads == 0 || slices >= 4 * threads ? Split::channels : Split::points;
         choice.block = tiles;
-        return choice;
+    } else {
+        const int most = std::clamp(static_cast<int>(cache / (transformed + products)), 9, 54);
+        int blocks = (tiles + most - 1) / most;
+        blocks = (blocks + threads - 1) / threads * threads;
+        choice.block = (tiles + blocks - 1) / blocks;
     }
-    const int most = std::min(fit, 48);
-    int blocks = (tiles + most - 1) / most;
-    if (!choice.shared) blocks = (blocks + settings.threads - 1) / settings.threads * settings.threads;
-    choice.block = (tiles + blocks - 1) / blocks;
+    if (forceb) choice.block = std::min(tiles, atoi(forceb));
     return choice;
 }
 
@@ -70,7 +83,7 @@ double winograd_cost(const Op& op, const Tensor& in, const Tensor& out, const Ch
     const double tiles = tiles_of(out, {choice.tile_h, choice.tile_w});
     const double multiply = tiles * points * in.c * out.stride_c / (kernels.lanes * kernels.channel_step * fma_per_cycle);
     const double transforms = tiles * points * (input_transform * in.stride_c + output_transform * out.stride_c) / kernels.lanes;
-    const double passes = choice.shared ? std::ceil(tiles / choice.block) : std::ceil(tiles / choice.block);
+    const double passes = std::ceil(tiles / choice.block);
     const double bytes = passes * points * in.c * out.stride_c * static_cast<double>(kernels.element);
     return std::max(multiply, bytes / stream) / settings.threads + transforms / settings.threads;
 }
@@ -84,10 +97,10 @@ bool reads_single_channels(const Op& op, const Kernels& kernels) {
 Choice choose(const Op& op, const Tensor& in, const Tensor& out, const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
     if (!kernels.direct) return {};
-    if (is_depthwise(op)) return {Algorithm::depthwise, 0, 0, 0, false};
+    if (is_depthwise(op)) return {Algorithm::depthwise, 0, 0, 0, Split::tiles};
     // A pair of channels must not reach into the next group.
     if (op.groups > 1 && (op.in_channels / op.groups) % kernels.channel_step) return {};
-    Choice best{Algorithm::direct, 0, 0, 0, false};
+    Choice best{Algorithm::direct, 0, 0, 0, Split::tiles};
     if (settings.convolution == "direct" || !is_winograd(op, kernels)) return best;
     double least = direct_cost(op, out, settings);
     const bool narrow = kernels.channel_step > 1;

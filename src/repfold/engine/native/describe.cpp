@@ -43,6 +43,15 @@ std::string algorithm(const Step& step) {
     return "";
 }
 
+const char* split_name(Split split) {
+    switch (split) {
+        case Split::tiles: return "tiles";
+        case Split::channels: return "channels";
+        case Split::points: return "points";
+    }
+    return "";
+}
+
 void write_step(std::ostream& out, const Step& step, const Settings& settings) {
     const Tensor &in = step.conv.in, &to = step.conv.out;
     const Window& window = step.op->window;
@@ -56,7 +65,7 @@ void write_step(std::ostream& out, const Step& step, const Settings& settings) {
             << ", \"weight_bytes\": " << step.weights->data.bytes() << ", \"slices\": " << step.conv.slice_count;
     }
     if (step.choice.algorithm == Algorithm::winograd)
-        out << ", \"block\": " << step.choice.block << ", \"split\": " << quoted(step.choice.shared ? "channels" : "tiles");
+        out << ", \"block\": " << step.choice.block << ", \"split\": " << quoted(split_name(step.choice.split));
     out << ", \"threads\": " << settings.threads << "}";
 }
 

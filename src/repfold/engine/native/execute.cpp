@@ -108,43 +108,60 @@ private:
         tiling.m_w = choice.tile_w;
         tiling.rows = (conv.out.h + tiling.m_h - 1) / tiling.m_h;
         tiling.columns = (conv.out.w + tiling.m_w - 1) / tiling.m_w;
-        tiling.transformed = plan_.transformed(choice.shared ? 0 : thread);
-        tiling.products = plan_.products(thread);
+        const int points = (tiling.m_h + 2) * (tiling.m_w + 2);
         const int tiles = conv.out.n * tiling.rows * tiling.columns, blocks = (tiles + choice.block - 1) / choice.block;
+        char* products = plan_.scratch() + (choice.split == Split::tiles ? static_cast<size_t>(pool_.threads()) : 1) * step.transformed_bytes;
+        tiling.transformed = plan_.scratch() + (choice.split == Split::tiles ? static_cast<size_t>(thread) * step.transformed_bytes : 0);
+        tiling.products = reinterpret_cast<float*>(products + (choice.split == Split::points ? 0 : static_cast<size_t>(thread) * step.products_bytes));
         const auto take_block = [&](int block) {
             tiling.first = block * choice.block;
             tiling.count = std::min(choice.block, tiles - tiling.first);
             // One cache line more, or the points of a tile would compete for the same sets of the cache.
             tiling.point_stride = static_cast<std::ptrdiff_t>(tiling.count) * conv.in.stride_c + static_cast<std::ptrdiff_t>(64 / kernels_.element);
+            tiling.product_row = choice.split == Split::points ? conv.out.stride_c : kernels_.lanes * kernels_.max_vectors;
+            tiling.product_point = tiling.count * tiling.product_row + 16;
         };
         bool finite = true;
-        if (choice.shared) {
-            for (int block = 0; block < blocks; ++block) {
-                take_block(block);
-                finite &= shared_block(conv, tiling);
-            }
-        } else {
+        if (choice.split == Split::tiles) {
             pool_.share(blocks, [&](int block) {
                 take_block(block);
                 kernels_.transform_input(conv, tiling, 0, tiling.count);
-                for (int slice = 0; slice < conv.slice_count; ++slice) finite &= kernels_.multiply(conv, tiling, 0, tiling.count, slice);
+                for (int slice = 0; slice < conv.slice_count; ++slice) finite &= one_slice(conv, tiling, points, slice);
             });
+        }
+        for (int block = 0; block < blocks && choice.split != Split::tiles; ++block) {
+            take_block(block);
+            pool_.share(tiling.count, [&](int t) { kernels_.transform_input(conv, tiling, t, t + 1); });
+            if (choice.split == Split::channels)
+                pool_.share(conv.slice_count, [&](int slice) { finite &= one_slice(conv, tiling, points, slice); });
+            else
+                finite &= by_points(conv, tiling, points);
         }
         if (!finite) not_finite_.store(true);
         pool_.barrier();
         if (not_finite_.load()) again_by_definition(step, thread);
     }
 
-    bool shared_block(const Convolution& conv, const Tiling& tiling) {
-        const int threads = pool_.threads();
-        pool_.share(tiling.count, [&](int t) { kernels_.transform_input(conv, tiling, t, t + 1); });
-        // When slices do not divide evenly, the tiles are halved too.
-        const int parts = conv.slice_count % threads == 0 || conv.slice_count >= 4 * threads ? 1 : std::min(threads, tiling.count);
-        bool finite = true;
-        pool_.share(conv.slice_count * parts, [&](int task) {
-            const int part = task % parts, slice = task / parts;
-            finite &= kernels_.multiply(conv, tiling, tiling.count * part / parts, tiling.count * (part + 1) / parts, slice);
+    bool one_slice(const Convolution& conv, const Tiling& tiling, int points, int slice) {
+        kernels_.multiply(conv, tiling, 0, points, slice);
+        return kernels_.finish(conv, tiling, 0, tiling.count, slice, slice + 1);
+    }
+
+    bool by_points(const Convolution& conv, const Tiling& tiling, int points) {
+        pool_.share(points, [&](int point) {
+            Tiling part = tiling;
+            float* const products = part.products;
+            for (int slice = 0; slice < conv.slice_count; ++slice) {
+                const bool last = slice + 1 == conv.slice_count;
+                const Slice& next = conv.slices[last ? 0 : slice + 1];
+                part.next = static_cast<const char*>(conv.weights) +
+                            (next.offset + (last ? point + 1 : point) * next.panel) * static_cast<std::ptrdiff_t>(kernels_.element);
+                part.products = products + conv.slices[slice].first;
+                kernels_.multiply(conv, part, point, point + 1, slice);
+            }
         });
+        bool finite = true;
+        pool_.share(tiling.count, [&](int t) { finite &= kernels_.finish(conv, tiling, t, t + 1, 0, conv.slice_count); });
         return finite;
     }
 
@@ -154,7 +171,7 @@ private:
         if (thread == 0) {
             not_finite_.store(false);
             try {
-                again_ = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, false});
+                again_ = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, Split::tiles});
             } catch (...) {
                 failure_ = std::current_exception();
             }

@@ -14,6 +14,7 @@ struct Slice {
     int first = 0;    // output channel, counted within the group
     int vectors = 0;  // that the slice is wide
     std::ptrdiff_t offset = 0;  // of its weights, in elements
+    std::ptrdiff_t panel = 0;   // elements of one Winograd point
 };
 
 /// One convolution with what is done to its result before it is written.
@@ -37,7 +38,9 @@ struct Tiling {
     int first = 0, count = 0;    // the tiles of the block
     void* transformed = nullptr; // [point][count][channels]: the block's transformed input
     std::ptrdiff_t point_stride = 0;  // elements between the points of `transformed`
-    float* products = nullptr;   // [point][count][slice]: this thread's scratch
+    float* products = nullptr;   // [point][count][channels of one slice or of all]
+    std::ptrdiff_t product_point = 0, product_row = 0;  // floats between points, between tiles
+    const void* next = nullptr;  // weights that are needed after the last of the points, if not the following ones
 };
 
 struct Kernels {
@@ -63,8 +66,11 @@ struct Kernels {
     /// Whether a Winograd tile of this size is implemented.
     bool (*has_tile)(int m_h, int m_w);
     void (*transform_input)(const Convolution&, const Tiling&, int first, int last);
-    /// One slice of tiles first..last of the block; false when a result was infinite or NaN.
-    bool (*multiply)(const Convolution&, const Tiling&, int first, int last, int slice);
+    /// The products of points first..last of one slice, for the whole block.
+    void (*multiply)(const Convolution&, const Tiling&, int first, int last, int slice);
+    /// Tiles first..last of the block back to pixels, for slices slice_first..slice_last, the first of which is the first
+    /// in `products`. False when a result was infinite or NaN.
+    bool (*finish)(const Convolution&, const Tiling&, int first, int last, int slice_first, int slice_last);
 
     /// The plain operations on rows first..last of the output, counted over all images.
     void (*affine)(const Tensor& in, const Tensor& out, const float* scale, const float* shift, int first, int last);

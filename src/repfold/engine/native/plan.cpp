@@ -217,11 +217,10 @@ private:
         if (choice.algorithm != Algorithm::winograd) return;
         const size_t points = static_cast<size_t>((choice.tile_h + 2) * (choice.tile_w + 2)), block = static_cast<size_t>(choice.block);
         const Kernels& kernels = *settings_.kernels;
-        const size_t transformed = points * (block * static_cast<size_t>(step.conv.in.stride_c) * kernels.element + 128);
-        const size_t products = points * block * static_cast<size_t>(kernels.lanes * kernels.max_vectors) * sizeof(float);
-        plan_->transformed_bytes = std::max(plan_->transformed_bytes, aligned(transformed));
-        plan_->products_bytes = std::max(plan_->products_bytes, aligned(products) + 256);
-        if (!choice.shared) plan_->private_blocks = true;
+        const int width = choice.split == Split::points ? step.conv.out.stride_c : kernels.lanes * kernels.max_vectors;
+        step.transformed_bytes = aligned(points * (block * static_cast<size_t>(step.conv.in.stride_c) * kernels.element + 128));
+        step.products_bytes = aligned(points * (block * static_cast<size_t>(width) * sizeof(float) + 128)) + 256;
+        scratch_ = std::max(scratch_, step.scratch_bytes(settings_.threads));
     }
 
     void read_affine(Step& step) const {
@@ -239,9 +238,7 @@ private:
     void allocate(size_t activations) {
         Plan& plan = *plan_;
         plan.activations = activations;
-        const size_t threads = static_cast<size_t>(settings_.threads);
-        const size_t scratch = (plan.private_blocks ? threads : 1) * plan.transformed_bytes + threads * plan.products_bytes;
-        plan.arena = Buffer(activations + scratch);
+        plan.arena = Buffer(activations + scratch_);
         auto* base = static_cast<char*>(plan.arena.data());
         // Every lane that a vector may read holds a number from the start.
         std::memset(base, 0, plan.arena.bytes());
@@ -267,19 +264,11 @@ private:
     const Settings& settings_;
     WeightStore& store_;
     std::vector<Life> lives_;
+    size_t scratch_ = 0;  // bytes that the neediest step takes
     std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
 };
 
 }  // namespace
-
-void* Plan::transformed(int thread) const {
-    return static_cast<char*>(arena.data()) + activations + (private_blocks ? static_cast<size_t>(thread) : 0) * transformed_bytes;
-}
-
-float* Plan::products(int thread) const {
-    char* end = static_cast<char*>(arena.data()) + arena.bytes();
-    return reinterpret_cast<float*>(end - static_cast<size_t>(thread + 1) * products_bytes);
-}
 
 size_t Plan::weight_bytes() const {
     size_t bytes = 0;

@@ -21,6 +21,11 @@ struct Step {
     Convolution conv;  // tensors, and the window of poolings too
     Tensor other;      // second operand
     std::shared_ptr<const PackedWeights> weights;
+    size_t transformed_bytes = 0, products_bytes = 0;  // Winograd's scratch for one block
+    size_t scratch_bytes(int threads) const {
+        return transformed_bytes * static_cast<size_t>(choice.split == Split::tiles ? threads : 1) +
+               products_bytes * static_cast<size_t>(choice.split == Split::points ? 1 : threads);
+    }
     std::vector<float> scale, shift;  // of an affine operation
 };
 
@@ -28,12 +33,9 @@ struct Plan {
     int n = 0, h = 0, w = 0;
     std::vector<Step> steps;
     Tensor input, output;
-    Buffer arena;        // activations, then the scratch of Winograd
+    Buffer arena;  // activations, then the scratch of Winograd
     size_t activations = 0, largest = 0;  // bytes
-    size_t transformed_bytes = 0, products_bytes = 0;  // scratch of one block, of one thread
-    bool private_blocks = false;
-    void* transformed(int thread) const;
-    float* products(int thread) const;
+    char* scratch() const { return static_cast<char*>(arena.data()) + activations; }
     size_t weight_bytes() const;
 };
 

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "kernels.h"
+#include "unroll.h"
 
 namespace repfold {
 
@@ -36,48 +37,58 @@ inline typename Isa::Vector activate_vector(typename Isa::Vector x, const Activa
     return Isa::load(lanes);
 }
 
-/// Residual, activation and the write of one vector; `count` of its lanes are channels of the group.
+/// What follows the sums of a convolution: the residual, the activation, the write.
 template <class Isa>
-inline void finish_vector(const Convolution& conv, typename Isa::Vector x, const typename Isa::Element* residual,
-                          typename Isa::Element* out, int count) {
-    if (__builtin_expect(count >= Isa::lanes, 1)) {
-        if (residual) x = Isa::add(x, Isa::load_element(residual));
-        Isa::store_element(out, activate_vector<Isa>(x, conv.activation));
-        return;
-    }
-    if (residual) x = Isa::add(x, Isa::load_element_first(residual, count));
-    x = activate_vector<Isa>(x, conv.activation);
-    // Beyond the last channel lie zeros; beyond a group's lies the next group.
-    if (conv.groups == 1) Isa::store_element(out, Isa::keep_first(x, count));
-    else Isa::store_element_first(out, x, count);
-}
+struct Finish {
+    using Vector = typename Isa::Vector;
+    using Element = typename Isa::Element;
 
-/// sums[r][v] += input of pixel r x weights of vector v, over `steps` steps.
-template <class Isa, int rows, int vectors>
-inline __attribute__((always_inline)) void accumulate(typename Isa::Vector (&sums)[rows][vectors],
-                                                      const typename Isa::Element* in, std::ptrdiff_t row_stride,
-                                                      const typename Isa::Element* weights, int steps) {
+    const Convolution& conv;
+    const bool simple;   // no more than a ReLU: one maximum
+    const Vector floor;  // that the maximum is taken with
+
+    explicit REPFOLD_INLINE Finish(const Convolution& convolution)
+        : conv(convolution),
+          simple(convolution.activation.kind == Activation::Kind::none || convolution.activation.kind == Activation::Kind::relu),
+          floor(convolution.activation.kind == Activation::Kind::relu ? Isa::zero() : Isa::set(-__builtin_inff())) {}
+
+    /// Write one vector, of which `count` lanes are channels of the group.
+    REPFOLD_INLINE void write(Vector x, const Element* residual, Element* out, int count) const {
+        if (__builtin_expect(simple && count >= Isa::lanes, 1)) {
+            if (residual) x = Isa::add(x, Isa::load_element(residual));
+            Isa::store_element(out, Isa::max(floor, x));
+        } else {
+            write_any(x, residual, out, count);
+        }
+    }
+
+    __attribute__((noinline)) void write_any(Vector x, const Element* residual, Element* out, int count) const {
+        const bool whole = count >= Isa::lanes;
+        if (residual) x = Isa::add(x, whole ? Isa::load_element(residual) : Isa::load_element_first(residual, count));
+        x = activate_vector<Isa>(x, conv.activation);
+        if (whole) Isa::store_element(out, x);
+        // Beyond the last channel lie zeros; beyond a group's lies the next group.
+        else if (conv.groups == 1) Isa::store_element(out, Isa::keep_first(x, count));
+        else Isa::store_element_first(out, x, count);
+    }
+};
+
+/// sums[r][v] += input of pixel r x weights of vector v, over `steps` steps. Meanwhile `lines` cache lines a step are
+/// fetched from `next` into the second-level cache.
+template <class Isa, int lines, int rows, int vectors>
+REPFOLD_INLINE void accumulate(typename Isa::Vector (&sums)[rows][vectors], const typename Isa::Element* in,
+                               std::ptrdiff_t row_stride, const typename Isa::Element* weights, int steps, const char* next) {
     for (int k = 0; k < steps; ++k) {
         typename Isa::Packed w[vectors];
-        for (int v = 0; v < vectors; ++v) w[v] = Isa::load_weights(weights + v * Isa::lanes * Isa::step);
-        for (int r = 0; r < rows; ++r) {
-            const typename Isa::Packed x = Isa::broadcast(in + r * row_stride + k * Isa::step);
-            for (int v = 0; v < vectors; ++v) sums[r][v] = Isa::multiply_add(sums[r][v], x, w[v]);
-        }
+        unroll<vectors>([&](auto v) REPFOLD_LAMBDA { w[v] = Isa::load_weights(weights + v * Isa::lanes * Isa::step); });
+        unroll<lines>([&](auto line) REPFOLD_LAMBDA { __builtin_prefetch(next + line * 64, 0, 2); });
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            const typename Isa::Packed x = Isa::broadcast(in + r * row_stride);
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA { sums[r][v] = Isa::multiply_add(sums[r][v], x, w[v]); });
+        });
+        in += Isa::step;
         weights += vectors * Isa::lanes * Isa::step;
-    }
-}
-
-/// The same, while the lines at `next` are fetched into the second-level cache: `lines` of them a step.
-template <class Isa, int rows, int vectors, int lines>
-inline __attribute__((always_inline)) void accumulate_and_fetch(typename Isa::Vector (&sums)[rows][vectors],
-                                                                const typename Isa::Element* in, std::ptrdiff_t row_stride,
-                                                                const typename Isa::Element* weights, int steps,
-                                                                const char* next) {
-    for (int k = 0; k < steps; ++k) {
-        for (int line = 0; line < lines; ++line) __builtin_prefetch(next + line * 64, 0, 2);
         next += lines * 64;
-        accumulate<Isa, rows, vectors>(sums, in + k * Isa::step, row_stride, weights + k * vectors * Isa::lanes * Isa::step, 1);
     }
 }
 
@@ -101,26 +112,28 @@ struct DirectConvolution {
     static void run_strip(const Strip& strip) {
         const Convolution& conv = *strip.conv;
         Vector sums[rows][vectors];
-        for (int v = 0; v < vectors; ++v) {
+        unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
             const Vector bias = Isa::load(strip.bias + v * Isa::lanes);
-            for (int r = 0; r < rows; ++r) sums[r][v] = bias;
-        }
+            unroll<rows>([&](auto r) REPFOLD_LAMBDA { sums[r][v] = bias; });
+        });
         const std::ptrdiff_t row_stride = static_cast<std::ptrdiff_t>(conv.stride_w) * conv.in.stride_c;
         const Element* weights = strip.weights;
         for (int y = 0; y < strip.taps_h; ++y)
             for (int x = 0; x < strip.taps_w; ++x) {
                 const Element* in = strip.in + y * conv.dilation_h * conv.in.row() +
                                     static_cast<std::ptrdiff_t>(x) * conv.dilation_w * conv.in.stride_c;
-                accumulate<Isa, rows, vectors>(sums, in, row_stride, weights, strip.steps);
+                accumulate<Isa, 0>(sums, in, row_stride, weights, strip.steps, nullptr);
                 weights += strip.tap_weights;
             }
-        for (int r = 0; r < rows; ++r)
-            for (int v = 0; v < vectors; ++v) {
+        const Finish<Isa> finish(conv);
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
                 const Element* residual =
                     strip.residual ? strip.residual + r * conv.residual.stride_c + v * Isa::lanes : nullptr;
-                finish_vector<Isa>(conv, sums[r][v], residual, strip.out + r * conv.out.stride_c + v * Isa::lanes,
-                                   strip.count - v * Isa::lanes);
-            }
+                finish.write(sums[r][v], residual, strip.out + r * conv.out.stride_c + v * Isa::lanes,
+                             strip.count - v * Isa::lanes);
+            });
+        });
     }
 
     using Run = void (*)(const Strip&);

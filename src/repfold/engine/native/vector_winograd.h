@@ -1,23 +1,10 @@
 // Winograd convolution F(m_h x m_w, 3x3): transform a block of tiles, multiply point by point, transform back.
 #pragma once
 
-#include <utility>
-
 #include "vector_convolution.h"
 #include "winograd.h"
 
 namespace repfold {
-
-template <int count, class Body, int... i>
-inline __attribute__((always_inline)) void unroll_each(Body&& body, std::integer_sequence<int, i...>) {
-    (body(std::integral_constant<int, i>{}), ...);
-}
-
-/// body(0), body(1), ..., body(count - 1), each with a compile-time index.
-template <int count, class Body>
-inline __attribute__((always_inline)) void unroll(Body&& body) {
-    unroll_each<count>(body, std::make_integer_sequence<int, count>{});
-}
 
 /// One direction of the transforms, on vectors of channels.
 template <class Isa, int m>
@@ -28,10 +15,10 @@ struct WinogradLine {
 
     /// Row `row` of Bᵀ on the inputs of one parity (or of both, parity < 0).
     template <int row, int parity>
-    static inline __attribute__((always_inline)) Vector combine(const Vector (&d)[n]) {
+    static REPFOLD_INLINE Vector combine(const Vector (&d)[n]) {
         Vector sum = Isa::zero();
         bool started = false;
-        unroll<n>([&](auto k) {
+        unroll<n>([&](auto k) REPFOLD_LAMBDA {
             constexpr double factor = winograd<m>.bt[row][k];
             if constexpr (factor != 0 && (parity < 0 || k % 2 == parity)) {
                 if (started) sum = factor == 1 ? Isa::add(sum, d[k]) : Isa::fma(Isa::set(static_cast<float>(factor)), d[k], sum);
@@ -43,9 +30,9 @@ struct WinogradLine {
     }
 
     /// out = Bᵀ d
-    static inline __attribute__((always_inline)) void input(const Vector (&d)[n], Vector (&out)[n]) {
+    static REPFOLD_INLINE void input(const Vector (&d)[n], Vector (&out)[n]) {
         if constexpr (Winograd<m>::zero) out[0] = combine<0, -1>(d);
-        unroll<pairs>([&](auto p) {
+        unroll<pairs>([&](auto p) REPFOLD_LAMBDA {
             constexpr int plus = first_pair + 2 * p;
             // M(x) at a and -a: (x + a) q(x) and (x - a) q(x), q even or odd, so one parity of coefficients is the same.
             constexpr int parity = n % 2;
@@ -57,18 +44,18 @@ struct WinogradLine {
     }
 
     /// y = Aᵀ p
-    static inline __attribute__((always_inline)) void output(const Vector (&p)[n], Vector (&y)[m]) {
+    static REPFOLD_INLINE void output(const Vector (&p)[n], Vector (&y)[m]) {
         Vector sum[pairs], difference[pairs];
-        unroll<pairs>([&](auto j) {
+        unroll<pairs>([&](auto j) REPFOLD_LAMBDA {
             sum[j] = Isa::add(p[first_pair + 2 * j], p[first_pair + 2 * j + 1]);
             difference[j] = Isa::sub(p[first_pair + 2 * j], p[first_pair + 2 * j + 1]);
         });
-        unroll<m>([&](auto i) {
+        unroll<m>([&](auto i) REPFOLD_LAMBDA {
             Vector total = Isa::zero();
             bool started = false;
             if constexpr (i == 0 && Winograd<m>::zero) total = p[0], started = true;
             if constexpr (i == m - 1) total = p[n - 1], started = true;
-            unroll<pairs>([&](auto j) {
+            unroll<pairs>([&](auto j) REPFOLD_LAMBDA {
                 constexpr double factor = winograd<m>.at[i][first_pair + 2 * j];
                 const Vector& term = i % 2 == 0 ? sum[j] : difference[j];
                 if (started) total = factor == 1 ? Isa::add(total, term) : Isa::fma(Isa::set(static_cast<float>(factor)), term, total);
@@ -101,14 +88,16 @@ struct WinogradConvolution {
         Vector half[n_h][n_w];
         for (int x = 0; x < n_w; ++x) {
             Vector column[n_h], transformed[n_h];
-            for (int y = 0; y < n_h; ++y) column[y] = Isa::load_element(in + y * row + x * pixel);
+            unroll<n_h>([&](auto y) REPFOLD_LAMBDA { column[y] = Isa::load_element(in + y * row + x * pixel); });
             WinogradLine<Isa, m_h>::input(column, transformed);
-            for (int y = 0; y < n_h; ++y) half[y][x] = transformed[y];
+            unroll<n_h>([&](auto y) REPFOLD_LAMBDA { half[y][x] = transformed[y]; });
         }
         for (int y = 0; y < n_h; ++y) {
-            Vector transformed[n_w];
-            WinogradLine<Isa, m_w>::input(half[y], transformed);
-            for (int x = 0; x < n_w; ++x) Isa::store_element(out + (y * n_w + x) * point_stride, transformed[x]);
+            Vector line[n_w], transformed[n_w];
+            unroll<n_w>([&](auto x) REPFOLD_LAMBDA { line[x] = half[y][x]; });
+            WinogradLine<Isa, m_w>::input(line, transformed);
+            unroll<n_w>([&](auto x) REPFOLD_LAMBDA { Isa::store_element(out + x * point_stride, transformed[x]); });
+            out += n_w * point_stride;
         }
     }
 
@@ -145,20 +134,18 @@ struct WinogradConvolution {
         const Element* weights;
         int steps;
         float* out;
-        const char* next;  // weights of the next point
+        std::ptrdiff_t out_stride;
+        const char* next;  // weights that are needed next
     };
 
     template <int rows, int vectors, int lines>
     static void run_panel(const Panel& panel) {
         Vector sums[rows][vectors];
-        for (int r = 0; r < rows; ++r)
-            for (int v = 0; v < vectors; ++v) sums[r][v] = Isa::zero();
-        if constexpr (lines > 0)
-            accumulate_and_fetch<Isa, rows, vectors, lines>(sums, panel.in, panel.row_stride, panel.weights, panel.steps, panel.next);
-        else
-            accumulate<Isa, rows, vectors>(sums, panel.in, panel.row_stride, panel.weights, panel.steps);
-        for (int r = 0; r < rows; ++r)
-            for (int v = 0; v < vectors; ++v) Isa::store(panel.out + (r * vectors + v) * Isa::lanes, sums[r][v]);
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA { unroll<vectors>([&](auto v) REPFOLD_LAMBDA { sums[r][v] = Isa::zero(); }); });
+        accumulate<Isa, lines>(sums, panel.in, panel.row_stride, panel.weights, panel.steps, panel.next);
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA { Isa::store(panel.out + r * panel.out_stride + v * Isa::lanes, sums[r][v]); });
+        });
     }
 
     template <int vectors, int rows = 1>
@@ -168,20 +155,59 @@ struct WinogradConvolution {
         }
         if (lines == 0) run_panel<rows, vectors, 0>(panel);
         else if (lines == 1) run_panel<rows, vectors, 1>(panel);
+        else if (lines == 2) run_panel<rows, vectors, 2>(panel);
         else run_panel<rows, vectors, vectors>(panel);
+    }
+
+    /// Products of points first..last of one slice, for all tiles of the block.
+    template <int vectors>
+    static void multiply_points(const Convolution& conv, const Tiling& tiling, int first, int last, const Slice& slice) {
+        constexpr int width = vectors * Isa::lanes;
+        const int channels = DirectConvolution<Isa>::padded(conv.in_channels), count = tiling.count;
+        const std::ptrdiff_t panel_size = static_cast<std::ptrdiff_t>(channels) * width;
+        const int most = Isa::max_rows(vectors), strips = (count + most - 1) / most;
+        Panel panel{};
+        panel.row_stride = conv.in.stride_c;
+        panel.steps = channels / Isa::step;
+        panel.out_stride = tiling.product_row;
+        for (int point = first; point < last; ++point) {
+            panel.weights = static_cast<const Element*>(conv.weights) + slice.offset + point * panel_size;
+            for (int s = 0; s < strips; ++s) {
+                const int begin = static_cast<int>(static_cast<long long>(count) * s / strips);
+                const int end = static_cast<int>(static_cast<long long>(count) * (s + 1) / strips);
+                panel.in = static_cast<const Element*>(tiling.transformed) + point * tiling.point_stride +
+                           static_cast<std::ptrdiff_t>(begin) * conv.in.stride_c;
+                panel.out = tiling.products + point * tiling.product_point + begin * tiling.product_row;
+                // The strips share the work of fetching the next point's weights.
+                const int fetched = vectors * s / strips, lines = vectors * (s + 1) / strips - fetched;
+                const void* next = point + 1 == last && tiling.next ? tiling.next : panel.weights + panel_size;
+                panel.next = static_cast<const char*>(next) + static_cast<std::ptrdiff_t>(fetched) * panel.steps * 64;
+                choose<vectors>(end - begin, lines, panel);
+            }
+        }
+    }
+
+    template <int vectors = 1>
+    static void multiply(const Convolution& conv, const Tiling& tiling, int first, int last, int slice_at) {
+        const Slice& slice = conv.slices[slice_at];
+        if constexpr (vectors < Isa::max_vectors) {
+            if (slice.vectors > vectors) return multiply<vectors + 1>(conv, tiling, first, last, slice_at);
+        }
+        multiply_points<vectors>(conv, tiling, first, last, slice);
     }
 
     /// One tile back to pixels, with what follows the convolution. False when a sum is infinite or NaN.
     template <int m_h, int m_w>
-    static bool finish_tile(const Convolution& conv, const Place& at, const float* products, std::ptrdiff_t point_stride,
-                            int channel, int count) {
+    static REPFOLD_INLINE bool finish_tile(const Finish<Isa>& finish, const Place& at, const float* products,
+                                           std::ptrdiff_t point_stride, int channel, int count) {
         constexpr int n_h = m_h + 2, n_w = m_w + 2;
+        const Convolution& conv = finish.conv;
         Vector half[m_h][n_w];
         for (int x = 0; x < n_w; ++x) {
             Vector column[n_h], transformed[m_h];
-            for (int y = 0; y < n_h; ++y) column[y] = Isa::load(products + (y * n_w + x) * point_stride);
+            unroll<n_h>([&](auto y) REPFOLD_LAMBDA { column[y] = Isa::load(products + (y * n_w + x) * point_stride); });
             WinogradLine<Isa, m_h>::output(column, transformed);
-            for (int y = 0; y < m_h; ++y) half[y][x] = transformed[y];
+            unroll<m_h>([&](auto y) REPFOLD_LAMBDA { half[y][x] = transformed[y]; });
         }
         const Vector bias = Isa::load(conv.bias + channel);
         const int rows = std::min(m_h, conv.out.h - at.y), columns = std::min(m_w, conv.out.w - at.x);
@@ -191,60 +217,37 @@ struct WinogradConvolution {
                                                      : nullptr;
         Vector check = Isa::zero();  // of finite values, x * 0 sums to zero; of others to NaN
         for (int y = 0; y < rows; ++y) {
-            Vector line[m_w];
-            WinogradLine<Isa, m_w>::output(half[y], line);
-            for (int x = 0; x < m_w; ++x) {
-                if (x >= columns) break;
-                const Vector sum = Isa::add(line[x], bias);
-                check = Isa::fma(sum, Isa::zero(), check);
-                finish_vector<Isa>(conv, sum,
-                                   residual ? residual + y * conv.residual.row() + x * static_cast<std::ptrdiff_t>(conv.residual.stride_c) : nullptr,
-                                   out + y * conv.out.row() + x * static_cast<std::ptrdiff_t>(conv.out.stride_c), count);
-            }
+            Vector before[n_w], line[m_w];
+            unroll<n_w>([&](auto x) REPFOLD_LAMBDA { before[x] = half[y][x]; });
+            WinogradLine<Isa, m_w>::output(before, line);
+            unroll<m_w>([&](auto x) REPFOLD_LAMBDA {
+                if (x < columns) {
+                    const Vector sum = Isa::add(line[x], bias);
+                    check = Isa::fma(sum, Isa::zero(), check);
+                    finish.write(sum, residual ? residual + x * static_cast<std::ptrdiff_t>(conv.residual.stride_c) : nullptr,
+                                 out + x * static_cast<std::ptrdiff_t>(conv.out.stride_c), count);
+                }
+            });
+            out += conv.out.row();
+            if (residual) residual += conv.residual.row();
         }
         return Isa::all_zero(check);
     }
 
-    template <int m_h, int m_w, int vectors>
-    static bool multiply_slice(const Convolution& conv, const Tiling& tiling, int first, int last, const Slice& slice) {
-        constexpr int points = (m_h + 2) * (m_w + 2), width = vectors * Isa::lanes;
-        const int channels = DirectConvolution<Isa>::padded(conv.in_channels), count = last - first;
-        const std::ptrdiff_t panel_size = static_cast<std::ptrdiff_t>(channels) * width;
-        const std::ptrdiff_t product_stride = static_cast<std::ptrdiff_t>(count) * width;
-        const int most = Isa::max_rows(vectors), strips = (count + most - 1) / most;
-        Panel panel{};
-        panel.row_stride = conv.in.stride_c;
-        panel.steps = channels / Isa::step;
-        for (int point = 0; point < points; ++point) {
-            panel.weights = static_cast<const Element*>(conv.weights) + slice.offset + point * panel_size;
-            for (int s = 0; s < strips; ++s) {
-                const int begin = static_cast<int>(static_cast<long long>(count) * s / strips);
-                const int end = static_cast<int>(static_cast<long long>(count) * (s + 1) / strips);
-                panel.in = static_cast<const Element*>(tiling.transformed) + point * tiling.point_stride +
-                           static_cast<std::ptrdiff_t>(first + begin) * conv.in.stride_c;
-                panel.out = tiling.products + point * product_stride + begin * width;
-                // The strips share the work of fetching the next point's weights.
-                const int lines = strips >= vectors ? (s < vectors ? 1 : 0) : (s == 0 ? vectors : 0);
-                panel.next = reinterpret_cast<const char*>(panel.weights + panel_size) + static_cast<std::ptrdiff_t>(s) * panel.steps * 64;
-                choose<vectors>(end - begin, lines, panel);
-            }
-        }
+    /// Tiles first..last of the block, channels of slices slice_first..slice_last; products begin at slice_first.
+    template <int m_h, int m_w>
+    static bool finish(const Convolution& conv, const Tiling& tiling, int first, int last, int slice_first, int slice_last) {
+        const Slice& end = conv.slices[slice_last - 1];
+        const int channel = conv.slices[slice_first].first, width = end.first + end.vectors * Isa::lanes - channel;
+        const Finish<Isa> finish(conv);
         bool finite = true;
-        for (int t = 0; t < count; ++t)
-            for (int v = 0; v < vectors; ++v)
-                finite &= finish_tile<m_h, m_w>(conv, place(tiling, tiling.first + first + t),
-                                                tiling.products + static_cast<std::ptrdiff_t>(t) * width + v * Isa::lanes, product_stride,
-                                                slice.first + v * Isa::lanes, conv.out_channels - slice.first - v * Isa::lanes);
-        return finite;
-    }
-
-    template <int m_h, int m_w, int vectors = 1>
-    static bool multiply(const Convolution& conv, const Tiling& tiling, int first, int last, int slice_at) {
-        const Slice& slice = conv.slices[slice_at];
-        if constexpr (vectors < Isa::max_vectors) {
-            if (slice.vectors > vectors) return multiply<m_h, m_w, vectors + 1>(conv, tiling, first, last, slice_at);
+        for (int t = first; t < last; ++t) {
+            const Place at = place(tiling, tiling.first + t);
+            for (int c = 0; c < width; c += Isa::lanes)
+                finite &= finish_tile<m_h, m_w>(finish, at, tiling.products + t * tiling.product_row + c, tiling.product_point,
+                                                channel + c, conv.out_channels - channel - c);
         }
-        return multiply_slice<m_h, m_w, vectors>(conv, tiling, first, last, slice);
+        return finite;
     }
 };
 
@@ -255,11 +258,11 @@ struct WinogradTable {
     struct Entry {
         int m_h, m_w;
         void (*transform)(const Convolution&, const Tiling&, int, int);
-        bool (*multiply)(const Convolution&, const Tiling&, int, int, int);
+        bool (*finish)(const Convolution&, const Tiling&, int, int, int, int);
     };
     template <int m_h, int m_w>
     static constexpr Entry entry() {
-        return {m_h, m_w, Convolutions::template transform<m_h, m_w>, Convolutions::template multiply<m_h, m_w>};
+        return {m_h, m_w, Convolutions::template transform<m_h, m_w>, Convolutions::template finish<m_h, m_w>};
     }
     static constexpr Entry entries[] = {entry<2, 2>(), entry<4, 2>(), entry<3, 3>(), entry<4, 4>(), entry<5, 5>(), entry<6, 6>()};
 
@@ -272,8 +275,11 @@ struct WinogradTable {
     static void transform_input(const Convolution& conv, const Tiling& tiling, int first, int last) {
         find(tiling.m_h, tiling.m_w)->transform(conv, tiling, first, last);
     }
-    static bool multiply(const Convolution& conv, const Tiling& tiling, int first, int last, int slice) {
-        return find(tiling.m_h, tiling.m_w)->multiply(conv, tiling, first, last, slice);
+    static void multiply(const Convolution& conv, const Tiling& tiling, int first, int last, int slice) {
+        Convolutions::multiply(conv, tiling, first, last, slice);
+    }
+    static bool finish(const Convolution& conv, const Tiling& tiling, int first, int last, int slice_first, int slice_last) {
+        return find(tiling.m_h, tiling.m_w)->finish(conv, tiling, first, last, slice_first, slice_last);
     }
 };
 

@@ -84,7 +84,7 @@ std::vector<Slice> cut_slices(int channels, int lanes, int max_vectors) {
     int first = 0;
     for (int s = 0; s < count; ++s) {
         const int last = static_cast<int>(static_cast<int64_t>(vectors) * (s + 1) / count);
-        slices[static_cast<size_t>(s)] = {first * lanes, last - first, 0};
+        slices[static_cast<size_t>(s)] = {first * lanes, last - first, 0, 0};
         first = last;
     }
     return slices;
@@ -124,7 +124,8 @@ std::shared_ptr<const PackedWeights> pack_weights(const ModelFile& file, const O
     packed->slices = cut_slices(layout.out_channels, kernels.lanes, kernels.max_vectors);
     for (Slice& slice : packed->slices) {
         slice.offset = packed->group_stride;
-        packed->group_stride += static_cast<std::ptrdiff_t>(layout.points) * layout.stride_i() * slice.vectors * layout.lanes;
+        slice.panel = static_cast<std::ptrdiff_t>(layout.stride_i()) * slice.vectors * layout.lanes;
+        packed->group_stride += layout.points * slice.panel;
     }
     if (kernels.element == sizeof(float)) write_slices<float>(layout, op.groups, weights, *packed);
     else write_slices<Bf16>(layout, op.groups, weights, *packed);

@@ -12,12 +12,19 @@ namespace repfold {
 
 enum class Algorithm { reference, direct, depthwise, winograd };
 
+/// What the threads of a Winograd convolution divide among themselves.
+enum class Split {
+    tiles,     // each transforms and finishes blocks of its own
+    channels,  // one block at a time; each multiplies slices of its own
+    points,    // one block at a time; each multiplies points of its own, for all channels: weights are read once
+};
+
 /// How one convolution is computed.
 struct Choice {
     Algorithm algorithm = Algorithm::reference;
     int tile_h = 0, tile_w = 0;  // of Winograd
     int block = 0;               // tiles transformed together
-    bool shared = false;         // all threads on one block, each with its own slices
+    Split split = Split::tiles;
 };
 
 struct PackedWeights {
