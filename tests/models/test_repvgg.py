@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from repfold import models
-from repfold.blocks import RepVGGBlock
+from repfold.blocks import Block
 
 # Millions of parameters in train form, as the paper's Table 4 prints them (and A0 exactly, as its checkpoint has).
 PUBLISHED = {
@@ -51,7 +51,7 @@ def test_presets_set_the_total_stride(preset, side):
 
 def test_grouped_members_group_every_second_block_up_to_the_26th():
     network = on_meta("repvgg-b1g4")
-    blocks = [module for module in network.modules() if isinstance(module, RepVGGBlock)]
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
     grouped = {index for index, block in enumerate(blocks) if block.branches.kxk.conv.groups == 4}
     assert grouped == set(range(2, 27, 2))
     assert all(block.branches.kxk.conv.groups == block.branches.point.conv.groups for block in blocks)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from repfold.errors import RepFoldError, nearest
-from repfold.models import repvgg
+from repfold.models import mobileone, repvgg
 from repfold.models.description import Architecture
 
 
@@ -23,10 +23,10 @@ class Table(Protocol):
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> nn.Module: ...
 
 
-MODELS: dict[str, Table] = {**repvgg.TABLES}
+MODELS: dict[str, Table] = {**repvgg.TABLES, **mobileone.TABLES}
 
 # The classes of networks that MODELS builds; each keeps its constructor arguments as attributes.
-FAMILIES = (repvgg.RepVGG,)
+FAMILIES = (repvgg.RepVGG, mobileone.MobileOne)
 
 
 def create(
@@ -38,7 +38,8 @@ def create(
         name: a key of MODELS, or "package.module:factory"; a factory gets those of the arguments that it takes.
         num_classes: None means 1000, or whatever is a factory's own default.
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
-        options: further keyword arguments of the network or factory.
+        options: of a MODELS network those of ``models.style.Style`` (block, activation, norm, init), of a factory its
+            own keyword arguments.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """
@@ -69,7 +70,7 @@ def architecture_of(network: nn.Module) -> Architecture | None:
     names = [name for name, table in MODELS.items() if table == network.table]
     if not names:
         return None
-    return Architecture(names[0], network.num_classes, network.preset, network.in_channels)
+    return Architecture(names[0], network.num_classes, network.preset, network.in_channels, network.options)
 
 
 def find_factory(name: str) -> Callable[..., Any]:

@@ -9,16 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold.blocks import Block
 from repfold.blocks.block import SePlace
 from repfold.blocks.conv_norm import conv_norm
-from repfold.blocks.repvgg import RepVGGBlock
-from repfold.errors import RepFoldError, nearest
+from repfold.models.presets import strides_of
+from repfold.models.style import Style
 
-# Strides of the stem and of the first block of stages 1..4.
-PRESETS: dict[str, tuple[int, int, int, int, int]] = {
-    "imagenet": (2, 2, 2, 2, 2),
-    "32px": (1, 1, 2, 2, 2),
-}
+_USUAL = Style("repvgg")
 
 # B*g2 and B*g4 group the blocks with these indices, counted through the whole network with the stem as 0.
 GROUPED_BLOCKS = frozenset(range(2, 27, 2))
@@ -45,7 +42,7 @@ class RepVGGTable:
         return tuple(int(width * by) for width, by in zip((64, 128, 256, 512), self.multipliers, strict=True))
 
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> RepVGG:
-        """Build the network with fresh weights; ``options`` are keyword arguments of RepVGG."""
+        """Build the network with fresh weights; ``options`` are those of Style."""
         return RepVGG(self, num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
 
 
@@ -58,27 +55,33 @@ class RepVGG(nn.Module):
     """
 
     def __init__(
-        self, table: RepVGGTable, *, num_classes: int = 1000, preset: str = "imagenet", in_channels: int = 3
+        self,
+        table: RepVGGTable,
+        *,
+        num_classes: int = 1000,
+        preset: str = "imagenet",
+        in_channels: int = 3,
+        block: str = _USUAL.block,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if preset not in PRESETS:
-            raise RepFoldError(f"Unknown preset '{preset}'. {nearest(preset, PRESETS)}")
+        style = Style(block, **options)
         self.table, self.num_classes, self.preset, self.in_channels = table, num_classes, preset, in_channels
-        depths, widths = list(table.depths), list(table.widths)
-        first_strides = list(PRESETS[preset])
+        self.options = style.options(_USUAL)
+        depths, widths, first_strides = list(table.depths), list(table.widths), list(strides_of(preset))
         if table.auxiliary:  # stage 3 in two halves, so that a head fits between
             depths[2:3] = [depths[2] // 2, depths[2] - depths[2] // 2]
             widths[2:3] = [widths[2], widths[2]]
             first_strides[4:4] = [1]
         stem_width = min(64, widths[0])
         # A running count of blocks decides which are grouped.
-        self.stem = _block(table, 0, in_channels, stem_width, first_strides[0])
+        self.stem = _block(style, table, 0, in_channels, stem_width, first_strides[0])
         index, width_in = 1, stem_width
         stages = []
         for depth, width, first_stride in zip(depths, widths, first_strides[1:], strict=True):
             blocks = []
             for place in range(depth):
-                blocks.append(_block(table, index, width_in, width, first_stride if place == 0 else 1))
+                blocks.append(_block(style, table, index, width_in, width, first_stride if place == 0 else 1))
                 index, width_in = index + 1, width
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
@@ -86,6 +89,7 @@ class RepVGG(nn.Module):
         self.head = nn.Linear(widths[-1], num_classes)
         headed = widths[:3] if table.auxiliary else []
         self.auxiliary = nn.ModuleList(_auxiliary_head(width, num_classes) for width in headed)
+        style.initialise(self)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         x_NCHW = self.stem(x_NCHW)
@@ -98,9 +102,9 @@ class RepVGG(nn.Module):
         return (logits, *auxiliary_logits) if auxiliary_logits else logits
 
 
-def _block(table: RepVGGTable, index: int, in_channels: int, out_channels: int, stride: int) -> RepVGGBlock:
+def _block(style: Style, table: RepVGGTable, index: int, in_channels: int, out_channels: int, stride: int) -> Block:
     groups = table.groups if index in GROUPED_BLOCKS else 1
-    return RepVGGBlock(in_channels, out_channels, stride=stride, groups=groups, se=table.se, se_ratio=table.se_ratio)
+    return style.make(in_channels, out_channels, stride=stride, groups=groups, se=table.se, se_ratio=table.se_ratio)
 
 
 def _auxiliary_head(width: int, num_classes: int) -> nn.Sequential:
