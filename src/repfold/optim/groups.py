@@ -1,0 +1,54 @@
+"""Parameter groups: which parameters decay, decided by the type of the module that holds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+# Layers whose parameters are scales and shifts, of whatever shape; _NormBase is that of BatchNorm and InstanceNorm.
+NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """``decayed`` and ``exempt``: parameters with and without weight decay; ``summary``: one line for each kind."""
+
+    decayed: tuple[nn.Parameter, ...]
+    exempt: tuple[nn.Parameter, ...]
+    summary: tuple[str, ...]
+
+    def for_optimizer(self, weight_decay: float) -> list[dict[str, Any]]:
+        """The groups as optimizers of torch.optim take them; an empty one is left out."""
+        pairs = ((self.decayed, weight_decay), (self.exempt, 0.0))
+        return [{"params": list(parameters), "weight_decay": decay} for parameters, decay in pairs if parameters]
+
+
+def parameter_groups(network: nn.Module) -> Groups:
+    """Sort the trainable parameters: norms and everything of one dimension (biases, scales) are exempt from decay.
+
+    A parameter that several modules share counts once, with the first of them.
+    """
+    decayed: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
+    tensors: Counter[tuple[str, bool]] = Counter()
+    values: Counter[tuple[str, bool]] = Counter()
+    seen: set[int] = set()
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            decays = parameter.ndim >= 2 and not isinstance(module, NORMS)
+            (decayed if decays else exempt).append(parameter)
+            kind = (type(module).__name__, decays)
+            tensors[kind] += 1
+            values[kind] += parameter.numel()
+    summary = tuple(
+        f"{name}: {count} tensors, {values[name, decays]:,} values, {'decay' if decays else 'no decay'}"
+        for (name, decays), count in sorted(tensors.items(), key=lambda item: (not item[0][1], item[0][0]))
+    )
+    return Groups(tuple(decayed), tuple(exempt), summary)

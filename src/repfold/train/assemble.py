@@ -1,0 +1,225 @@
+"""From a recipe to everything that a training needs: data, network, optimizer, transforms."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from repfold import models
+from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
+from repfold.errors import RepFoldError
+from repfold.models import Architecture, Description, Preprocessing
+from repfold.optim.groups import parameter_groups
+from repfold.schedule import Schedule, ScheduleWarning
+from repfold.train import distributed
+from repfold.train.batches import BatchTransform, batch_transform
+from repfold.train.distributed import Ranks
+from repfold.train.events import Listener, Note, Preparing
+from repfold.train.machine import Machine
+from repfold.train.recipe import Recipe
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Recipe, bool], Optimizer]] = {
+    "sgd": lambda groups, recipe, fused: SGD(
+        groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
+    ),
+    "adamw": lambda groups, recipe, fused: AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused),
+}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of a run. ``network`` holds the weights; ``forward`` is what training calls (it, or DDP around it)."""
+
+    recipe: Recipe
+    ranks: Ranks
+    machine: Machine
+    source: Source
+    description: Description
+    preprocessing: Preprocessing
+    network: nn.Module
+    forward: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    course: Schedule
+    transform: BatchTransform
+    train: Loader
+    val: Loader
+    train_sample: Loader
+    groups: tuple[str, ...]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates an epoch."""
+        return self.train.steps_per_epoch
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def summary(self) -> dict[str, str]:
+        """What is about to happen, for the user: label -> text."""
+        source, recipe, machine = self.source, self.recipe, self.machine
+        processes = f", {self.ranks.world} processes" if self.ranks.world > 1 else ""
+        return {
+            "data": f"{source.name}: {len(source.train):,} training and {len(source.val):,} validation images of "
+            f"{len(source.classes)} classes, {source.image_size} px, crop {source.crop.kind}",
+            "network": f"{recipe.model}, {self.parameters:,} parameters",
+            "parameters": "; ".join(self.groups),
+            "updates": f"{recipe.epochs} epochs of {self.train.steps_per_epoch} steps of {recipe.batch} images; "
+            f"{recipe.optimizer}, lr {recipe.lr:g} · {self.course}",
+            "machine": f"{machine.device}, {machine.precision} ({machine.reasons['precision']}), "
+            f"{'channels-last' if machine.channels_last else 'NCHW'}, "
+            f"{'fused' if machine.fused else 'plain'} optimizer, {machine.threads} threads{processes}",
+        }
+
+
+def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener) -> Assembly:
+    """Open the data, build the network and all that trains it.
+
+    Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
+    """
+    source = _open(recipe, say)
+    mean, std = channel_statistics(source.train, seed=recipe.seed)
+    preprocessing = Preprocessing(source.image_size, source.resize, mean, std, _one_or_three(source.channels))
+    network = _network(recipe, source, say)
+    network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
+    if note:
+        say(Note(note))
+    machine.place(network)
+    _check_runs(network, recipe, source, machine)
+    groups = parameter_groups(network)
+    train, val, sample = _loaders(recipe, source, machine, ranks)
+    _check_course(recipe, train.steps_per_epoch, say)
+    return Assembly(
+        recipe=recipe,
+        ranks=ranks,
+        machine=machine,
+        source=source,
+        description=Description(
+            Architecture(recipe.model, len(source.classes), recipe.preset, source.channels),
+            source.classes,
+            preprocessing,
+        ),
+        preprocessing=preprocessing,
+        network=network,
+        forward=ranks.wrap(network, machine.device),
+        optimizer=OPTIMIZERS[recipe.optimizer](groups.for_optimizer(recipe.weight_decay), recipe, machine.fused),
+        scaler=machine.scaler(),
+        course=recipe.course(),
+        transform=batch_transform(recipe, source.crop, preprocessing, len(source.classes), machine, ranks),
+        train=train,
+        val=val,
+        train_sample=sample,
+        groups=groups.summary,
+    )
+
+
+def _open(recipe: Recipe, say: Listener) -> Source:
+    if not recipe.data:
+        raise RepFoldError("The recipe names no data: give a folder of class folders, or 'digits' to try.")
+    source = open_source(
+        recipe.data,
+        image_size=recipe.image_size or None,
+        resize=recipe.resize or None,
+        crop=_crop(recipe),
+        channels=recipe.channels or None,
+        val_fraction=recipe.val_fraction,
+        per_class=recipe.per_class if any(recipe.per_class) else None,
+        seed=recipe.seed,
+        skip_broken=recipe.skip_broken,
+        on_progress=lambda done, total: say(Preparing(done, total)),
+    )
+    if source.skipped:
+        named = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
+        say(Note(f"{len(source.skipped)} broken files are left out: {named}"))
+    return source
+
+
+def _crop(recipe: Recipe) -> CropSettings | None:
+    """The recipe's crop, or None when the images are to decide and nothing is said that only one kind takes."""
+    default = Recipe()
+    kind = recipe.crop
+    if kind == "auto":
+        resized = (recipe.crop_scale, recipe.crop_ratio) != (default.crop_scale, default.crop_ratio)
+        padded = recipe.crop_padding != default.crop_padding
+        if resized and padded:
+            raise RepFoldError("crop_padding is for crop 'padded', crop_scale and crop_ratio for 'resized': say which.")
+        if not resized and not padded:
+            return None
+        kind = "resized" if resized else "padded"
+    return CropSettings(kind, recipe.crop_scale, recipe.crop_ratio, recipe.crop_padding)
+
+
+def _network(recipe: Recipe, source: Source, say: Listener) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    network = models.create(
+        recipe.model, num_classes=len(source.classes), preset=recipe.preset, in_channels=source.channels
+    )
+    if recipe.init:
+        say(Note(str(models.initialise(network, recipe.init))))
+    return network.train()
+
+
+@torch.no_grad()
+def _check_runs(network: nn.Module, recipe: Recipe, source: Source, machine: Machine) -> None:
+    """Run the network once, in eval mode so that nothing of it changes, on an image of the size it will see.
+
+    Raises: RepFoldError when it cannot run on it or does not return logits of the classes.
+    """
+    shape = (2, source.channels, source.image_size, source.image_size)
+    network.eval()
+    try:
+        with machine.autocast():
+            logits = network(torch.zeros(shape, device=machine.device))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise RepFoldError(
+            f"{recipe.model} cannot run on images {list(shape)}: {str(error).splitlines()[0]} "
+            "Give an image_size, channels or preset that suit it."
+        ) from error
+    finally:
+        network.train()
+    found = list(getattr(logits, "shape", [])) or type(logits).__name__
+    if found != [2, len(source.classes)]:
+        raise RepFoldError(
+            f"{recipe.model} returns {found} for 2 images; training needs logits [2, {len(source.classes)}], one "
+            "for each class of the data. A factory gets their number as num_classes."
+        )
+
+
+def _check_course(recipe: Recipe, steps_per_epoch: int, say: Listener) -> None:
+    """Raise now what the schedule would raise at its first step, and tell what it warns of."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ScheduleWarning)
+        recipe.course()(0, steps_per_epoch, recipe.epochs)
+    for warning in warned:
+        say(Note(str(warning.message)))
+
+
+def _loaders(recipe: Recipe, source: Source, machine: Machine, ranks: Ranks) -> Sequence[Loader]:
+    def loader(images: Images, train: bool) -> Loader:
+        return Loader(
+            images,
+            recipe.batch,
+            image_size=source.image_size,
+            resize=source.resize,
+            train=train,
+            seed=recipe.seed,
+            crop=source.crop,
+            rank=ranks.rank,
+            world=ranks.world,
+            pin_memory=machine.device.type == "cuda",
+        )
+
+    sample = source.train.sample(recipe.train_sample, recipe.seed)
+    return loader(source.train, True), loader(source.val, False), loader(sample, False)
+
+
+def _one_or_three(channels: int) -> Any:
+    return channels

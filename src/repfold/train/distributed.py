@@ -1,0 +1,103 @@
+"""The processes of a run that torchrun starts, or the one process of any other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process is number ``rank`` of ``world``; it alone when ``world`` is 1, and then nothing is communicated."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files and reports."""
+        return self.rank == 0
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Return each of ``values`` summed over the processes, in float64."""
+        if self.world == 1:
+            return list(values)
+        summed = torch.tensor(list(values), dtype=torch.float64)
+        dist.all_reduce(summed)
+        return summed.tolist()
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """Return ``tensor`` summed over the processes, on the CPU."""
+        summed = tensor.cpu()
+        if self.world > 1:
+            dist.all_reduce(summed)
+        return summed
+
+    def gather(self, value: int) -> list[int]:
+        """Return the ``value`` of each process."""
+        if self.world == 1:
+            return [value]
+        values = torch.zeros(self.world, dtype=torch.int64)
+        values[self.rank] = value
+        dist.all_reduce(values)
+        return values.tolist()
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return what to call forward in training: gradients become means over the processes' shares of the batch."""
+        if self.world == 1:
+            return network
+        return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every process the running statistics of the leading one."""
+        if self.world > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, for the duration of the block; without torchrun there is but one."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks()
+        return
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)
+    # gloo in both cases carries the few numbers that are on the CPU.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()
+
+
+def synchronise_batch_norm(network: nn.Module, ranks: Ranks, device: torch.device) -> tuple[nn.Module, str | None]:
+    """Have BatchNorm take its statistics over the whole global batch, where PyTorch can: on GPUs.
+
+    Returns: the network (changed in place), and what to tell the user about it.
+    """
+    has_batch_norm = any(isinstance(module, _BATCH_NORMS) for module in network.modules())
+    if ranks.world == 1 or not has_batch_norm:
+        return network, None
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network), "BatchNorm statistics are synchronised: SyncBatchNorm."
+    return network, (
+        f"BatchNorm statistics are per process on CPUs, each over its {ranks.world}th of the batch (PyTorch "
+        "synchronises them on GPUs only); the first process's running statistics are those evaluated and saved."
+    )

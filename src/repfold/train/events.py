@@ -1,0 +1,63 @@
+"""What a training tells while it runs, to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """``done`` of ``total`` steps of checking and decoding images."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that the user should know, in a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run begins, or goes on, at ``step`` (of ``steps``) of ``epoch`` (from 0, of ``epochs``)."""
+
+    summary: dict[str, str]
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Update ``step`` (from 1, of ``steps``) of ``epoch`` (from 0) is done, at ``loss`` (the epoch's mean so far)."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is evaluated; ``best``: it is the best so far."""
+
+    record: Record
+    best: bool
+
+
+Event = Preparing | Note | Started | Stepped | EpochDone
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,232 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repfold.data import Batch, Loader
+from repfold.errors import RepFoldError
+from repfold.schedule import ScheduleWarning
+from repfold.train import checkpoint, distributed, machine, stopping
+from repfold.train.assemble import Assembly, assemble
+from repfold.train.batches import seed_step
+from repfold.train.checkpoint import State
+from repfold.train.evaluate import Metrics, evaluate
+from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
+from repfold.train.loss import cross_entropy
+from repfold.train.recipe import Recipe
+from repfold.train.run_directory import RunDirectory, find_checkpoint
+
+# Looking at a loss makes a GPU, or other processes, wait: there it is done once in so many steps.
+LOOK_EVERY = 10
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its directory, a record for each epoch, and the best epoch by validation top-1 (percent)."""
+
+    directory: Path
+    records: tuple[Record, ...]
+    best_epoch: int
+    best_top1: float
+
+
+def train(
+    recipe: Recipe,
+    directory: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    override: bool = False,
+    on_event: Listener | None = None,
+) -> RunResult:
+    """Train what ``recipe`` describes, and write the run into ``directory``.
+
+    With ``resume`` a run that was stopped or killed goes on where its checkpoint is, within an epoch too, to the same
+    weights (on CPUs in float32 bit for bit); one without a checkpoint begins. ``override`` accepts a recipe that
+    differs from the checkpoint's. Seeds the global random numbers.
+
+    Raises: RepFoldError for what the user can mend; Stopped after SIGINT or SIGTERM, with a checkpoint written.
+    """
+    directory = Path(directory)
+    chosen = machine.choose(recipe)
+    machine.prepare_process(chosen)
+    with distributed.joined(chosen.device) as ranks:
+        say = (on_event or ignore) if ranks.leads else ignore
+        saved = find_checkpoint(directory, recipe, resume, override)
+        ranks.wait()  # so that no process takes the files of another, which has just begun, for an older run
+        parts = assemble(recipe, chosen, ranks, say)
+        state = State()
+        files = RunDirectory(directory, parts)
+        if saved is not None:
+            state = checkpoint.restore(files.checkpoint, saved, parts.network, parts.optimizer, parts.scaler)
+        files.begin(state)
+        say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
+        with stopping.on_signals() as stop, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ScheduleWarning)  # told once, by assemble
+            Run(parts, files, say, stop).to_the_end(state)
+        return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training under way: its parts, its files, who listens, and whether it was asked to stop."""
+
+    parts: Assembly
+    files: RunDirectory
+    say: Listener
+    stop: stopping.Request
+
+    def to_the_end(self, state: State) -> None:
+        """Train from ``state`` to the end of the last epoch."""
+        while state.epoch < self.parts.recipe.epochs:
+            self._train_epoch(state)
+            self._end_epoch(state)
+
+    def _train_epoch(self, state: State) -> None:
+        parts, recipe, steps = self.parts, self.parts.recipe, self.parts.steps_per_epoch
+        look_every = 1 if parts.machine.device.type == "cpu" and parts.ranks.world == 1 else LOOK_EVERY
+        losses: list[Tensor] = []
+        written = time.perf_counter()
+        began = written - state.train_seconds
+        parts.train.waited = state.waited_seconds
+        for batch in parts.train.epoch(state.epoch, state.step):
+            losses.append(self._step(batch, state))
+            state.step += 1
+            due = bool(recipe.checkpoint_every) and state.step % recipe.checkpoint_every == 0
+            if not due and len(losses) < look_every and state.step < steps:
+                continue
+            due = due or time.perf_counter() - written > recipe.checkpoint_seconds
+            due, signal = self._look(losses, state, due)
+            losses.clear()
+            state.train_seconds, state.waited_seconds = time.perf_counter() - began, parts.train.waited
+            rate = state.step * recipe.batch / state.train_seconds
+            self.say(Stepped(state.epoch, state.step, steps, state.loss_sum / state.step, self._lr(state, -1), rate))
+            if due or signal:
+                self._checkpoint(state)
+                written = time.perf_counter()
+            if signal:
+                raise stopping.Stopped(signal, self._how_to_go_on(state))
+
+    def _step(self, batch: Batch, state: State) -> Tensor:
+        """Make one update of the weights; return the loss, still on the device."""
+        parts, recipe = self.parts, self.parts.recipe
+        number = state.epoch * parts.steps_per_epoch + state.step
+        seed_step(recipe.seed, number, parts.ranks.rank)
+        for group in parts.optimizer.param_groups:
+            group["lr"] = self._lr(state)
+        x_NCHW, targets = parts.transform(
+            batch, state.epoch, state.step, progress=number / (recipe.epochs * parts.steps_per_epoch)
+        )
+        with parts.machine.autocast():
+            outputs = parts.forward(x_NCHW)
+        loss = _loss(outputs, targets, recipe)
+        parts.optimizer.zero_grad()
+        parts.scaler.scale(loss).backward()
+        parts.scaler.step(parts.optimizer)
+        parts.scaler.update()
+        return loss.detach()
+
+    def _look(self, losses: Sequence[Tensor], state: State, due: bool) -> tuple[bool, int]:
+        """Add the losses of the last steps to the epoch's, and agree with the other processes on what comes next.
+
+        Returns: whether to write a checkpoint, and the signal to stop for, or 0.
+        Raises: RepFoldError at the first loss that is not finite.
+        """
+        ranks, signal = self.parts.ranks, self.stop.signal
+        own = torch.stack(list(losses)).tolist()
+        *summed, due_leading, signals, asked = ranks.total([*own, due and ranks.leads, signal, signal > 0])
+        for place, total in enumerate(summed):
+            if not math.isfinite(total):
+                raise self._diverged(f"The loss is {total}", state, place - len(summed))
+            state.loss_sum += total / ranks.world
+        return due_leading > 0, round(signals / asked) if asked else 0
+
+    def _end_epoch(self, state: State) -> None:
+        """Evaluate, record, keep the network if it is the best so far, write a checkpoint."""
+        began = time.perf_counter()
+        self.parts.ranks.share_buffers(self.parts.network)
+        on_train, on_val = self._evaluate(self.parts.train_sample), self._evaluate(self.parts.val)
+        if not math.isfinite(on_val.loss):
+            raise self._diverged(f"The validation loss is {on_val.loss}", state, -1)
+        entry = self._entry(state, on_train, on_val)
+        entry["seconds"] = state.train_seconds + time.perf_counter() - began
+        best = on_val.top1 > state.best_top1
+        if best:
+            state.best_epoch, state.best_top1 = state.epoch + 1, on_val.top1
+        state.end_epoch(entry)
+        self.files.write_epoch(state, on_val, best)
+        self._checkpoint(state)
+        self.say(EpochDone(entry, best))
+
+    def _evaluate(self, loader: Loader) -> Metrics:
+        parts, chosen = self.parts, self.parts.machine
+        return evaluate(
+            parts.network,
+            loader,
+            parts.preprocessing,
+            chosen.device,
+            context=chosen.autocast,
+            ranks=parts.ranks,
+            channels_last=chosen.channels_last,
+        )
+
+    def _entry(self, state: State, on_train: Metrics, on_val: Metrics) -> Record:
+        steps = self.parts.steps_per_epoch
+        return {
+            "epoch": state.epoch + 1,
+            "step": (state.epoch + 1) * steps,
+            "lr_first": self._lr(state, -steps),
+            "lr": self._lr(state, -1),
+            "train_loss": state.loss_sum / steps,
+            "train_top1": on_train.top1,
+            "val_loss": on_val.loss,
+            "val_top1": on_val.top1,
+            "val_top5": on_val.top5,
+            "val_precision": on_val.precision,
+            "val_recall": on_val.recall,
+            "images_per_second": steps * self.parts.recipe.batch / state.train_seconds,
+            "waiting_share": min(1.0, state.waited_seconds / state.train_seconds),
+        }
+
+    def _lr(self, state: State, offset: int = 0) -> float:
+        """The learning rate of the step at hand, or of one ``offset`` steps from it."""
+        steps, recipe = self.parts.steps_per_epoch, self.parts.recipe
+        return recipe.lr * self.parts.course(state.epoch * steps + state.step + offset, steps, recipe.epochs)
+
+    def _checkpoint(self, state: State) -> None:
+        try:
+            self.files.write_checkpoint(state)
+        except checkpoint.NotFiniteError as error:
+            raise self._diverged(str(error), state, -1) from error
+
+    def _diverged(self, what: str, state: State, offset: int) -> RepFoldError:
+        return RepFoldError(
+            f"{what} at step {state.step + offset + 1} of epoch {state.epoch + 1}, at a learning rate of "
+            f"{self._lr(state, offset):.4g}. {self.files.what_is_kept()} Use a lower lr, a warm-up (--warmup 5), or "
+            "precision fp32."
+        )
+
+    def _how_to_go_on(self, state: State) -> str:
+        return (
+            f"Stopped after step {state.step} of {self.parts.steps_per_epoch} of epoch {state.epoch + 1}. The "
+            f"checkpoint is written. Go on with: repfold train --resume --out {self.files.path}"
+        )
+
+
+def _loss(outputs: Any, targets: Tensor, recipe: Recipe) -> Tensor:
+    """The loss of logits, or of (logits, auxiliary logits, ...)."""
+    logits_BK, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    loss = cross_entropy(logits_BK, targets, smoothing=recipe.label_smoothing)
+    for other_BK in auxiliary:
+        loss = loss + recipe.auxiliary_weight * cross_entropy(other_BK, targets, smoothing=recipe.label_smoothing)
+    return loss

@@ -1,0 +1,177 @@
+"""The recipe: every setting of a training, flat, typed, checked, with its explanation beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from repfold import schedule as schedules
+from repfold.errors import RepFoldError, nearest
+
+
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    free: bool = False,
+) -> Any:
+    """Declare a field: its bounds (of numbers; of each number of a tuple), and whether it is ``free`` to change when a
+    run is resumed, because the result does not depend on it."""
+    metadata = {"explanation": explanation, "low": low, "above": above, "high": high, "free": free}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is a function of. Field names are the keys of recipe files and, with dashes, the flags of ``train``.
+
+    Raises: RepFoldError, naming the field, for values of a wrong type or out of range.
+    """
+
+    data: str = setting("", "a folder of class folders, CIFAR or IDX files, or the name of a built-in set (digits)")
+    per_class: tuple[int, int] = setting((0, 0), "training, validation images drawn of each class; 0 0: all", low=0)
+    val_fraction: float = setting(0.2, "share of each class for validation, if the data has no split", above=0, high=1)
+    skip_broken: bool = setting(False, "go on without files that cannot be decoded")
+    image_size: int = setting(0, "side of the square that the network sees, px; 0: that of the images, or 224", low=0)
+    resize: int = setting(0, "short side before evaluation's central crop, px; 0: suited to image_size", low=0)
+    channels: Literal[0, 1, 3] = setting(0, "1 gray, 3 colour; 0: as the images are")
+    crop: Literal["auto", "resized", "padded", "centre"] = setting(
+        "auto", "training crop; auto: padded for small images, else resized"
+    )
+    crop_scale: tuple[float, float] = setting((0.08, 1.0), "share of the area of a resized crop", above=0, high=1)
+    crop_ratio: tuple[float, float] = setting((3 / 4, 4 / 3), "aspect ratio of a resized crop", above=0)
+    crop_padding: float = setting(0.125, "padding of a padded crop, a share of the side", low=0, high=1)
+    flip: float = setting(0.5, "probability of mirroring a training image left to right", low=0, high=1)
+    augment: str = setting("none", "augmentations joined by +, as randaugment:layers=2,magnitude=9+cutout")
+    mixup: float = setting(0.0, "alpha of MixUp; 0: off", low=0)
+    cutmix: float = setting(0.0, "alpha of CutMix; 0: off", low=0)
+    mixing_share: float = setting(1.0, "share of the training images that MixUp or CutMix mixes", low=0, high=1)
+
+    model: str = setting("repvgg-a0", "a network of RepFold, or package.module:factory")
+    preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
+    init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
+
+    epochs: int = setting(25, "passes over the training images", low=1)
+    batch: int = setting(64, "images an optimizer step, over all processes", low=1)
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "what turns gradients into updates")
+    lr: float = setting(0.1, "base learning rate, which the schedule multiplies", above=0)
+    momentum: float = setting(0.9, "momentum of sgd; beta1 of adamw", low=0, high=1)
+    nesterov: bool = setting(False, "Nesterov's momentum (sgd)")
+    weight_decay: float = setting(1e-4, "L2 (sgd) or decoupled (adamw) decay; none on norms and biases", low=0)
+    schedule: str = setting("cosine", "course of the learning rate, as cosine, step:size=30ep, sgdr:first=5ep")
+    warmup: str = setting("0ep", "length of the warm-up before it: epochs as 5 or 5ep, steps as 400it, a share as 10%")
+    warmup_shape: str = setting("linear", "linear, constant or exponential")
+    warmup_mode: str = setting("prefix", "prefix: the schedule begins after the warm-up; overlap: under it")
+    label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0, high=1)
+    auxiliary_weight: float = setting(0.1, "weight of the loss of each auxiliary classifier", low=0)
+    seed: int = setting(0, "of the weights, the split, the order and the augmentation", low=0)
+
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train; auto: on a GPU when there is one")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto", "of activations and gradients; auto: bf16 where the hardware multiplies it"
+    )
+    channels_last: Literal["auto", "on", "off"] = setting("auto", "memory layout of images: NHWC (on) or NCHW (off)")
+    fused: Literal["auto", "on", "off"] = setting("auto", "one kernel for the whole optimizer step")
+    threads: int = setting(0, "CPU threads of each process; 0: what PyTorch finds, shared among processes", low=0)
+    train_sample: int = setting(2000, "training images, unaugmented, for the training accuracy of each epoch", low=1)
+    checkpoint_every: int = setting(0, "steps between checkpoints, besides one an epoch; 0: none", low=0, free=True)
+    checkpoint_seconds: float = setting(300.0, "seconds after which a step writes a checkpoint", above=0, free=True)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _checked_type(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            _check_bounds(field.name, value, field.metadata)
+        if (self.per_class[0] == 0) != (self.per_class[1] == 0):
+            raise RepFoldError(f"per_class is {self.per_class}: give both numbers, or 0 0 for all images.")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
+            raise RepFoldError("nesterov is momentum of sgd: set optimizer to sgd and momentum above 0, or leave it.")
+        self.course()
+
+    def course(self) -> schedules.Schedule:
+        """The whole course of the learning rate: the schedule with its warm-up.
+
+        Raises: RepFoldError when either is not one.
+        """
+        then = schedules.parse(self.schedule, lr=self.lr)
+        if schedules.length(self.warmup).value == 0:
+            return then
+        return schedules.warmup(self.warmup, then=then, shape=self.warmup_shape, mode=self.warmup_mode)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """Return the recipe with some fields changed. Raises: RepFoldError for an unknown field or a wrong value."""
+        check_names(changes)
+        return dataclasses.replace(self, **changes)
+
+
+@cache
+def field_types() -> Mapping[str, Any]:
+    """The type of each field, by name, in order."""
+    hints = typing.get_type_hints(Recipe)
+    return {field.name: hints[field.name] for field in dataclasses.fields(Recipe)}
+
+
+def check_names(names: Mapping[str, Any]) -> None:
+    """Raise RepFoldError, with the nearest match, for a name that is no field of a recipe."""
+    for name in names:
+        if name not in field_types():
+            raise RepFoldError(f"Unknown recipe key '{name}'. {nearest(name, field_types())}")
+
+
+def difference(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return field -> (old value, new value) of the fields that differ and on which the result of a run depends."""
+    pairs = {
+        field.name: (getattr(old, field.name), getattr(new, field.name))
+        for field in dataclasses.fields(Recipe)
+        if not field.metadata["free"]
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+# Type -> (what may be written for it, how that is converted): lists are TOML's tuples.
+_CONVERSIONS: dict[Any, tuple[type, Callable[[Any], Any]]] = {float: (int, float), tuple: (list, tuple)}
+
+
+def _converted(value: Any, wanted: Any) -> Any:
+    written, convert = _CONVERSIONS.get(wanted, (wanted, wanted))
+    return convert(value) if type(value) is written else value
+
+
+def _checked_type(name: str, value: Any) -> Any:
+    expected = field_types()[name]
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin is Literal:
+        if value not in arguments or type(value) is not type(arguments[0]):
+            known = ", ".join(str(choice) for choice in arguments)
+            offer = nearest(value, arguments) if isinstance(value, str) else f"Known: {known}."
+            raise RepFoldError(f"{name} is {value!r}. {offer}")
+        return value
+    value = _converted(value, origin or expected)
+    if origin is tuple and isinstance(value, tuple) and len(value) == len(arguments):
+        value = tuple(_converted(item, kind) for item, kind in zip(value, arguments, strict=True))
+        if all(type(item) is kind for item, kind in zip(value, arguments, strict=True)):
+            return value
+    elif type(value) is expected:
+        return value
+    wanted = f"{len(arguments)} values of type {arguments[0].__name__}" if origin is tuple else expected.__name__
+    raise RepFoldError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}.")
+
+
+def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if not isinstance(number, int | float):
+            continue
+        low, above, high = bounds["low"], bounds["above"], bounds["high"]
+        good = math.isfinite(number) and (low is None or number >= low) and (above is None or number > above)
+        if not good or (high is not None and number > high):
+            limits = [f"at least {low}"] * (low is not None) + [f"above {above}"] * (above is not None)
+            limits += [f"at most {high}"] * (high is not None) or ["finite"]
+            raise RepFoldError(f"{name} is {number}; it must be {' and '.join(limits)}.")

@@ -1,0 +1,95 @@
+"""The files of a run directory that tell about the run: the record of its epochs, its environment, its confusions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import repfold
+from repfold import atomic
+from repfold.errors import RepFoldError
+from repfold.train.events import Record
+
+RECIPE, ENVIRONMENT, RECORD, CHECKPOINT = "recipe.toml", "environment.json", "record.jsonl", "checkpoint.pt"
+BEST, CONFUSION = "best.safetensors", "confusion.json"
+# What is derived from a finished training; another training makes it stale.
+DERIVED = ("plain.safetensors", "certificate.json", "model.onnx", "timings.json", "report.html")
+ALL = (RECIPE, ENVIRONMENT, RECORD, CHECKPOINT, BEST, CONFUSION, *DERIVED)
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn what the system says when files cannot be written into an error that says what is still good."""
+    try:
+        yield
+    except OSError as error:
+        kept = f" The last good checkpoint is kept: {directory / CHECKPOINT}." * (directory / CHECKPOINT).exists()
+        raise RepFoldError(
+            f"{directory} cannot be written: {error.strerror or error}.{kept} Make room, or check the directory's "
+            "permissions, and go on with --resume."
+        ) from error
+
+
+def write_records(directory: Path, records: Sequence[Record]) -> None:
+    """Write record.jsonl, one epoch a line; whole, so that it never ends in half a line."""
+    lines = [json.dumps(record, allow_nan=False) for record in records]
+    atomic.write_text(directory / RECORD, "".join(f"{line}\n" for line in lines))
+
+
+def write_confusion(directory: Path, classes: Sequence[str], matrix_TP: torch.Tensor) -> None:
+    """Write confusion.json: rows are true classes, columns predicted ones."""
+    content = {"classes": list(classes), "matrix_TP": matrix_TP.tolist()}
+    atomic.write_text(directory / CONFUSION, json.dumps(content) + "\n")
+
+
+def write_environment(directory: Path, content: dict[str, Any]) -> None:
+    """Write environment.json: where the run happens (see ``environment``) and ``content``."""
+    atomic.write_text(directory / ENVIRONMENT, json.dumps(environment() | content, indent=2) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides its recipe: versions, commit, processor."""
+    return {
+        "repfold": repfold.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "command": sys.argv,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the sources that run, when they are in a git repository; with "+" when they were changed."""
+    sources = str(Path(__file__).parent)
+    try:
+        answers = [
+            subprocess.run(["git", "-C", sources, *command], capture_output=True, text=True, timeout=5, check=True)
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", sources])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answers[0].stdout.strip() + ("+" if answers[1].stdout.strip() else "")
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
