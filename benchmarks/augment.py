@@ -106,7 +106,8 @@ def table(times: dict[str, list[float]]) -> str:
             f"| {name} | {statistics.median(values):.2f} | {tenths[0]:.2f} | {tenths[-1]:.2f} | {len(values)} |"
         )
     machine = f"{_processor()}, {torch.get_num_threads()} thread of {os.cpu_count()} cores, PyTorch {torch.__version__}"
-    return "\n".join([*lines, "", f"uint8 [{BATCH}, 3, {SIDE}, {SIDE}]; {machine}.", ""])
+    load = f"load average {os.getloadavg()[0]:.1f} at the end (this process adds 1)"
+    return "\n".join([*lines, "", f"uint8 [{BATCH}, 3, {SIDE}, {SIDE}]; {machine}; {load}.", ""])
 
 
 def _processor() -> str:
