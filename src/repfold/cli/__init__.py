@@ -11,21 +11,29 @@ from typing import Any
 
 from repfold.cli.augment import augment
 from repfold.cli.bench import bench
+from repfold.cli.convert import convert
+from repfold.cli.demo import demo
 from repfold.cli.export import export
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
+from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
+from repfold.cli.train import train
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "augment": augment,
     "bench": bench,
+    "demo": demo,
+    "convert": convert,
     "export": export,
     "fold": fold,
     "predict": predict,
+    "recipes": recipes,
     "report": report,
     "schedule": schedule,
+    "train": train,
 }
 
 

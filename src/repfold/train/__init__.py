@@ -1,8 +1,39 @@
-"""Training: recipes, one loop, evaluation, checkpoints, the record."""
+"""Training: recipes, one loop, evaluation, checkpoints, the record.
 
-from repfold.train.evaluate import Metrics, evaluate
-from repfold.train.loop import RunResult, train
-from repfold.train.recipe import Recipe
-from repfold.train.stopping import Stopped
+    result = train(Recipe(data="digits", model="repvgg-pico", preset="32px"), "runs/first")
+
+Names are imported on first use, so that the command line can read the recipe's fields without loading PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from repfold.train.evaluation import Metrics, evaluate
+    from repfold.train.loop import RunResult, train
+    from repfold.train.recipe import Recipe
+    from repfold.train.stopping import Stopped
 
 __all__ = ["Metrics", "Recipe", "RunResult", "Stopped", "evaluate", "train"]
+
+# Public name -> the module that defines it. None of them is the name of a module here, which would shadow it.
+_HOMES = {
+    "Metrics": "evaluation",
+    "Recipe": "recipe",
+    "RunResult": "loop",
+    "Stopped": "stopping",
+    "evaluate": "evaluation",
+    "train": "loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'repfold.train' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"repfold.train.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

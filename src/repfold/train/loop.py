@@ -21,7 +21,7 @@ from repfold.train import checkpoint, distributed, machine, stopping
 from repfold.train.assemble import Assembly, assemble
 from repfold.train.batches import seed_step
 from repfold.train.checkpoint import State
-from repfold.train.evaluate import Metrics, evaluate
+from repfold.train.evaluation import Metrics, evaluate
 from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
 from repfold.train.loss import cross_entropy
 from repfold.train.recipe import Recipe

@@ -78,6 +78,12 @@ def shipped() -> dict[str, str]:
     return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
 
 
+def first_comment(text: str) -> str:
+    """Return the first line of a recipe file when it is a comment: what the recipe is for."""
+    first = text.partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
 def explain_difference(old: Recipe, new: Recipe) -> str:
     """Return the fields that differ, one a line: "  name: old -> new"; empty when none that matters differs."""
     changes = difference(old, new).items()

@@ -40,6 +40,16 @@ def writing(directory: Path) -> Iterator[None]:
         ) from error
 
 
+def clear(directory: Path) -> None:
+    """Remove the files of an earlier run from ``directory``, and nothing else.
+
+    Raises: RepFoldError when they cannot be removed.
+    """
+    with writing(directory):
+        for name in ALL:
+            (directory / name).unlink(missing_ok=True)
+
+
 def write_records(directory: Path, records: Sequence[Record]) -> None:
     """Write record.jsonl, one epoch a line; whole, so that it never ends in half a line."""
     lines = [json.dumps(record, allow_nan=False) for record in records]

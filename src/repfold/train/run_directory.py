@@ -11,7 +11,7 @@ from repfold.errors import RepFoldError
 from repfold.train import checkpoint, recipe_file, record
 from repfold.train.assemble import Assembly
 from repfold.train.checkpoint import State
-from repfold.train.evaluate import Metrics
+from repfold.train.evaluation import Metrics
 from repfold.train.recipe import Recipe
 
 

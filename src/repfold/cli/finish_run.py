@@ -1,0 +1,118 @@
+"""From a trained run to what is deployed: fold, prove, export, time, report; each file into the run directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repfold import atomic
+from repfold.errors import RepFoldError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from repfold.deploy import Timings
+    from repfold.models import Model
+
+# A forward pass that takes longer than this is timed for one image only.
+_SLOW_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What was done, with what result, into which file; ``file`` is None when it could not be done."""
+
+    name: str
+    result: str
+    file: Path | None
+
+
+def finish_run(directory: Path, say: Callable[[str], None]) -> list[Stage]:
+    """Fold the best network of a run and derive what follows from it; return what was done.
+
+    A stage that this network or machine does not allow is told in its result, and the others go on. ``say`` gets the
+    name of each stage as it begins.
+    """
+    from repfold import models
+    from repfold.cli.model_source import make_example
+
+    trained = models.load_model(directory)
+    example = make_example(None, trained)
+    stages: list[Stage] = []
+    say("folding")
+    plain, stage = _fold(directory, trained, example)
+    stages.append(stage)
+    if plain is not None:
+        say("exporting")
+        stages.append(_export(directory, plain, example))
+        say("timing")
+        stages.append(_time(directory, trained.network, plain, example))
+    say("reporting")
+    stages.append(_report(directory))
+    return stages
+
+
+def _fold(directory: Path, trained: Model, example: torch.Tensor) -> tuple[nn.Module | None, Stage]:
+    from repfold import models
+    from repfold.fold import fold
+
+    try:
+        plain, certificate = fold(trained.network, example)
+    except RepFoldError as error:
+        return None, Stage("fold", f"not folded: {error}", None)
+    path = directory / "plain.safetensors"
+    models.save(plain, path, description=replace(trained.description, form="folded"))
+    atomic.write_text(directory / "certificate.json", json.dumps(certificate.to_dict(), indent=1) + "\n")
+    left = f", {len(certificate.left)} left as they are" if certificate.left else ""
+    result = f"{len(certificate.regions)} regions folded{left}; proved, relative error {certificate.error:.1e}"
+    return plain, Stage("fold", result, path)
+
+
+def _export(directory: Path, plain: nn.Module, example: torch.Tensor) -> Stage:
+    from repfold import deploy
+
+    if not has_onnx():
+        return Stage("ONNX", "not exported: pip install 'repfold[onnx]' to have it", None)
+    path = directory / "model.onnx"
+    try:
+        deploy.export_onnx(plain, example, path)
+        error = deploy.check_onnx(path, plain, example)
+    except RepFoldError as failure:
+        return Stage("ONNX", f"not exported: {failure}", None)
+    return Stage("ONNX", f"ONNX Runtime agrees, relative error {error:.1e}", path)
+
+
+def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.Tensor) -> Stage:
+    from repfold.deploy import compare_forms
+
+    began = time.perf_counter()
+    network(example.expand(32, *example.shape[1:]))
+    slow = time.perf_counter() - began > _SLOW_SECONDS
+    timings = compare_forms(network, plain, example, batches=(1,) if slow else (1, 32), rounds=10, onnx=has_onnx())
+    path = directory / "timings.json"
+    atomic.write_text(path, json.dumps(timings.to_dict(), indent=1) + "\n")
+    return Stage("timings", _in_words(timings), path)
+
+
+def _in_words(timings: Timings) -> str:
+    batch = min(row.batch for row in timings.rows)
+    rows = [row for row in timings.rows if row.batch == batch]
+    return "; ".join(f"{row.form} {row.median_ms:.2f} ms" for row in rows) + f" ({batch} image, median of {rows[0].n})"
+
+
+def _report(directory: Path) -> Stage:
+    from repfold.report import write
+
+    path = write([directory], directory / "report.html")
+    return Stage("report", "curves, mistakes, certificate, timings", path)
+
+
+def has_onnx() -> bool:
+    """Whether the onnx extra is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxscript", "onnxruntime"))

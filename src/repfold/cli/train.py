@@ -1,0 +1,142 @@
+"""``repfold train``: from data to a trained, folded, proved, exported network and its report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from repfold.cli.recipe_flags import RecipeFlags, given
+from repfold.errors import RepFoldError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from repfold.cli.finish_run import Stage
+    from repfold.train import Recipe, RunResult
+
+
+def train(
+    data: Annotated[str | None, tyro.conf.Positional] = None,
+    /,
+    *,
+    recipe: str | None = None,
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    resume: bool = False,
+    override: bool = False,
+    finish: bool = True,
+    json: bool = False,
+    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
+) -> None:
+    """Train a network; then fold it, prove the fold, export it, time it and write the report.
+
+    The defaults are overridden by the recipe, and this by flags.
+
+    Args:
+        data: A folder of class folders of images, CIFAR or IDX files, or digits.
+        recipe: A recipe that comes with RepFold (see repfold recipes), a TOML file, or a run directory.
+        out: The run directory; runs/MODEL-DATA if not given.
+        resume: Go on with the run in --out where its checkpoint is.
+        override: With --resume, accept settings that differ from the checkpoint's.
+        finish: Fold, export, time and report after training.
+        json: Print one JSON object; progress goes to stderr.
+    """
+    from rich.console import Console
+
+    leads = os.environ.get("RANK", "0") == "0"
+    console = Console(stderr=json)
+    try:
+        chosen = _recipe(data, recipe, given(settings), out if resume else None)
+        directory = _directory(out, chosen, resume)
+        result = train_with_display(chosen, directory, console, resume=resume, override=override)
+        stages = finish_with_display(directory, console) if leads and finish else []
+    except RepFoldError:
+        if leads:
+            raise
+        sys.exit(2)  # the leading process says the same
+    if leads and json:
+        print_json(result, stages)
+    elif leads:
+        print_result(console, result, stages)
+
+
+def train_with_display(
+    recipe: Recipe, directory: Path, console: Console, *, resume: bool = False, override: bool = False
+) -> RunResult:
+    """Train, showing progress on ``console``; on SIGINT or SIGTERM say how to go on, and exit with 130 or 143."""
+    from repfold.cli.train_display import TrainDisplay
+    from repfold.train import Stopped
+    from repfold.train import train as train_network
+
+    try:
+        with TrainDisplay(console) as display:
+            return train_network(recipe, directory, resume=resume, override=override, on_event=display)
+    except Stopped as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+
+
+def finish_with_display(directory: Path, console: Console) -> list[Stage]:
+    """Do what follows training, saying on a terminal which stage is under way."""
+    from repfold.cli.finish_run import finish_run
+
+    with console.status("") as status:
+        return finish_run(directory, lambda stage: status.update(f"{stage} ..."))
+
+
+def print_result(console: Console, result: RunResult, stages: list[Stage]) -> None:
+    """Print what was done, how well, and where the files are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    best = result.records[result.best_epoch - 1]
+    table = Table("done", "result", "file", box=None)
+    trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
+    table.add_row("train", f"{trained} of {len(result.records)}", str(result.directory / "best.safetensors"))
+    for stage in stages:
+        table.add_row(stage.name, Text(stage.result), str(stage.file or "-"))
+    console.print()
+    console.print(table, highlight=False)
+    console.print(f"\nEverything is in {result.directory}", highlight=False, soft_wrap=True)
+
+
+def print_json(result: RunResult, stages: list[Stage]) -> None:
+    """Print what was done as one JSON object."""
+    from json import dumps
+
+    content = {
+        "directory": str(result.directory),
+        "best_epoch": result.best_epoch,
+        "best": result.records[result.best_epoch - 1],
+        "stages": [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages],
+    }
+    print(dumps(content))
+
+
+def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None) -> Recipe:
+    """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
+    from repfold.train import Recipe, recipe_file
+
+    base = Recipe()
+    if resumed is not None and name is None and (resumed / "recipe.toml").exists():
+        base = recipe_file.read(resumed / "recipe.toml")
+    if name is not None:
+        base = recipe_file.find(name)
+    if data is not None:
+        flags = flags | {"data": data}
+    return base.replace(**flags)
+
+
+def _directory(out: Path | None, recipe: Recipe, resume: bool) -> Path:
+    if out is not None:
+        return out
+    if resume:
+        raise RepFoldError("--resume needs the run to go on with: --out RUN.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RepFoldError("With several processes say where the run goes: --out RUN.")
+    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{Path(recipe.data).resolve().name}"
+    free = (Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
+    return next(path for path in free if not path.exists())

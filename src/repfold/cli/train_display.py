@@ -1,0 +1,107 @@
+"""What a training looks like in the terminal: live bars, or plain lines when it is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
+
+if TYPE_CHECKING:
+    from repfold.train.events import Event, Record
+
+# Heading, width, and how the column is read from a record.
+_COLUMNS: tuple[tuple[str, int, Callable[[Record], str]], ...] = (
+    ("lr", 9, lambda record: f"{record['lr']:.3g}"),
+    ("loss", 7, lambda record: f"{record['train_loss']:.4f}"),
+    ("train %", 7, lambda record: f"{record['train_top1']:.2f}"),
+    ("val loss", 8, lambda record: f"{record['val_loss']:.4f}"),
+    ("top-1 %", 7, lambda record: f"{record['val_top1']:.2f}"),
+    ("top-5 %", 7, lambda record: f"{record['val_top5']:.2f}"),
+    ("prec %", 6, lambda record: f"{record['val_precision']:.2f}"),
+    ("recall %", 8, lambda record: f"{record['val_recall']:.2f}"),
+    ("images/s", 8, lambda record: f"{record['images_per_second']:.0f}"),
+    ("waits %", 7, lambda record: f"{100 * record['waiting_share']:.1f}"),
+)
+
+
+class TrainDisplay:
+    """A listener of ``train``, and a context in which the bars live."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.epochs = 0
+        self.bars: dict[str, TaskID] = {}
+        self.progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> TrainDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        _HANDLERS[type(event)](self, event)
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """Print one line above the bars."""
+        self.progress.console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+
+    def prepare(self, event: Preparing) -> None:
+        """Show how much of the data is read."""
+        self._bar("images", event.done, event.total)
+
+    def note(self, event: Note) -> None:
+        """Show something that the user should know."""
+        self.line(f"Note: {event.text}", "yellow")
+
+    def start(self, event: Started) -> None:
+        """Show what will happen, and the head of the table of epochs."""
+        for name, text in event.summary.items():
+            self.line(f"{name:<11}{text}")
+        if (event.epoch, event.step) != (0, 0):
+            self.line(f"{'goes on':<11}after step {event.step} of {event.steps} of epoch {event.epoch + 1}")
+        self.epochs = event.epochs
+        self.line("  ".join([f"{'epoch':>9}", *(f"{name:>{width}}" for name, width, _ in _COLUMNS)]), "bold")
+
+    def step(self, event: Stepped) -> None:
+        """Move the bars."""
+        told = f"loss {event.loss:.4f}  lr {event.lr:.3g}  {event.images_per_second:.0f} images/s"
+        self._bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps)
+        self._bar("epoch", event.step, event.steps, f"{told}")
+
+    def end_epoch(self, event: EpochDone) -> None:
+        """Add a line to the table of epochs."""
+        cells = [f"{read(event.record):>{width}}" for _, width, read in _COLUMNS]
+        place = f"{event.record['epoch']}/{self.epochs}"
+        self.line("  ".join([f"{place:>9}", *cells]) + ("  best" if event.best else ""))
+
+    def _bar(self, name: str, done: int, total: int, told: str = "") -> None:
+        if name not in self.bars:
+            self.bars[name] = self.progress.add_task(name, told=told)
+        self.progress.update(self.bars[name], completed=done, total=total, told=told)
+
+
+_HANDLERS: dict[type, Callable[[TrainDisplay, Any], None]] = {
+    Preparing: TrainDisplay.prepare,
+    Note: TrainDisplay.note,
+    Started: TrainDisplay.start,
+    Stepped: TrainDisplay.step,
+    EpochDone: TrainDisplay.end_epoch,
+}
