@@ -22,10 +22,20 @@ __all__ = ["__version__", "fold", "load", "models", "save"]
 
 # Public name -> the module that defines it; None for the module of that name.
 _LAZY: dict[str, str | None] = {
+    "blocks": None,
+    "data": None,
+    "deploy": None,
+    "engine": None,
     "fold": None,  # the module is itself callable
     "load": "repfold.models",
     "models": None,
+    "norms": None,
+    "optim": None,
+    "report": None,
     "save": "repfold.models",
+    "schedule": None,
+    "study": None,
+    "train": None,
 }
 
 
@@ -37,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_LAZY})

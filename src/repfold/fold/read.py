@@ -9,9 +9,10 @@ from math import prod
 from torch import Tensor, fx, nn
 
 from repfold.algebra import Geometry
+from repfold.fold.calls import CALLS, FUNCTIONS
 from repfold.fold.constants import Constants, has_derived_weight
+from repfold.fold.context import Context
 from repfold.fold.pieces import CHANNELS_LAST, CHANNELS_SECOND, Apply, Cost, Opaque, Piece, Unfoldable
-from repfold.fold.read_calls import CALLS, FUNCTIONS, Context
 from repfold.fold.read_channels import Moved, move, read_moved, read_slice
 from repfold.fold.read_modules import CONVOLUTIONS, MODULES, NORMS
 from repfold.fold.trace import Traced
