@@ -57,6 +57,7 @@ public:
         if (threads < 1 || threads > 256) fail("threads must be 1 to 256, not ", threads);
         settings_.threads = threads;
         settings_.kernels = find_kernels(kernels, precision);
+        settings_.wide = settings_.kernels == avx512_bf16_kernels() ? avx512_kernels() : settings_.kernels;
         settings_.convolution = check_convolution(convolution, *settings_.kernels);
         fuse(network_);
     }

@@ -22,12 +22,15 @@ public:
             run_step(step, thread);
             if (failure_) return;
         }
-        rows(plan_.output, [&](int first, int last) { kernels_.store_vector(plan_.output, logits_, first, last); });
+        rows(plan_.output, [&](int first, int last) { kernels_of(plan_.output).store_vector(plan_.output, logits_, first, last); });
     }
 
     std::exception_ptr failure() const { return failure_; }
 
 private:
+    /// The kernels that take the tensor's values for their elements.
+    const Kernels& kernels_of(const Tensor& t) const { return t.wide ? *settings_.wide : kernels_; }
+
     /// Share the rows of all images of `out` in a few stretches a thread.
     template <class Body>
     void rows(const Tensor& out, Body body) {
@@ -42,49 +45,51 @@ private:
     void clear_border(const Tensor& t, int thread) {
         if (t.border_h == 0 && t.border_w == 0) return;
         const int all = t.n * (t.h + 2 * t.border_h), threads = pool_.threads();
-        kernels_.clear_border(t, static_cast<int>(static_cast<int64_t>(all) * thread / threads),
+        kernels_of(t).clear_border(t, static_cast<int>(static_cast<int64_t>(all) * thread / threads),
                               static_cast<int>(static_cast<int64_t>(all) * (thread + 1) / threads));
     }
 
     void run_step(const Step& step, int thread) {
         const Op& op = *step.op;
+        const Kernels& kernels = *step.kernels;
         const Convolution& conv = step.conv;
         const auto each = [&](auto body) { rows(conv.out, body); };
         switch (op.kind) {
             case OpKind::convolution: return convolve(step, thread);
             case OpKind::affine:
-                return each([&](int a, int b) { kernels_.affine(conv.in, conv.out, step.scale.data(), step.shift.data(), a, b); });
-            case OpKind::max_pool: return each([&](int a, int b) { kernels_.max_pool(conv, a, b); });
-            case OpKind::average_pool: return each([&](int a, int b) { kernels_.average_pool(conv, op.count_padding, a, b); });
-            case OpKind::adaptive_pool: return each([&](int a, int b) { kernels_.adaptive_pool(conv.in, conv.out, a, b); });
+                return each([&](int a, int b) { kernels.affine(conv.in, conv.out, step.scale.data(), step.shift.data(), a, b); });
+            case OpKind::max_pool: return each([&](int a, int b) { kernels.max_pool(conv, a, b); });
+            case OpKind::average_pool: return each([&](int a, int b) { kernels.average_pool(conv, op.count_padding, a, b); });
+            case OpKind::adaptive_pool: return each([&](int a, int b) { kernels.adaptive_pool(conv.in, conv.out, a, b); });
             case OpKind::add:
-                return each([&](int a, int b) { kernels_.add(conv.in, step.other, op.sign, op.activation, conv.out, a, b); });
-            case OpKind::scale: return each([&](int a, int b) { kernels_.scale(conv.in, step.other, conv.out, a, b); });
-            case OpKind::activation: return each([&](int a, int b) { kernels_.activate(conv.in, op.activation, conv.out, a, b); });
-            case OpKind::flatten: return each([&](int a, int b) { kernels_.flatten(conv.in, conv.out, a, b); });
+                return each([&](int a, int b) { kernels.add(conv.in, step.other, op.sign, op.activation, conv.out, a, b); });
+            case OpKind::scale: return each([&](int a, int b) { kernels.scale(conv.in, step.other, conv.out, a, b); });
+            case OpKind::activation: return each([&](int a, int b) { kernels.activate(conv.in, op.activation, conv.out, a, b); });
+            case OpKind::flatten: return each([&](int a, int b) { kernels.flatten(conv.in, conv.out, a, b); });
         }
     }
 
     void convolve(const Step& step, int thread) {
+        const Kernels& kernels = *step.kernels;
         switch (step.choice.algorithm) {
-            case Algorithm::reference: return rows(step.conv.out, [&](int a, int b) { kernels_.reference(step.conv, a, b); });
-            case Algorithm::depthwise: return rows(step.conv.out, [&](int a, int b) { kernels_.depthwise(step.conv, a, b); });
-            case Algorithm::direct: return direct(step.conv);
+            case Algorithm::reference: return rows(step.conv.out, [&](int a, int b) { kernels.reference(step.conv, a, b); });
+            case Algorithm::depthwise: return rows(step.conv.out, [&](int a, int b) { kernels.depthwise(step.conv, a, b); });
+            case Algorithm::direct: return direct(kernels, step.conv);
             case Algorithm::winograd: return winograd(step, thread);
         }
     }
 
-    void direct(Convolution conv) {
+    void direct(const Kernels& kernels, Convolution conv) {
         if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.kernel_h * conv.kernel_w == 1) images_as_pixels(conv);
         // Images whose input stays in the cache beside a slice's weights are done together.
-        const double bytes = static_cast<double>(conv.in.image()) * static_cast<double>(kernels_.element);
+        const double bytes = static_cast<double>(conv.in.image()) * static_cast<double>(kernels.element);
         const int together = std::clamp(static_cast<int>((384 << 10) / bytes), 1, conv.in.n);
         const int blocks = (conv.in.n + together - 1) / together, slices = conv.slice_count * conv.groups;
         const int wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 6;
         const int chunks = std::clamp((wanted + blocks * slices - 1) / (blocks * slices), 1, conv.out.h);
         pool_.share(blocks * slices * chunks, [&](int task) {
             const int chunk = task % chunks, slice = task / chunks % slices, block = task / chunks / slices;
-            kernels_.direct(conv, block * together, std::min(conv.in.n, (block + 1) * together), conv.out.h * chunk / chunks,
+            kernels.direct(conv, block * together, std::min(conv.in.n, (block + 1) * together), conv.out.h * chunk / chunks,
                             conv.out.h * (chunk + 1) / chunks, slice / conv.slice_count, slice % conv.slice_count);
         });
     }
@@ -101,6 +106,7 @@ private:
     }
 
     void winograd(const Step& step, int thread) {
+        const Kernels& kernels = *step.kernels;
         const Convolution& conv = step.conv;
         const Choice& choice = step.choice;
         Tiling tiling;
@@ -117,37 +123,37 @@ private:
             tiling.first = block * choice.block;
             tiling.count = std::min(choice.block, tiles - tiling.first);
             // One cache line more, or the points of a tile would compete for the same sets of the cache.
-            tiling.point_stride = static_cast<std::ptrdiff_t>(tiling.count) * conv.in.stride_c + static_cast<std::ptrdiff_t>(64 / kernels_.element);
-            tiling.product_row = choice.split == Split::points ? conv.out.stride_c : kernels_.lanes * kernels_.max_vectors;
+            tiling.point_stride = static_cast<std::ptrdiff_t>(tiling.count) * conv.in.stride_c + static_cast<std::ptrdiff_t>(64 / kernels.element);
+            tiling.product_row = choice.split == Split::points ? conv.out.stride_c : kernels.lanes * kernels.max_vectors;
             tiling.product_point = tiling.count * tiling.product_row + 16;
         };
         bool finite = true;
         if (choice.split == Split::tiles) {
             pool_.share(blocks, [&](int block) {
                 take_block(block);
-                kernels_.transform_input(conv, tiling, 0, tiling.count);
-                for (int slice = 0; slice < conv.slice_count; ++slice) finite &= one_slice(conv, tiling, points, slice);
+                kernels.transform_input(conv, tiling, 0, tiling.count);
+                for (int slice = 0; slice < conv.slice_count; ++slice) finite &= one_slice(kernels, conv, tiling, points, slice);
             });
         }
         for (int block = 0; block < blocks && choice.split != Split::tiles; ++block) {
             take_block(block);
-            pool_.share(tiling.count, [&](int t) { kernels_.transform_input(conv, tiling, t, t + 1); });
+            pool_.share(tiling.count, [&](int t) { kernels.transform_input(conv, tiling, t, t + 1); });
             if (choice.split == Split::channels)
-                pool_.share(conv.slice_count, [&](int slice) { finite &= one_slice(conv, tiling, points, slice); });
+                pool_.share(conv.slice_count, [&](int slice) { finite &= one_slice(kernels, conv, tiling, points, slice); });
             else
-                finite &= by_points(conv, tiling, points);
+                finite &= by_points(kernels, conv, tiling, points);
         }
         if (!finite) not_finite_.store(true);
         pool_.barrier();
         if (not_finite_.load()) again_by_definition(step, thread);
     }
 
-    bool one_slice(const Convolution& conv, const Tiling& tiling, int points, int slice) {
-        kernels_.multiply(conv, tiling, 0, points, slice);
-        return kernels_.finish(conv, tiling, 0, tiling.count, slice, slice + 1);
+    bool one_slice(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points, int slice) {
+        kernels.multiply(conv, tiling, 0, points, slice);
+        return kernels.finish(conv, tiling, 0, tiling.count, slice, slice + 1);
     }
 
-    bool by_points(const Convolution& conv, const Tiling& tiling, int points) {
+    bool by_points(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points) {
         pool_.share(points, [&](int point) {
             Tiling part = tiling;
             float* const products = part.products;
@@ -155,13 +161,13 @@ private:
                 const bool last = slice + 1 == conv.slice_count;
                 const Slice& next = conv.slices[last ? 0 : slice + 1];
                 part.next = static_cast<const char*>(conv.weights) +
-                            (next.offset + (last ? point + 1 : point) * next.panel) * static_cast<std::ptrdiff_t>(kernels_.element);
+                            (next.offset + (last ? point + 1 : point) * next.panel) * static_cast<std::ptrdiff_t>(kernels.element);
                 part.products = products + conv.slices[slice].first;
-                kernels_.multiply(conv, part, point, point + 1, slice);
+                kernels.multiply(conv, part, point, point + 1, slice);
             }
         });
         bool finite = true;
-        pool_.share(tiling.count, [&](int t) { finite &= kernels_.finish(conv, tiling, t, t + 1, 0, conv.slice_count); });
+        pool_.share(tiling.count, [&](int t) { finite &= kernels.finish(conv, tiling, t, t + 1, 0, conv.slice_count); });
         return finite;
     }
 
@@ -172,6 +178,7 @@ private:
             not_finite_.store(false);
             try {
                 again_ = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, Split::tiles});
+                narrow_ = Buffer(step.conv.in.wide ? static_cast<size_t>(step.conv.in.size()) * kernels_.element + 64 : 0);
             } catch (...) {
                 failure_ = std::current_exception();
             }
@@ -179,11 +186,17 @@ private:
         pool_.barrier();
         if (failure_) return;
         Convolution conv = step.conv;
+        if (conv.in.wide) {
+            conv.in.wide = false;
+            conv.in.data = narrow_.data();
+            const int all = conv.in.n * (conv.in.h + 2 * conv.in.border_h);
+            pool_.share(all, [&](int row) { kernels_.narrow(step.conv.in, conv.in, row, row + 1); });
+        }
         conv.weights = again_->data.data();
         conv.slices = again_->slices.data();
         conv.slice_count = static_cast<int>(again_->slices.size());
         conv.group_stride = again_->group_stride;
-        direct(conv);
+        direct(kernels_, conv);
     }
 
     const ModelFile& file_;
@@ -195,6 +208,7 @@ private:
     float* logits_;
     std::atomic<bool> not_finite_{false};
     std::shared_ptr<const PackedWeights> again_;
+    Buffer narrow_;  // the input of such a layer in elements
     std::exception_ptr failure_;
 };
 

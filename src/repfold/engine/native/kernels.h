@@ -80,6 +80,8 @@ struct Kernels {
     void (*add)(const Tensor& a, const Tensor& b, float sign, Activation, const Tensor& out, int first, int last);
     void (*scale)(const Tensor& a, const Tensor& gate, const Tensor& out, int first, int last);
     void (*activate)(const Tensor& in, Activation, const Tensor& out, int first, int last);
+    /// Rows first..last, counted over all images and border rows, of a wide tensor as elements.
+    void (*narrow)(const Tensor& in, const Tensor& out, int first, int last);
     void (*flatten)(const Tensor& in, const Tensor& out, int first, int last);
 };
 

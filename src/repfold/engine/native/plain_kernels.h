@@ -148,6 +148,13 @@ struct Plain {
         }, in);
     }
 
+    /// Rows first..last of the bordered image, from float32 to elements.
+    static void narrow(const Tensor& in, const Tensor& out, int first, int last) {
+        const auto* from = static_cast<const float*>(in.data);
+        auto* to = static_cast<Element*>(out.data);
+        for (std::ptrdiff_t i = first * in.row(); i < last * in.row(); ++i) to[i] = from_float<Element>(from[i]);
+    }
+
     static void flatten(const Tensor& in, const Tensor& out, int first, int last) {
         for (int image = first; image < last; ++image)
             for (int y = 0; y < in.h; ++y)

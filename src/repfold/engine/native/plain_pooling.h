@@ -109,6 +109,7 @@ constexpr void fill_plain(Kernels& table) {
     table.add = Plain<Target>::add;
     table.scale = Plain<Target>::scale;
     table.activate = Plain<Target>::activate;
+    table.narrow = Plain<Target>::narrow;
     table.flatten = Plain<Target>::flatten;
     table.max_pool = PlainPooling<Target>::max_pool;
     table.average_pool = PlainPooling<Target>::average_pool;

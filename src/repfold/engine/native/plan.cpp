@@ -33,6 +33,8 @@ public:
         shape_values(n, channels, h, w);
         border_values();
         stride_values();
+        choose_algorithms();
+        size_values();
         const size_t arena = place_values();
         for (size_t i = 0; i < network_.ops.size(); ++i) add_step(network_.ops[i], static_cast<int>(i));
         allocate(arena);
@@ -127,11 +129,68 @@ private:
             const int step = narrow[i] ? kernels.channel_step : kernels.lanes;
             Tensor& t = lives_[i].tensor;
             t.stride_c = (t.c + step - 1) / step * step;
+        }
+    }
+
+    void choose_algorithms() {
+        choices_.resize(network_.ops.size());
+        for (size_t i = 0; i < network_.ops.size(); ++i) {
+            const Op& op = network_.ops[i];
+            if (op.kind == OpKind::convolution) choices_[i] = choose(op, tensor(op.inputs[0]), tensor(op.output), settings_);
+        }
+        widen();
+    }
+
+    /// In bf16, Winograd rounds its transformed input: what it reads is kept in float32, so that it is rounded once and
+    /// not twice. The few operations after the last convolution of an image cost little in float32.
+    void widen() {
+        if (settings_.kernels->element == sizeof(float)) return;
+        for (size_t v = 1; v < lives_.size(); ++v) lives_[v].tensor.wide = true;
+        for (bool changed = true; changed;) {
+            changed = false;
+            for (size_t i = 0; i < network_.ops.size(); ++i) changed |= narrow_around(network_.ops[i], choices_[i]);
+        }
+    }
+
+    /// Whether a tensor of this operation had to become narrow.
+    bool narrow_around(const Op& op, const Choice& choice) {
+        std::vector<int> together;  // values that must be stored alike
+        for (const int value : {op.inputs[0], op.inputs[1], op.residual, op.output})
+            if (value >= 0) together.push_back(value);
+        const bool image = op.kind == OpKind::convolution && !is_vector(op);
+        bool narrow = false;
+        if (image) {
+            together.clear();
+            // A direct convolution reads elements, and so does every residual; either algorithm can write float32.
+            if (choice.algorithm != Algorithm::winograd) together.push_back(op.inputs[0]);
+            if (op.residual >= 0) together.push_back(op.residual);
+            if (choice.algorithm == Algorithm::depthwise || choice.algorithm == Algorithm::reference || op.groups > 1)
+                together.push_back(op.output);
+            narrow = true;
+        }
+        for (const int value : together) narrow |= !tensor(value).wide;
+        bool changed = false;
+        for (const int value : together) {
+            changed |= narrow && tensor(value).wide;
+            if (narrow) tensor(value).wide = false;
+        }
+        return changed;
+    }
+
+    bool is_vector(const Op& op) {
+        const Tensor &in = tensor(op.inputs[0]), &out = tensor(op.output);
+        return op.groups == 1 && in.h * in.w * out.h * out.w * op.window.kernel_h * op.window.kernel_w == 1;
+    }
+
+    void size_values() {
+        for (size_t i = 0; i < lives_.size(); ++i) {
+            const Tensor& t = lives_[i].tensor;
+            const size_t element = t.wide ? sizeof(float) : settings_.kernels->element;
             const double bytes = static_cast<double>(t.n) * (t.h + 2.0 * t.border_h) * (t.w + 2.0 * t.border_w) * t.stride_c *
-                                 static_cast<double>(kernels.element);
+                                 static_cast<double>(element);
             if (!(bytes < 0x1p40)) fail("this batch of images would need ", bytes / 0x1p30, " GiB for one layer");
             // Vectors that start at the last channels may read past the end.
-            lives_[i].bytes = aligned(static_cast<size_t>(t.size()) * kernels.element + 64);
+            lives_[i].bytes = aligned(static_cast<size_t>(t.size()) * element + 64);
             plan_->largest = std::max(plan_->largest, lives_[i].bytes);
         }
     }
@@ -181,6 +240,8 @@ private:
         Step step;
         step.op = &op;
         step.op_index = index;
+        const bool wide = tensor(op.inputs[0]).wide && tensor(op.output).wide && (op.kind != OpKind::convolution || is_vector(op));
+        step.kernels = wide ? settings_.wide : settings_.kernels;
         Convolution& conv = step.conv;
         conv.in = tensor(op.inputs[0]);
         conv.out = tensor(op.output);
@@ -203,12 +264,12 @@ private:
 
     void plan_convolution(Step& step) {
         const Op& op = *step.op;
-        step.choice = choose(op, step.conv.in, step.conv.out, settings_);
+        step.choice = choices_[static_cast<size_t>(step.op_index)];
         const Choice& choice = step.choice;
         std::weak_ptr<const PackedWeights>& kept =
-            store_[{step.op_index, choice.algorithm, choice.tile_h, choice.tile_w}];
+            store_[{step.op_index, choice.algorithm, choice.tile_h, choice.tile_w, step.kernels}];
         step.weights = kept.lock();
-        if (!step.weights) kept = step.weights = pack_weights(file_, op, *settings_.kernels, choice);
+        if (!step.weights) kept = step.weights = pack_weights(file_, op, *step.kernels, choice);
         step.conv.weights = step.weights->data.data();
         step.conv.bias = step.weights->bias.data();
         step.conv.slices = step.weights->slices.data();
@@ -264,6 +325,7 @@ private:
     const Settings& settings_;
     WeightStore& store_;
     std::vector<Life> lives_;
+    std::vector<Choice> choices_;
     size_t scratch_ = 0;  // bytes that the neediest step takes
     std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
 };

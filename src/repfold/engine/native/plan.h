@@ -16,6 +16,7 @@ namespace repfold {
 
 struct Step {
     const Op* op = nullptr;
+    const Kernels* kernels = nullptr;  // those of float32 where all of its tensors are wide
     int op_index = 0;
     Choice choice;     // of a convolution
     Convolution conv;  // tensors, and the window of poolings too
@@ -40,11 +41,12 @@ struct Plan {
 };
 
 /// Packed weights of all plans of an engine, each held as long as a plan uses it.
-using WeightStore = std::map<std::tuple<int, Algorithm, int, int>, std::weak_ptr<const PackedWeights>>;
+using WeightStore = std::map<std::tuple<int, Algorithm, int, int, const Kernels*>, std::weak_ptr<const PackedWeights>>;
 
 struct Settings {
     int threads = 1;
     const Kernels* kernels = nullptr;
+    const Kernels* wide = nullptr;     // float32 kernels of the same vectors
     std::string convolution = "auto";  // "auto", "direct", or a tile as "4x4"
 };
 

@@ -12,6 +12,7 @@ struct Tensor {
     int n = 0, h = 0, w = 0, c = 0;
     int border_h = 0, border_w = 0;
     int stride_c = 0;
+    bool wide = false;  // float32 values in a network that computes in bfloat16
 
     std::ptrdiff_t row() const { return static_cast<std::ptrdiff_t>(w + 2 * border_w) * stride_c; }
     std::ptrdiff_t image() const { return (h + 2 * border_h) * row(); }

@@ -43,6 +43,12 @@ struct Finish {
     using Vector = typename Isa::Vector;
     using Element = typename Isa::Element;
 
+    template <class To>  // the type of the output's values: Element, or float where it is wide
+    static REPFOLD_INLINE void store(To* to, Vector x) {
+        if constexpr (std::is_same_v<To, Element>) Isa::store_element(to, x);
+        else Isa::store(to, x);
+    }
+
     const Convolution& conv;
     const bool simple;   // no more than a ReLU: one maximum
     const Vector floor;  // that the maximum is taken with
@@ -53,23 +59,25 @@ struct Finish {
           floor(convolution.activation.kind == Activation::Kind::relu ? Isa::zero() : Isa::set(-__builtin_inff())) {}
 
     /// Write one vector, of which `count` lanes are channels of the group.
-    REPFOLD_INLINE void write(Vector x, const Element* residual, Element* out, int count) const {
+    template <class To>
+    REPFOLD_INLINE void write(Vector x, const Element* residual, To* out, int count) const {
         if (__builtin_expect(simple && count >= Isa::lanes, 1)) {
             if (residual) x = Isa::add(x, Isa::load_element(residual));
-            Isa::store_element(out, Isa::max(floor, x));
+            store(out, Isa::max(floor, x));
         } else {
             write_any(x, residual, out, count);
         }
     }
 
-    __attribute__((noinline)) void write_any(Vector x, const Element* residual, Element* out, int count) const {
+    template <class To>
+    __attribute__((noinline)) void write_any(Vector x, const Element* residual, To* out, int count) const {
         const bool whole = count >= Isa::lanes;
         if (residual) x = Isa::add(x, whole ? Isa::load_element(residual) : Isa::load_element_first(residual, count));
         x = activate_vector<Isa>(x, conv.activation);
-        if (whole) Isa::store_element(out, x);
+        if (whole) return store(out, x);
         // Beyond the last channel lie zeros; beyond a group's lies the next group.
-        else if (conv.groups == 1) Isa::store_element(out, Isa::keep_first(x, count));
-        else Isa::store_element_first(out, x, count);
+        if (conv.groups == 1) return store(out, Isa::keep_first(x, count));
+        if constexpr (std::is_same_v<To, Element>) Isa::store_element_first(out, x, count);  // groups write no wide tensor
     }
 };
 
@@ -101,14 +109,14 @@ struct DirectConvolution {
     struct Strip {
         const Convolution* conv;
         const Element *in, *weights, *residual;
-        Element* out;
+        void* out;
         const float* bias;
         int taps_h, taps_w, steps;  // steps of one tap
         std::ptrdiff_t tap_weights; // elements of one tap's weights
         int count;                  // channels of the slice
     };
 
-    template <int rows, int vectors>
+    template <int rows, int vectors, class To>
     static void run_strip(const Strip& strip) {
         const Convolution& conv = *strip.conv;
         Vector sums[rows][vectors];
@@ -126,24 +134,24 @@ struct DirectConvolution {
                 weights += strip.tap_weights;
             }
         const Finish<Isa> finish(conv);
+        To* const out = static_cast<To*>(strip.out);
         unroll<rows>([&](auto r) REPFOLD_LAMBDA {
             unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
                 const Element* residual =
                     strip.residual ? strip.residual + r * conv.residual.stride_c + v * Isa::lanes : nullptr;
-                finish.write(sums[r][v], residual, strip.out + r * conv.out.stride_c + v * Isa::lanes,
+                finish.write(sums[r][v], residual, out + r * conv.out.stride_c + v * Isa::lanes,
                              strip.count - v * Isa::lanes);
             });
         });
     }
-
-    using Run = void (*)(const Strip&);
 
     template <int vectors, int rows = 1>
     static void choose(int wanted, const Strip& strip) {
         if constexpr (rows < Isa::max_rows(vectors)) {
             if (wanted > rows) return choose<vectors, rows + 1>(wanted, strip);
         }
-        run_strip<rows, vectors>(strip);
+        if (!std::is_same_v<Element, float> && strip.conv->out.wide) run_strip<rows, vectors, float>(strip);
+        else run_strip<rows, vectors, Element>(strip);
     }
 
     template <int vectors = 1>
@@ -177,7 +185,8 @@ struct DirectConvolution {
                     strip.in = static_cast<const Element*>(conv.in.data) +
                                conv.in.at(image, y * conv.stride_h - conv.padding_h, begin * conv.stride_w - conv.padding_w) +
                                group * conv.in_channels;
-                    strip.out = static_cast<Element*>(conv.out.data) + conv.out.at(image, y, begin) + channel;
+                    const std::ptrdiff_t to = conv.out.at(image, y, begin) + channel;
+                    strip.out = static_cast<char*>(conv.out.data) + to * static_cast<std::ptrdiff_t>(conv.out.wide ? sizeof(float) : sizeof(Element));
                     strip.residual = conv.residual.data ? static_cast<const Element*>(conv.residual.data) +
                                                               conv.residual.at(image, y, begin) + channel
                                                         : nullptr;

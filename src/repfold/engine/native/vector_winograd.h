@@ -81,14 +81,20 @@ struct WinogradConvolution {
         return {t / each, t % each / tiling.columns * tiling.m_h, t % tiling.columns * tiling.m_w};
     }
 
-    template <int m_h, int m_w>
-    static void transform_tile(const Element* in, std::ptrdiff_t row, std::ptrdiff_t pixel, Element* out,
+    template <class From>
+    static REPFOLD_INLINE Vector load(const From* from) {
+        if constexpr (std::is_same_v<From, Element>) return Isa::load_element(from);
+        else return Isa::load(from);
+    }
+
+    template <int m_h, int m_w, class From>
+    static void transform_tile(const From* in, std::ptrdiff_t row, std::ptrdiff_t pixel, Element* out,
                                std::ptrdiff_t point_stride) {
         constexpr int n_h = m_h + 2, n_w = m_w + 2;
         Vector half[n_h][n_w];
         for (int x = 0; x < n_w; ++x) {
             Vector column[n_h], transformed[n_h];
-            unroll<n_h>([&](auto y) REPFOLD_LAMBDA { column[y] = Isa::load_element(in + y * row + x * pixel); });
+            unroll<n_h>([&](auto y) REPFOLD_LAMBDA { column[y] = load(in + y * row + x * pixel); });
             WinogradLine<Isa, m_h>::input(column, transformed);
             unroll<n_h>([&](auto y) REPFOLD_LAMBDA { half[y][x] = transformed[y]; });
         }
@@ -103,13 +109,19 @@ struct WinogradConvolution {
 
     template <int m_h, int m_w>
     static void transform(const Convolution& conv, const Tiling& tiling, int first, int last) {
+        if (!std::is_same_v<Element, float> && conv.in.wide) transform_from<m_h, m_w, float>(conv, tiling, first, last);
+        else transform_from<m_h, m_w, Element>(conv, tiling, first, last);
+    }
+
+    template <int m_h, int m_w, class From>
+    static void transform_from(const Convolution& conv, const Tiling& tiling, int first, int last) {
         constexpr int n_h = m_h + 2, n_w = m_w + 2;
         const Tensor& in = conv.in;
         const std::ptrdiff_t row = in.row(), pixel = in.stride_c;
         for (int t = first; t < last; ++t) {
             const Place at = place(tiling, tiling.first + t);
             const int top = at.y - conv.padding_h, left = at.x - conv.padding_w;
-            const Element* from = static_cast<const Element*>(in.data) + in.at(at.image, top, left);
+            const From* from = static_cast<const From*>(in.data) + in.at(at.image, top, left);
             Element* to = static_cast<Element*>(tiling.transformed) + static_cast<std::ptrdiff_t>(t) * in.stride_c;
             // The last tiles of a row or column may reach beyond the bordered image: there, zeros.
             const int rows = std::min(n_h, in.h + in.border_h - top), columns = std::min(n_w, in.w + in.border_w - left);
@@ -118,11 +130,10 @@ struct WinogradConvolution {
                     transform_tile<m_h, m_w>(from + c, row, pixel, to + c, tiling.point_stride);
                     continue;
                 }
-                alignas(64) Element patch[n_h][n_w][Isa::lanes];
+                alignas(64) float patch[n_h][n_w][Isa::lanes];
                 for (int y = 0; y < n_h; ++y)
                     for (int x = 0; x < n_w; ++x)
-                        Isa::store_element(patch[y][x], y < rows && x < columns ? Isa::load_element(from + y * row + x * pixel + c)
-                                                                                : Isa::zero());
+                        Isa::store(patch[y][x], y < rows && x < columns ? load(from + y * row + x * pixel + c) : Isa::zero());
                 transform_tile<m_h, m_w>(patch[0][0], n_w * Isa::lanes, Isa::lanes, to + c, tiling.point_stride);
             }
         }
@@ -197,7 +208,7 @@ struct WinogradConvolution {
     }
 
     /// One tile back to pixels, with what follows the convolution. False when a sum is infinite or NaN.
-    template <int m_h, int m_w>
+    template <int m_h, int m_w, class To>
     static REPFOLD_INLINE bool finish_tile(const Finish<Isa>& finish, const Place& at, const float* products,
                                            std::ptrdiff_t point_stride, int channel, int count) {
         constexpr int n_h = m_h + 2, n_w = m_w + 2;
@@ -211,7 +222,7 @@ struct WinogradConvolution {
         }
         const Vector bias = Isa::load(conv.bias + channel);
         const int rows = std::min(m_h, conv.out.h - at.y), columns = std::min(m_w, conv.out.w - at.x);
-        Element* out = static_cast<Element*>(conv.out.data) + conv.out.at(at.image, at.y, at.x) + channel;
+        To* out = static_cast<To*>(conv.out.data) + conv.out.at(at.image, at.y, at.x) + channel;
         const Element* residual = conv.residual.data ? static_cast<const Element*>(conv.residual.data) +
                                                            conv.residual.at(at.image, at.y, at.x) + channel
                                                      : nullptr;
@@ -237,6 +248,13 @@ struct WinogradConvolution {
     /// Tiles first..last of the block, channels of slices slice_first..slice_last; products begin at slice_first.
     template <int m_h, int m_w>
     static bool finish(const Convolution& conv, const Tiling& tiling, int first, int last, int slice_first, int slice_last) {
+        if (!std::is_same_v<Element, float> && conv.out.wide)
+            return finish_to<m_h, m_w, float>(conv, tiling, first, last, slice_first, slice_last);
+        return finish_to<m_h, m_w, Element>(conv, tiling, first, last, slice_first, slice_last);
+    }
+
+    template <int m_h, int m_w, class To>
+    static bool finish_to(const Convolution& conv, const Tiling& tiling, int first, int last, int slice_first, int slice_last) {
         const Slice& end = conv.slices[slice_last - 1];
         const int channel = conv.slices[slice_first].first, width = end.first + end.vectors * Isa::lanes - channel;
         const Finish<Isa> finish(conv);
@@ -244,7 +262,7 @@ struct WinogradConvolution {
         for (int t = first; t < last; ++t) {
             const Place at = place(tiling, tiling.first + t);
             for (int c = 0; c < width; c += Isa::lanes)
-                finite &= finish_tile<m_h, m_w>(finish, at, tiling.products + t * tiling.product_row + c, tiling.product_point,
+                finite &= finish_tile<m_h, m_w, To>(finish, at, tiling.products + t * tiling.product_row + c, tiling.product_point,
                                                 channel + c, conv.out_channels - channel - c);
         }
         return finite;
