@@ -36,9 +36,10 @@ def test_acb_aligns_its_strips_under_any_padding(padding):
     torch.testing.assert_close(block(X), F.conv2d(X, kernel, bias, padding=padding))
 
 
-def test_acb_refuses_padding_that_its_strips_cannot_share():
-    with pytest.raises(RepFoldError, match="'reflect' padding shows other pixels"):
-        ACB(4, 4, padding=2, padding_mode="reflect")
+def test_acb_reflects_around_its_strips_as_around_its_square():
+    block = randomise(ACB(4, 4, padding=2, padding_mode="reflect"))
+    kernel, bias = acb(block, 1)
+    torch.testing.assert_close(block(X), F.conv2d(F.pad(X, (2,) * 4, mode="reflect"), kernel, bias))
 
 
 def test_dbb_starts_its_first_1x1_as_the_identity():
@@ -48,7 +49,7 @@ def test_dbb_starts_its_first_1x1_as_the_identity():
 
 
 def test_dbb_pads_the_norms_output_with_what_it_makes_of_zero_also_in_training():
-    layer = randomise(NormAndPad(4, 2)).train()
+    layer = randomise(NormAndPad(4, (2, 2))).train()
     norm = layer.norm
     border = norm.bias - norm.weight * norm.running_mean / torch.sqrt(norm.running_var + norm.eps)
     x_NCHW = X

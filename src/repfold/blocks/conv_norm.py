@@ -1,4 +1,4 @@
-"""A bias-free convolution followed by BatchNorm: the branch that most structures are made of, and the plain block."""
+"""What structures are made of: the geometry of their branches, a convolution with BatchNorm, and the plain block."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 
 from repfold.errors import RepFoldError
 
@@ -43,24 +44,27 @@ def conv_norm(
 
 @dataclass(frozen=True)
 class Geometry:
-    """The geometry that every structure here has: [N, in, H, W] -> [N, out, ceil(H/stride), ceil(W/stride)].
+    """The geometry that every structure here has: that of a convolution, its sizes along H and W or one for both.
 
-    The kernel's centre tap sees the pixel that a 1x1 kernel of the same stride sees, so the padding is d·(k−1)/2.
+    ``padding`` None is d·(k−1)/2, with which [N, in, H, W] -> [N, out, ceil(H/stride), ceil(W/stride)]. A 1x1 or an
+    identity branch sees what the kernel's centre tap sees (of an even kernel the one before its middle): with less
+    padding its input is cropped, with more it is padded.
     """
 
     in_channels: int
     out_channels: int
-    kernel_size: int = 3
-    stride: int = 1
-    dilation: int = 1
+    kernel_size: Size2 = 3
+    stride: Size2 = 1
+    dilation: Size2 = 1
     groups: int = 1
     padding_mode: PaddingMode = "zeros"
+    padding: Size2 | None = None
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+        if self.padding is None and not all(size % 2 for size in self.kernel):
             raise RepFoldError(
-                f"kernel_size is {self.kernel_size}, but a block with a 1x1 or identity branch needs a centre tap: "
-                "use an odd kernel size (1, 3, 5, ...)."
+                f"kernel_size is {self.kernel_size}, which no padding centres on a pixel: use an odd kernel size "
+                "(1, 3, 5, ...), or say the padding."
             )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise RepFoldError(
@@ -69,37 +73,55 @@ class Geometry:
             )
 
     @property
-    def padding(self) -> int:
-        """Pixels on each side."""
-        return self.dilation * (self.kernel_size - 1) // 2
+    def kernel(self) -> tuple[int, int]:
+        """Taps along H and W."""
+        return _pair(self.kernel_size)
 
     @property
-    def keeps_shape(self) -> bool:
+    def pads(self) -> tuple[int, int]:
+        """Pixels added on each side, along H and W."""
+        if self.padding is not None:
+            return _pair(self.padding)
+        high, wide = (d * (size - 1) // 2 for d, size in zip(_pair(self.dilation), self.kernel, strict=True))
+        return high, wide
+
+    @property
+    def has_identity(self) -> bool:
         """Whether an identity branch fits: in = out channels and stride 1."""
-        return self.in_channels == self.out_channels and self.stride == 1
+        return self.in_channels == self.out_channels and _pair(self.stride) == (1, 1)
+
+    def under_centre(self, *, along_h: bool = True, along_w: bool = True) -> nn.Module:
+        """x -> what the centre taps along these axes see: the input of a branch whose kernel has one tap there."""
+        borders: list[int] = []
+        sizes = zip(_pair(self.dilation), self.kernel, self.pads, (along_h, along_w), strict=True)
+        for dilation, size, pad, along in reversed(list(sizes)):  # F.pad begins with the last axis
+            before = (size - 1) // 2
+            borders += [pad - dilation * before, pad - dilation * (size - 1 - before)] if along else [0, 0]
+        return Reframe(borders, self.padding_mode) if any(borders) else nn.Identity()
 
     def kxk(self) -> nn.Sequential:
         """The full kernel with its BatchNorm."""
-        return conv_norm(self.in_channels, self.out_channels, self.kernel_size, **self._how(padding=self.padding))
+        return conv_norm(self.in_channels, self.out_channels, self.kernel_size, **self.how(padding=self.pads))
 
     def point(self) -> nn.Sequential:
-        """A 1x1 with its BatchNorm, on the pixels under the full kernel's centre tap."""
+        """A 1x1 with its BatchNorm, for what ``under_centre`` gives."""
         return conv_norm(self.in_channels, self.out_channels, 1, stride=self.stride, groups=self.groups)
 
     def conv(self, *, bias: bool) -> nn.Conv2d:
         """The full kernel alone."""
         return nn.Conv2d(
-            self.in_channels, self.out_channels, self.kernel_size, bias=bias, **self._how(padding=self.padding)
+            self.in_channels, self.out_channels, self.kernel_size, bias=bias, **self.how(padding=self.pads)
         )
 
     def convolve(self, x_NCHW: Tensor, weight_OIHW: Tensor, bias_O: Tensor | None = None) -> Tensor:
         """The convolution with a kernel that was computed."""
-        padding = self.padding
-        if padding and self.padding_mode != "zeros":
-            x_NCHW, padding = F.pad(x_NCHW, (padding,) * 4, mode=self.padding_mode), 0
+        padding = high, wide = self.pads
+        if any(padding) and self.padding_mode != "zeros":
+            x_NCHW, padding = F.pad(x_NCHW, (wide, wide, high, high), mode=self.padding_mode), (0, 0)
         return F.conv2d(x_NCHW, weight_OIHW, bias_O, self.stride, padding, self.dilation, self.groups)
 
-    def _how(self, padding: int) -> dict[str, Any]:
+    def how(self, padding: Size2) -> dict[str, Any]:
+        """The keyword arguments of a convolution of this geometry with another padding (and any kernel)."""
         return {
             "stride": self.stride,
             "padding": padding,
@@ -107,6 +129,21 @@ class Geometry:
             "groups": self.groups,
             "padding_mode": self.padding_mode,
         }
+
+
+class Reframe(nn.Module):
+    """x with ``borders`` = (left, right, top, bottom) pixels more, made by the padding mode; negative ones cut off."""
+
+    def __init__(self, borders: list[int], padding_mode: PaddingMode) -> None:
+        super().__init__()
+        self.added = [max(0, border) for border in borders]
+        self.cut = [min(0, border) for border in borders]
+        self.mode = "constant" if padding_mode == "zeros" else padding_mode
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        if any(self.added):
+            x_NCHW = F.pad(x_NCHW, self.added, mode=self.mode)
+        return F.pad(x_NCHW, self.cut) if any(self.cut) else x_NCHW
 
 
 def plain(in_channels: int, out_channels: int, **geometry: Any) -> nn.Sequential:

@@ -19,6 +19,7 @@ class CSLABranches(nn.Module):
     Args:
         kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value a channel.
         train_scales: make s and t parameters too, as in the network that searches for them.
+        bias: of the full kernel, scaled with it; without one a BatchNorm usually follows.
     """
 
     kxk_scale_O11: torch.Tensor
@@ -33,11 +34,13 @@ class CSLABranches(nn.Module):
         point_scale: float | torch.Tensor = 1.0,
         identity_scale: float | torch.Tensor = 1.0,
         train_scales: bool = False,
+        bias: bool = False,
         **geometry: Any,
     ) -> None:
         super().__init__()
         shape = Geometry(in_channels, out_channels, **geometry)
-        self.kxk = shape.conv(bias=False)
+        self.kxk = shape.conv(bias=bias)
+        self.under_centre = shape.under_centre()
         self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)
         for name, value in (("kxk_scale_O11", kxk_scale), ("point_scale_O11", point_scale)):
             scale_O11 = _per_channel(value, out_channels)
@@ -46,11 +49,12 @@ class CSLABranches(nn.Module):
             else:
                 self.register_buffer(name, scale_O11)
         identity = _per_channel(identity_scale, out_channels)
-        self.identity_scale_O11 = nn.Parameter(identity) if shape.keeps_shape else None
+        self.identity_scale_O11 = nn.Parameter(identity) if shape.has_identity else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(x_NCHW)
-        return y_NCHW if self.identity_scale_O11 is None else y_NCHW + self.identity_scale_O11 * x_NCHW
+        centre_NCHW = self.under_centre(x_NCHW)
+        y_NCHW = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(centre_NCHW)
+        return y_NCHW if self.identity_scale_O11 is None else y_NCHW + self.identity_scale_O11 * centre_NCHW
 
 
 def _per_channel(value: float | torch.Tensor, channels: int) -> torch.Tensor:

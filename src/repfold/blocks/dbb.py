@@ -30,15 +30,21 @@ class DBB(nn.Module):
     ) -> None:
         super().__init__()
         shape = Geometry(in_channels, out_channels, **geometry)
-        if shape.dilation != 1 or shape.padding_mode != "zeros":
+        if shape.dilation not in (1, (1, 1)) or shape.padding_mode != "zeros":
             raise RepFoldError(
                 f"A DBB with dilation {shape.dilation} and '{shape.padding_mode}' padding does not exist: its average "
                 "pooling has neither dilation nor a padding mode. Use another block, or dilation 1 and zeros."
             )
-        size, stride, groups, padding = shape.kernel_size, shape.stride, shape.groups, shape.padding
-        depthwise = groups == out_channels
+        size, stride, groups, padding = shape.kernel, shape.stride, shape.groups, shape.pads
+        depthwise = groups == in_channels == out_channels
         inner = inner_channels or (2 * in_channels if depthwise else in_channels)
+        if depthwise and any(2 * pad > length for pad, length in zip(padding, size, strict=True)):
+            raise RepFoldError(
+                f"A depthwise DBB of a {size[0]}x{size[1]} kernel with padding {padding} does not exist: its average "
+                "pooling takes half the kernel at most. Use another block, or less padding."
+            )
         self.kxk = shape.kxk()
+        self.under_centre = shape.under_centre()
         self.point = None if depthwise else shape.point()
         first = PointFromIdentity(in_channels, groups) if inner == in_channels else _point(in_channels, inner, groups)
         self.point_kxk = nn.Sequential(
@@ -59,7 +65,7 @@ class DBB(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.kxk(x_NCHW) + self.point_kxk(x_NCHW) + self.average(x_NCHW)
-        return y_NCHW if self.point is None else y_NCHW + self.point(x_NCHW)
+        return y_NCHW if self.point is None else y_NCHW + self.point(self.under_centre(x_NCHW))
 
 
 class PointFromIdentity(nn.Module):
@@ -81,20 +87,21 @@ class NormAndPad(nn.Module):
     follows needs no padding, and training sees the running statistics' v there.
     """
 
-    def __init__(self, channels: int, padding: int) -> None:
+    def __init__(self, channels: int, padding: tuple[int, int]) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
-        self.padding = padding
+        high, wide = padding
+        self.borders = (wide, wide, high, high)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.norm(x_NCHW)
-        if self.padding == 0:
+        if not any(self.borders):
             return y_NCHW
         norm = self.norm
         assert norm.running_mean is not None and norm.running_var is not None  # it tracks statistics
         border_C = norm.bias - norm.weight * norm.running_mean / torch.sqrt(norm.running_var + norm.eps)
         border_1C11 = border_C.view(1, -1, 1, 1)
-        return F.pad(y_NCHW - border_1C11, (self.padding,) * 4) + border_1C11
+        return F.pad(y_NCHW - border_1C11, self.borders) + border_1C11
 
 
 def _point(in_channels: int, out_channels: int, groups: int) -> nn.Conv2d:

@@ -58,6 +58,7 @@ def _delta(shape: Geometry, size: torch.Size) -> torch.Tensor:
     delta_OIHW = torch.zeros(size)
     out_of_group, in_of_group = shape.out_channels // shape.groups, shape.in_channels // shape.groups
     channels = torch.arange(min(out_of_group, in_of_group))
+    row, column = ((length - 1) // 2 for length in shape.kernel)
     for group in range(shape.groups):
-        delta_OIHW[group * out_of_group + channels, channels, shape.kernel_size // 2, shape.kernel_size // 2] = 1
+        delta_OIHW[group * out_of_group + channels, channels, row, column] = 1
     return delta_OIHW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class DOConv2d(nn.Module):
         self.shape = Geometry(in_channels, out_channels, **geometry)
         initial = self.shape.conv(bias=bias)
         self.weight, self.bias = initial.weight, initial.bias
-        taps = self.shape.kernel_size**2
+        taps = math.prod(self.shape.kernel)
         self.depthwise = nn.Parameter(torch.zeros(in_channels, taps, taps)) if taps > 1 else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:

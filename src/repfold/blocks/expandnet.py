@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import Geometry, Size2
 from repfold.errors import RepFoldError
 
 
@@ -51,7 +51,7 @@ class ExpandConv2d(nn.Module):
                     size,
                     stride=stride,
                     dilation=dilation,
-                    padding=shape.padding if place == 0 else 0,
+                    padding=shape.pads if place == 0 else 0,
                     padding_mode=shape.padding_mode,
                     groups=shape.groups,
                     bias=bias,
@@ -64,7 +64,7 @@ class ExpandConv2d(nn.Module):
 
 
 # One layer of a row: in and out channels, kernel size, stride, dilation.
-_Layer = tuple[int, int, int, int, int]
+_Layer = tuple[int, int, Size2, Size2, Size2]
 
 
 def _wide_inside(shape: Geometry, rate: int) -> list[_Layer]:
@@ -77,11 +77,10 @@ def _wide_inside(shape: Geometry, rate: int) -> list[_Layer]:
 
 
 def _small_kernels(shape: Geometry, rate: int) -> list[_Layer]:
-    count = (shape.kernel_size - 1) // 2
-    if count < 2:
-        raise RepFoldError(
-            f"A {shape.kernel_size}x{shape.kernel_size} kernel cannot be a row of 3x3: kind 'ck' is for 5x5 and larger."
-        )
+    high, wide = shape.kernel
+    count = (high - 1) // 2
+    if count < 2 or high != wide or high % 2 == 0:
+        raise RepFoldError(f"A {high}x{wide} kernel cannot be a row of 3x3: kind 'ck' is for 5x5 and larger.")
     wide_in, wide_out = rate * shape.in_channels, rate * shape.out_channels
     widths = [shape.in_channels, wide_in, *[wide_out] * (count - 2), shape.out_channels]
     return [(widths[i], widths[i + 1], 3, shape.stride if i == count - 1 else 1, shape.dilation) for i in range(count)]

@@ -26,13 +26,15 @@ class MobileOneBranches(nn.Module):
             raise RepFoldError(f"branches is {branches}; a MobileOne block has at least one full kernel.")
         shape = Geometry(in_channels, out_channels, **geometry)
         self.kxk = nn.ModuleList(shape.kxk() for _ in range(branches))
-        self.point = shape.point() if shape.kernel_size > 1 else None
-        self.identity = nn.BatchNorm2d(out_channels) if shape.keeps_shape else None
+        self.under_centre = shape.under_centre()
+        self.point = shape.point() if shape.kernel != (1, 1) else None
+        self.identity = nn.BatchNorm2d(out_channels) if shape.has_identity else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.kxk[0](x_NCHW)
         for branch in self.kxk[1:]:
             y_NCHW = y_NCHW + branch(x_NCHW)
+        centre_NCHW = self.under_centre(x_NCHW)
         if self.point is not None:
-            y_NCHW = y_NCHW + self.point(x_NCHW)
-        return y_NCHW if self.identity is None else y_NCHW + self.identity(x_NCHW)
+            y_NCHW = y_NCHW + self.point(centre_NCHW)
+        return y_NCHW if self.identity is None else y_NCHW + self.identity(centre_NCHW)

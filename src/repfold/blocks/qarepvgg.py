@@ -20,10 +20,12 @@ class QARepVGGBranches(nn.Module):
         super().__init__()
         shape = Geometry(in_channels, out_channels, **geometry)
         self.kxk = shape.kxk()
+        self.under_centre = shape.under_centre()
         self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)
-        self.has_identity = shape.keeps_shape
+        self.has_identity = shape.has_identity
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.kxk(x_NCHW) + self.point(x_NCHW)
-        return self.norm(y_NCHW + x_NCHW if self.has_identity else y_NCHW)
+        centre_NCHW = self.under_centre(x_NCHW)
+        y_NCHW = self.kxk(x_NCHW) + self.point(centre_NCHW)
+        return self.norm(y_NCHW + centre_NCHW if self.has_identity else y_NCHW)

@@ -17,13 +17,14 @@ class RepGhostBranches(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, groups: int | None = None, **geometry: Any) -> None:
         super().__init__()
         shape = Geometry(in_channels, out_channels, groups=in_channels if groups is None else groups, **geometry)
-        if not shape.keeps_shape or shape.groups != in_channels:
+        if not shape.has_identity or shape.groups != in_channels:
             raise RepFoldError(
                 f"A RepGhost block of {in_channels} -> {out_channels} channels, stride {shape.stride} and "
                 f"{shape.groups} groups does not exist: it is depthwise, and adds its input to its output."
             )
         self.kxk = shape.kxk()
+        self.under_centre = shape.under_centre()
         self.identity = nn.BatchNorm2d(out_channels)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.kxk(x_NCHW) + self.identity(x_NCHW)
+        return self.kxk(x_NCHW) + self.identity(self.under_centre(x_NCHW))

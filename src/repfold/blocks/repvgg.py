@@ -18,12 +18,14 @@ class RepVGGBranches(nn.Module):
         super().__init__()
         shape = Geometry(in_channels, out_channels, **geometry)
         self.kxk = shape.kxk()
+        self.under_centre = shape.under_centre()
         self.point = shape.point()
-        self.identity = nn.BatchNorm2d(out_channels) if shape.keeps_shape else None
+        self.identity = nn.BatchNorm2d(out_channels) if shape.has_identity else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.kxk(x_NCHW) + self.point(x_NCHW)
-        return y_NCHW if self.identity is None else y_NCHW + self.identity(x_NCHW)
+        centre_NCHW = self.under_centre(x_NCHW)
+        y_NCHW = self.kxk(x_NCHW) + self.point(centre_NCHW)
+        return y_NCHW if self.identity is None else y_NCHW + self.identity(centre_NCHW)
 
 
 class RepVGGBlock(Block):
