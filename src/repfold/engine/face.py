@@ -26,11 +26,11 @@ def load(
     """Open a folded model file.
 
     ``threads`` defaults to the CPUs that this process may use. ``precision`` "bf16" computes in bfloat16 with sums in
-    float32, where the CPU can. ``kernels`` ("avx512", "avx2", "scalar") and ``convolution`` ("direct", "2x2", "4x4", ...)
+    float32, where the CPU can. ``kernels`` ("avx512", "avx2", "scalar") and ``convolution`` ("direct", "2x2", ...)
     override what the engine would choose.
     Raises: EngineError for a file that is no folded model, or a layer that the engine cannot run, which it names.
     """
-    return Engine(path, threads or len(os.sched_getaffinity(0)), precision, kernels, convolution)
+    return Engine(path, _usable_cpus() if threads is None else threads, precision, kernels, convolution)
 
 
 class Engine:
@@ -92,3 +92,7 @@ class Engine:
         if self._handle is None:
             raise EngineError("This engine is closed. Load the model again.")
         return self._handle
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -44,7 +45,7 @@ def cpu_kernels() -> tuple[str, ...]:
 
 @cache
 def library() -> ctypes.CDLL:
-    """The loaded library; calls through it release the GIL. Raises: EngineError when it is absent or of another version."""
+    """The loaded library, whose calls release the GIL. Raises: EngineError when it is absent or of another version."""
     path = _find()
     try:
         loaded = ctypes.CDLL(str(path))
@@ -63,11 +64,9 @@ def _find() -> Path:
     if chosen := os.environ.get("REPFOLD_ENGINE"):
         return Path(chosen)
     places = [Path(__file__).parent / name]
-    try:
+    with contextlib.suppress(metadata.PackageNotFoundError):
         # An editable install keeps the sources where they are and puts what it built beside the other packages.
         places.append(Path(str(metadata.distribution("repfold").locate_file(f"repfold/engine/{name}"))))
-    except metadata.PackageNotFoundError:
-        pass
     for place in places:
         if place.is_file():
             return place

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <string>
 
 namespace repfold {
@@ -46,16 +45,14 @@ Choice winograd_choice(const Op& op, const Tensor& in, const Tensor& out, Tile t
     const double transformed = static_cast<double>(points) * in.stride_c * element;
     const double products = static_cast<double>(points) * kernels.lanes * kernels.max_vectors * 4.0;
     const int slices = static_cast<int>(cut_slices(op.out_channels, kernels.lanes, kernels.max_vectors).size());
-    const char* force = getenv("RF_SPLIT");
-    const char* forceb = getenv("RF_BLOCK");
     // Weights that do not stay in a core's cache are better read once for many tiles.
-    if (force ? force[0] == 'p' : weights > weights_kept && tiles > 48) {
+    if (weights > weights_kept && tiles > 48) {
         choice.split = Split::points;
         const double each = transformed + static_cast<double>(points) * out.stride_c * 4.0;
         const int most = std::max(27, static_cast<int>(shared_cache / each));
         const int blocks = (tiles + most - 1) / most;
         choice.block = (tiles + blocks - 1) / blocks;
-    } else if (force ? force[0] == 'c' : weights > weights_kept && threads > 1) {
+    } else if (weights > weights_kept && threads > 1) {
         choice.split = slices % threads == 0 || slices >= 4 * threads ? Split::channels : Split::points;
         choice.block = tiles;
     } else {
@@ -64,7 +61,6 @@ Choice winograd_choice(const Op& op, const Tensor& in, const Tensor& out, Tile t
         blocks = (blocks + threads - 1) / threads * threads;
         choice.block = (tiles + blocks - 1) / blocks;
     }
-    if (forceb) choice.block = std::min(tiles, atoi(forceb));
     return choice;
 }
 
@@ -77,7 +73,7 @@ double direct_cost(const Op& op, const Tensor& out, const Settings& settings) {
     return std::max(compute, weights / (stream * settings.threads));
 }
 
-double winograd_cost(const Op& op, const Tensor& in, const Tensor& out, const Choice& choice, const Settings& settings) {
+double winograd_cost(const Tensor& in, const Tensor& out, const Choice& choice, const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
     const double points = (choice.tile_h + 2) * (choice.tile_w + 2);
     const double tiles = tiles_of(out, {choice.tile_h, choice.tile_w});
@@ -112,7 +108,7 @@ Choice choose(const Op& op, const Tensor& in, const Tensor& out, const Settings&
     }
     for (const Tile* tile = first; tile != last; ++tile) {
         const Choice choice = winograd_choice(op, in, out, *tile, settings);
-        const double cost = winograd_cost(op, in, out, choice, settings);
+        const double cost = winograd_cost(in, out, choice, settings);
         if (cost < least) least = cost, best = choice;
     }
     return best;

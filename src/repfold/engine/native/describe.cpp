@@ -77,8 +77,8 @@ std::string describe(const Plan& plan, const Network& network, const Settings& s
     out << "{\"kernels\": " << quoted(settings.kernels->name) << ", \"precision\": "
         << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << settings.threads << ", \"input\": ["
         << plan.n << ", " << plan.input.c << ", " << plan.h << ", " << plan.w << "], \"image_size\": " << network.image_size
-        << ", \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.activations
-        << ", \"largest_activation\": " << plan.largest << ", \"scratch\": " << plan.arena.bytes() - plan.activations
+        << ", \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
+        << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
     for (size_t i = 0; i < plan.steps.size(); ++i) {
         if (i) out << ", ";

@@ -116,9 +116,8 @@ private:
         tiling.columns = (conv.out.w + tiling.m_w - 1) / tiling.m_w;
         const int points = (tiling.m_h + 2) * (tiling.m_w + 2);
         const int tiles = conv.out.n * tiling.rows * tiling.columns, blocks = (tiles + choice.block - 1) / choice.block;
-        char* products = plan_.scratch() + (choice.split == Split::tiles ? static_cast<size_t>(pool_.threads()) : 1) * step.transformed_bytes;
-        tiling.transformed = plan_.scratch() + (choice.split == Split::tiles ? static_cast<size_t>(thread) * step.transformed_bytes : 0);
-        tiling.products = reinterpret_cast<float*>(products + (choice.split == Split::points ? 0 : static_cast<size_t>(thread) * step.products_bytes));
+        tiling.transformed = step.scratch.transformed_of(thread);
+        tiling.products = step.scratch.products_of(thread);
         const auto take_block = [&](int block) {
             tiling.first = block * choice.block;
             tiling.count = std::min(choice.block, tiles - tiling.first);

@@ -35,9 +35,10 @@ public:
         stride_values();
         choose_algorithms();
         size_values();
-        const size_t arena = place_values();
+        size_scratch();
+        plan_->arena = Buffer(place_values());
         for (size_t i = 0; i < network_.ops.size(); ++i) add_step(network_.ops[i], static_cast<int>(i));
-        allocate(arena);
+        attach();
         return std::move(plan_);
     }
 
@@ -195,6 +196,24 @@ private:
         }
     }
 
+    void size_scratch() {
+        const Kernels& kernels = *settings_.kernels;
+        scratch_.resize(network_.ops.size());
+        const auto threads = static_cast<size_t>(settings_.threads);
+        for (size_t i = 0; i < network_.ops.size(); ++i) {
+            const Choice& choice = choices_[i];
+            if (choice.algorithm != Algorithm::winograd) continue;
+            const Tensor &in = tensor(network_.ops[i].inputs[0]), &out = tensor(network_.ops[i].output);
+            const int width = choice.split == Split::points ? out.stride_c : kernels.lanes * kernels.max_vectors;
+            const auto points = static_cast<size_t>((choice.tile_h + 2) * (choice.tile_w + 2)), block = static_cast<size_t>(choice.block);
+            Scratch& scratch = scratch_[i];
+            scratch.transformed = aligned(points * (block * static_cast<size_t>(in.stride_c) * kernels.element + 64));
+            scratch.products = aligned(points * (block * static_cast<size_t>(width) * sizeof(float) + 64) + 64);
+            scratch.transformed_count = choice.split == Split::tiles ? threads : 1;
+            scratch.products_count = choice.split == Split::points ? 1 : threads;
+        }
+    }
+
     /// First fit: each value at the lowest offset that no value alive at the same time takes.
     size_t place_values() {
         lives_[0].first = -1;
@@ -206,6 +225,12 @@ private:
                 if (value >= 0) lives_[static_cast<size_t>(value)].last = at;
         }
         lives_[static_cast<size_t>(network_.output)].last = static_cast<int>(network_.ops.size());
+        for (size_t i = 0; i < scratch_.size(); ++i) {
+            Life life;
+            life.first = life.last = static_cast<int>(i);
+            life.bytes = scratch_[i].bytes();
+            lives_.push_back(life);
+        }
         std::vector<Life*> placed;
         size_t whole = 0;
         for (Life* life : by_first_use()) {
@@ -275,13 +300,6 @@ private:
         step.conv.slices = step.weights->slices.data();
         step.conv.slice_count = static_cast<int>(step.weights->slices.size());
         step.conv.group_stride = step.weights->group_stride;
-        if (choice.algorithm != Algorithm::winograd) return;
-        const size_t points = static_cast<size_t>((choice.tile_h + 2) * (choice.tile_w + 2)), block = static_cast<size_t>(choice.block);
-        const Kernels& kernels = *settings_.kernels;
-        const int width = choice.split == Split::points ? step.conv.out.stride_c : kernels.lanes * kernels.max_vectors;
-        step.transformed_bytes = aligned(points * (block * static_cast<size_t>(step.conv.in.stride_c) * kernels.element + 128));
-        step.products_bytes = aligned(points * (block * static_cast<size_t>(width) * sizeof(float) + 128)) + 256;
-        scratch_ = std::max(scratch_, step.scratch_bytes(settings_.threads));
     }
 
     void read_affine(Step& step) const {
@@ -296,10 +314,9 @@ private:
         }
     }
 
-    void allocate(size_t activations) {
+    /// Point the steps' tensors into the arena.
+    void attach() {
         Plan& plan = *plan_;
-        plan.activations = activations;
-        plan.arena = Buffer(activations + scratch_);
         auto* base = static_cast<char*>(plan.arena.data());
         // Every lane that a vector may read holds a number from the start.
         std::memset(base, 0, plan.arena.bytes());
@@ -313,6 +330,9 @@ private:
             place(step.other, op.inputs[swapped ? 0 : 1]);
             place(step.conv.residual, op.residual);
             place(step.conv.out, op.output);
+            const auto index = static_cast<size_t>(step.op_index);
+            step.scratch = scratch_[index];
+            step.scratch.data = base + lives_[static_cast<size_t>(network_.values) + index].offset;
         }
         plan.input = tensor(0);
         place(plan.input, 0);
@@ -326,7 +346,7 @@ private:
     WeightStore& store_;
     std::vector<Life> lives_;
     std::vector<Choice> choices_;
-    size_t scratch_ = 0;  // bytes that the neediest step takes
+    std::vector<Scratch> scratch_;  // of each operation
     std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
 };
 

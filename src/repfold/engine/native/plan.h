@@ -14,6 +14,20 @@
 
 namespace repfold {
 
+/// Winograd's room for one block of tiles: the transformed input, then the products.
+struct Scratch {
+    char* data = nullptr;
+    size_t transformed = 0, products = 0;  // bytes of one
+    size_t transformed_count = 0, products_count = 0;  // one for all threads, or one each
+
+    size_t bytes() const { return transformed * transformed_count + products * products_count; }
+    void* transformed_of(int thread) const { return data + (transformed_count > 1 ? static_cast<size_t>(thread) : 0) * transformed; }
+    float* products_of(int thread) const {
+        return reinterpret_cast<float*>(data + transformed_count * transformed +
+                                        (products_count > 1 ? static_cast<size_t>(thread) : 0) * products);
+    }
+};
+
 struct Step {
     const Op* op = nullptr;
     const Kernels* kernels = nullptr;  // those of float32 where all of its tensors are wide
@@ -22,11 +36,7 @@ struct Step {
     Convolution conv;  // tensors, and the window of poolings too
     Tensor other;      // second operand
     std::shared_ptr<const PackedWeights> weights;
-    size_t transformed_bytes = 0, products_bytes = 0;  // Winograd's scratch for one block
-    size_t scratch_bytes(int threads) const {
-        return transformed_bytes * static_cast<size_t>(choice.split == Split::tiles ? threads : 1) +
-               products_bytes * static_cast<size_t>(choice.split == Split::points ? 1 : threads);
-    }
+    Scratch scratch;
     std::vector<float> scale, shift;  // of an affine operation
 };
 
@@ -34,9 +44,8 @@ struct Plan {
     int n = 0, h = 0, w = 0;
     std::vector<Step> steps;
     Tensor input, output;
-    Buffer arena;  // activations, then the scratch of Winograd
-    size_t activations = 0, largest = 0;  // bytes
-    char* scratch() const { return static_cast<char*>(arena.data()) + activations; }
+    Buffer arena;        // activations and Winograd's scratch
+    size_t largest = 0;  // bytes of the largest activation
     size_t weight_bytes() const;
 };
 

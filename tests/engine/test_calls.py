@@ -1,0 +1,132 @@
+"""The engine as an object: any image size, many threads at once, no growth, the plan it tells."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_models import images, plain_network, relative_error
+
+from repfold import engine
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    plain_network(tmp_path / "m.safetensors", images(1, 3, 16, 16), (16, 48))
+    return tmp_path / "m.safetensors"
+
+
+def test_any_image_size_and_batch(model: Path) -> None:
+    loaded, reference = engine.load(model, threads=2), engine.load(model, threads=1, kernels="scalar")
+    for n, h, w in [(1, 1, 1), (5, 2, 31), (2, 33, 17), (1, 64, 64), (9, 8, 8), (2, 33, 17)]:
+        x = images(n, 3, h, w, seed=n)
+        assert relative_error(loaded(x), reference(x)) < 5e-6
+        # Images of a batch do not touch each other.
+        alone = np.concatenate([loaded(x[i : i + 1]) for i in range(n)])
+        assert relative_error(alone, reference(x)) < 5e-6
+
+
+def test_input_of_other_types_and_layouts(model: Path) -> None:
+    loaded, x = engine.load(model, threads=1), images(2, 3, 16, 16)
+    expected = loaded(x)
+    assert np.array_equal(loaded(x.astype(np.float64)), expected)
+    assert np.array_equal(loaded(np.asfortranarray(x)), expected)
+
+
+def test_calls_from_many_threads(model: Path) -> None:
+    loaded = engine.load(model, threads=2)
+    inputs = [images(1 + i % 3, 3, 16 + i % 2, 16, seed=i) for i in range(12)]
+    expected = [loaded(x) for x in inputs]
+    wrong = []
+
+    def call(start: int) -> None:
+        for i in range(60):
+            at = (start + i) % len(inputs)
+            if not np.array_equal(loaded(inputs[at]), expected[at]):
+                wrong.append(at)
+
+    callers = [threading.Thread(target=call, args=(start,)) for start in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_memory_does_not_grow(model: Path) -> None:
+    """10,000 calls, and sizes that displace each other's plans."""
+    loaded, x = engine.load(model, threads=1), images(1, 3, 4, 4)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc here")
+
+    def work(calls: int) -> None:
+        for _ in range(calls):
+            loaded(x)
+        for size in range(8, 48):
+            loaded(images(1, 3, size, size))
+
+    work(100)
+    before = resident()
+    work(10_000)
+    assert resident() - before < 1 << 20
+
+
+def _call_in_child(loaded: engine.Engine, x: np.ndarray, expected: np.ndarray) -> None:
+    sys.exit(0 if np.array_equal(loaded(x), expected) else 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_works_after_fork(model: Path) -> None:
+    """A child has none of its parent's threads."""
+    loaded, x = engine.load(model, threads=2), images(1, 3, 16, 16)
+    child = multiprocessing.get_context("fork").Process(target=_call_in_child, args=(loaded, x, loaded(x)))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+
+
+def test_plan_tells_what_is_done(model: Path) -> None:
+    plan = engine.load(model, threads=2, convolution="4x4").plan(2, 3, 64, 64)
+    assert (plan["threads"], plan["precision"], plan["input"]) == (2, "fp32", [2, 3, 64, 64])
+    algorithms = [layer["algorithm"] for layer in plan["layers"] if layer["kind"] == "convolution"]
+    assert algorithms == ["direct", "winograd F(4x4,3x3)", "direct", "winograd F(4x4,3x3)", "direct"]
+    macs = [layer["multiply_adds"] for layer in plan["layers"] if layer["kind"] == "convolution"]
+    assert macs[0] == 2 * 32 * 32 * 16 * 27
+    assert plan["buffers"]["weights"] >= (16 * 27 + 16 * 16 * 36) * 4
+
+
+def test_memory_is_weights_and_few_activations(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    plain_network(path, images(1, 3, 32, 32), (48, 48, 96))
+    plan = engine.load(path, threads=2).plan(8, 3, 128, 128)
+    # The largest layer's input and output are there together.
+    largest = max(4 * 8 * (np.prod(layer["in"]) + np.prod(layer["out"])) for layer in plan["layers"])
+    assert plan["buffers"]["activations"] < 1.5 * largest
+
+
+def test_absent_engine_says_why_and_what_to_do(tmp_path: Path) -> None:
+    """In a process whose library path leads nowhere."""
+    code = "from repfold import engine; print(engine.available()); engine.load('x')"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"REPFOLD_ENGINE": str(tmp_path / "nothing.so"), "PATH": "/usr/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "cannot be loaded" in result.stdout
+    assert "EngineError" in result.stderr
+
+
+def test_engine_imports_no_torch() -> None:
+    code = "import sys; import repfold.engine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,86 @@
+"""Winograd tiles of every size, threads and ways to divide the work, against the scalar reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_models import Graph, images, plain_network, relative_error
+
+from repfold import engine
+
+# The error of one convolution relative to its largest result, by tile: the transforms of larger tiles cancel more.
+# Ten times the root mean square that the points were chosen by.
+TOLERANCES = {"direct": 1e-6, "2x2": 2.5e-6, "4x2": 4e-6, "3x3": 3e-6, "4x4": 4e-6, "5x5": 7e-6, "6x6": 2e-5}
+VECTOR_KERNELS = [name for name in ("avx2", "avx512") if engine.available() is None and name in engine.cpu_kernels()]
+
+
+@pytest.mark.parametrize("convolution", TOLERANCES)
+@pytest.mark.parametrize("kernels", VECTOR_KERNELS)
+def test_tile_equals_the_reference(convolution: str, kernels: str, tmp_path: Path) -> None:
+    """Odd sizes, images smaller than a tile, channels that fill no vector, a padding other than 1."""
+    path = tmp_path / "m.safetensors"
+    sizes = [(1, 1, 1), (2, 3, 5), (1, 7, 7), (3, 13, 9), (2, 8, 17)]
+    channels = [(16, 16), (17, 50), (64, 33), (20, 100), (33, 7)]
+    for index, ((n, h, w), (i, o)) in enumerate(zip(sizes, channels, strict=True)):
+        graph = Graph(images(n, i, h, w), seed=index)
+        padding = (1, 1) if min(h, w) < 8 else (index % 2, 2)
+        first = graph.activation(graph.conv("x", o, padding=padding), "ReLU")
+        graph.save(path, first)
+        expected = engine.load(path, threads=1, kernels="scalar")(graph.x)
+        for threads in (1, 2, 3):
+            got = engine.load(path, threads=threads, kernels=kernels, convolution=convolution)(graph.x)
+            assert relative_error(got, expected) < TOLERANCES[convolution], (n, h, w, i, o, threads)
+
+
+def test_bf16_tile_has_the_error_of_bf16(tmp_path: Path) -> None:
+    """F(2x2) rounds its transformed input where a direct convolution rounds its input; larger tiles amplify that.
+
+    Pixel by pixel F(2x2) has one and a half times the error of a direct convolution; over an image it averages out.
+    """
+    if "bf16" not in engine.cpu_kernels():
+        pytest.skip("this CPU has no bf16")
+    path, x = tmp_path / "m.safetensors", images(2, 32, 20, 20)
+    graph, at = Graph(x), "x"
+    for _ in range(4):
+        at = graph.activation(graph.conv(at, 64), "ReLU")
+    expected = graph.save(path, graph.conv(at, 64))
+    errors = {}
+    for convolution in ("direct", "2x2", "6x6"):
+        got = engine.load(path, threads=1, precision="bf16", convolution=convolution)(x)
+        errors[convolution] = float(np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)))
+    assert errors["2x2"] < 1.75 * errors["direct"], errors
+    assert errors["6x6"] > 5 * errors["direct"], errors
+    chosen = engine.load(path, threads=1, precision="bf16").plan(8, 32, 56, 56)
+    tiles = {layer["algorithm"] for layer in chosen["layers"] if layer["algorithm"].startswith("winograd")}
+    assert tiles == {"winograd F(2x2,3x3)"}
+
+
+def test_every_way_to_divide_the_work_is_taken(tmp_path: Path) -> None:
+    """The plans that the tests run do cover blocks of tiles, slices of channels and points."""
+    path = tmp_path / "m.safetensors"
+    graph = Graph(images(1, 192, 14, 14))
+    wide = graph.conv(graph.activation(graph.conv("x", 192), "ReLU"), 192)
+    graph.save(path, wide)
+    loaded = engine.load(path, threads=2)
+    reference = engine.load(path, threads=1, convolution="direct")
+    splits = set()
+    for n, size in ((1, 14), (1, 7), (8, 14), (1, 28)):
+        x = images(n, 192, size, size)
+        plan = loaded.plan(n, 192, size, size)
+        splits |= {layer["split"] for layer in plan["layers"] if "split" in layer}
+        assert relative_error(loaded(x), reference(x)) < 1e-5
+    small = Graph(images(4, 16, 24, 24))
+    small.save(path, small.conv(small.conv("x", 32), 32))
+    splits |= {layer.get("split") for layer in engine.load(path, threads=2).plan(4, 16, 24, 24)["layers"]}
+    assert {"tiles", "channels", "points"} <= splits
+
+
+def test_logits_within_1e5_of_float64(tmp_path: Path) -> None:
+    path, x = tmp_path / "m.safetensors", images(2, 3, 96, 96)
+    expected = plain_network(path, x, (48, 48, 96, 192), depth=3)
+    for kernels in VECTOR_KERNELS:
+        for batch in (1, 2):
+            got = engine.load(path, threads=2, kernels=kernels)(x[:batch])
+            assert relative_error(got, expected[:batch]) < 1e-5
