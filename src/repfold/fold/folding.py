@@ -13,7 +13,10 @@ from repfold.fold.errors import FoldError
 from repfold.fold.parts import fold_module
 from repfold.fold.trace import run_network
 
-POLICIES = {"auto": "fold where it does not cost more", "always": "fold wherever it is exact"}
+POLICIES = {
+    "auto": "fold where it does not cost more",
+    "always": "fold wherever it is exact, also where that unties shared weights",
+}
 
 
 def fold(network: nn.Module, example: Any, *, policy: str = "auto") -> tuple[nn.Module, Certificate]:
@@ -24,7 +27,7 @@ def fold(network: nn.Module, example: Any, *, policy: str = "auto") -> tuple[nn.
         example: an input of the shape and dtype that it takes, [N, C, *size] for images, or a tuple of its arguments.
             Batch size and image size stay free in the result.
         policy: "auto" folds a region when neither its parameters nor its multiply-adds grow; "always" whenever it is
-            exact.
+            exact, which gives weights that several calls share to each of them separately.
 
     Returns: the plain network (an ordinary module in eval mode whose parameters train) and its certificate.
 

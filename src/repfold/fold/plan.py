@@ -26,6 +26,6 @@ class Plan:
 def make_plan(network: nn.Module, arguments: tuple[Any, ...], policy: str = "auto") -> Plan:
     """Trace, read, grow and choose. Raises: Untraceable when forward's Python cannot be followed."""
     traced = trace(network, arguments)
-    pieces, constants = read(traced)
+    pieces, constants = read(traced, untie=policy == "always")
     regions, left = choose(grow(traced, pieces), policy)
     return Plan(traced, pieces, constants, tuple(regions), tuple(left))

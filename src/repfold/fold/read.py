@@ -20,8 +20,8 @@ from repfold.fold.trace import Traced
 OLD_NORM_HOOKS = ("WeightNorm", "SpectralNorm")
 
 
-def read(traced: Traced) -> tuple[dict[fx.Node, Piece], Constants]:
-    """Every node's piece, and the nodes that are constants."""
+def read(traced: Traced, *, untie: bool = False) -> tuple[dict[fx.Node, Piece], Constants]:
+    """Every node's piece, and the nodes that are constants. Shared weights are opaque, unless they may be untied."""
     constants = Constants(traced.root, traced.graph, traced.pinned)
     context = Context(traced, constants)
     calls = Counter(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
@@ -32,11 +32,12 @@ def read(traced: Traced) -> tuple[dict[fx.Node, Piece], Constants]:
         if state is not None:
             moved[node] = state
         try:
-            piece = _read_node(context, node, calls, state)
+            piece = _read_node(context, node, Counter() if untie else calls, state)
         except Unfoldable as refusal:
             piece = Opaque(str(refusal))
         pieces[node] = _checked(traced, node, piece)
-    _refuse_shared_weights(context, pieces)
+    if not untie:
+        _refuse_shared_weights(context, pieces)
     return pieces, constants
 
 
@@ -61,7 +62,7 @@ def _read_module(context: Context, node: fx.Node, calls: Counter[str]) -> Piece:
     if kind is None or len(node.args) != 1 or node.kwargs:
         return Opaque()
     if calls[str(node.target)] > 1 and any(True for _ in module.parameters()):
-        return Opaque("the module is called more than once; a fold would untie its weights")
+        return Opaque("the module is called more than once; a fold would untie its weights (policy 'always' does)")
     if _has_foreign_hooks(module):
         return Opaque("it has hooks, which a fold would drop")
     (source,) = node.args

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from repfold import norms
 from repfold.errors import RepFoldError, nearest
-from repfold.models import mobileone, repvgg
+from repfold.models import mgnet, mobileone, repvgg, resnet, vgg
 from repfold.models.description import Architecture
 
 
@@ -23,10 +24,16 @@ class Table(Protocol):
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> nn.Module: ...
 
 
-MODELS: dict[str, Table] = {**repvgg.TABLES, **mobileone.TABLES}
+MODELS: dict[str, Table] = {
+    **repvgg.TABLES,
+    **mobileone.TABLES,
+    **vgg.TABLES,
+    **resnet.TABLES,
+    **mgnet.TABLES,
+}
 
 # The classes of networks that MODELS builds; each keeps its constructor arguments as attributes.
-FAMILIES = (repvgg.RepVGG, mobileone.MobileOne)
+FAMILIES = (repvgg.RepVGG, mobileone.MobileOne, resnet.ResNet, mgnet.MgNet)
 
 
 def create(
@@ -38,8 +45,9 @@ def create(
         name: a key of MODELS, or "package.module:factory"; a factory gets those of the arguments that it takes.
         num_classes: None means 1000, or whatever is a factory's own default.
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
-        options: of a MODELS network those of ``models.style.Style`` (block, activation, norm, init), of a factory its
-            own keyword arguments.
+        options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, norm,
+            init), of a factory its own keyword arguments. For any network ``norm`` may be a text that
+            ``repfold.norms`` reads, as "group:16": what takes the place of each BatchNorm.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """
@@ -54,10 +62,17 @@ def create(
         raise RepFoldError(
             f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
         )
+    norm = options.pop("norm") if isinstance(options.get("norm"), str) else None
     try:
-        return MODELS[name].build(num_classes=num_classes or 1000, preset=preset, in_channels=in_channels, **options)
+        network: Any = MODELS[name].build(
+            num_classes=num_classes or 1000, preset=preset, in_channels=in_channels, **options
+        )
     except TypeError as error:
         raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
+    if norm is not None:
+        network = norms.replace(network, norm)
+        network.options = {**network.options, "norm": norm}
+    return network
 
 
 def architecture_of(network: nn.Module) -> Architecture | None:
@@ -113,6 +128,9 @@ def call_factory(
     Raises: RepFoldError when it does not take what was asked for, or does not return a network.
     """
     arguments = dict(options)
+    norm = None
+    if isinstance(options.get("norm"), str) and not accepts(factory, "norm"):
+        norm = arguments.pop("norm")
     if num_classes is not None and accepts(factory, "num_classes"):
         arguments["num_classes"] = num_classes
     # Of the other two only what differs from the default is a wish that has to be met.
@@ -128,7 +146,7 @@ def call_factory(
     network = factory(**arguments)
     if not isinstance(network, nn.Module):
         raise RepFoldError(f"'{name}' returned {type(network).__name__}, not a torch.nn.Module.")
-    return network
+    return network if norm is None else norms.replace(network, norm)
 
 
 def accepts(factory: Callable[..., Any], name: str) -> bool:
