@@ -64,16 +64,21 @@ class _Tracer(fx.Tracer):
         )
 
 
+def graph_of(network: nn.Module) -> fx.Graph:
+    """The network's calls, none of them run. Raises: Untraceable when forward's Python cannot be followed."""
+    try:
+        return _Tracer().trace(network)
+    except Exception as error:  # the tracer runs the user's forward: anything can come out
+        raise Untraceable(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+
+
 def trace(network: nn.Module, arguments: tuple[Any, ...]) -> Traced:
     """Trace ``network`` and run the trace on ``arguments``.
 
     Raises: Untraceable when forward's Python cannot be followed; FoldError when the network itself cannot run on the
     example.
     """
-    try:
-        graph = _Tracer().trace(network)
-    except Exception as error:  # the tracer runs the user's forward: anything can come out
-        raise Untraceable(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+    graph = graph_of(network)
     pinned = _resolve_in_place(network, graph)
     recorder = _Recorder(network, graph)
     with torch.no_grad():
