@@ -26,10 +26,12 @@ import repfold
 
 # Families for other tasks than classification (segmentation, pose, flow, speech, ...) take other inputs.
 OTHER_TASKS = frozenset(
-    "alphapose_coco bisenet centernet cgnet contextnet dabnet danet deeplabv3 edanet enet erfnet esnet espcnet fastscnn "
-    "fcn8sd fpenet ibppose_coco icnet jasper jasperdr lednet lffd linknet lwopenpose_cmupan ntsnet_cub nvpattexp pfpcnet "
-    "prnet propainter propainter_ip propainter_ip_stream propainter_rfc propainter_rfc_stream propainter_stream pspnet "
-    "quartznet raft raft_stream segnet simplepose_coco simpleposemobile_coco sinet superpointnet unet visemenet voca".split()
+    """
+    alphapose_coco bisenet centernet cgnet contextnet dabnet danet deeplabv3 edanet enet erfnet esnet espcnet fastscnn
+    fcn8sd fpenet ibppose_coco icnet jasper jasperdr lednet lffd linknet lwopenpose_cmupan ntsnet_cub nvpattexp pfpcnet
+    prnet propainter propainter_ip propainter_ip_stream propainter_rfc propainter_rfc_stream propainter_stream pspnet
+    quartznet raft raft_stream segnet simplepose_coco simpleposemobile_coco sinet superpointnet unet visemenet voca
+    """.split()
 )
 SMALL_IMAGES = ("_cifar", "_cifar10")
 INPUT_SIZES = {
@@ -160,8 +162,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=180.0, help="seconds for one family")
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file; the figures go beside it as JSON")
     options = parser.parse_args()
-    head = "| family | network | folded | left, and why | norms left after a convolution | error | M parameters | ms, batch 1 |\n"
-    head += "|---|---|---|---|---|---|---|---|"
+    columns = ("family", "network", "folded", "left, and why", "norms after a convolution", "error", "M parameters")
+    head = f"| {' | '.join(columns)} | ms, batch 1 |\n{'|---' * (len(columns) + 1)}|"
     print(head)
     results = []
     for family in options.families or families():
