@@ -1,6 +1,6 @@
-"""Fold networks that nobody here wrote: one of every family of the package pytorchcv, output and speed before and after.
+"""Fold networks that nobody here wrote, one of every family of pytorchcv: outputs and speed, before and after.
 
-pip install pytorchcv
+pip install --no-deps pytorchcv requests    # its torchvision is not needed, and would replace torch
 python benchmarks/foreign_networks.py --out docs/results/foreign_networks.md            # every family
 python benchmarks/foreign_networks.py resnet densenet --rounds 15                       # some
 """
@@ -150,7 +150,8 @@ def row(result: dict[str, Any]) -> str:
     params, ms = result["parameters"], result["milliseconds"]
     return (
         f"| {result['family']} | {result['network']} | {result['folded']} | {left} | {result['lone_norms']} "
-        f"| {result['error']:.1e} | {params[0] / 1e6:.2f} -> {params[1] / 1e6:.2f} | {ms[0]:.1f} -> {ms[1]:.1f} ({ms[0] / ms[1]:.2f}x) |"
+        f"| {result['error']:.1e} | {params[0] / 1e6:.2f} -> {params[1] / 1e6:.2f} "
+        f"| {ms[0]:.1f} -> {ms[1]:.1f} ({ms[0] / ms[1]:.2f}x) |"
     )
 
 

@@ -46,8 +46,8 @@ def write(runs: Path, out: Path, command: list[str]) -> None:
     pieces = [
         "# Warm-up on RepVGG-A0",
         "Last epoch on the validation images, percent, mean ± standard deviation over seeds. The paper reports, for "
-        "one run of each at an image size it does not state: top-1 65.88 without and 68.56 with warm-up, top-5 93.94 and "
-        "94.32.",
+        "one run of each at an image size it does not state: top-1 65.88 without and 68.56 with warm-up, top-5 93.94 "
+        "and 94.32.",
         table(ARMS, runs),
         paired(ARMS, runs, "none", "linear"),
         f"Every run: `repfold train {' '.join(command[1:])}` on the Imagenette subset (320 training and 150 validation "
