@@ -1,0 +1,191 @@
+"""A run that was killed or stopped, wherever it was, ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from repfold.errors import RepFoldError
+from repfold.train import Recipe, Stopped, recipe_file, record, train
+from repfold.train.events import EpochDone, Stepped
+
+# What differs from run to run: how long things took.
+TIMES = {"images_per_second", "waiting_share", "seconds"}
+
+# Trains, and kills itself at the named place: after a step, in the midst of writing a checkpoint, or between the record
+# of an epoch and its checkpoint.
+KILLED = """
+import os, signal, sys
+import torch
+from repfold.train import checkpoint, recipe_file, train
+from repfold.train.events import Stepped
+
+directory, place = sys.argv[1], sys.argv[2]
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+saved, count = torch.save, 0
+
+def save(content, path):
+    global count
+    count += 1
+    saved(content, path)
+    if place == "writing" and count == 3:
+        os.truncate(path, os.path.getsize(path) // 2)
+        die()
+
+def listen(event):
+    if place == "step" and isinstance(event, Stepped) and (event.epoch, event.step) == (1, 3):
+        die()
+
+torch.save = save
+if place == "epoch":
+    save_checkpoint = checkpoint.save
+    checkpoint.save = lambda path, state, *rest: die() if state.epoch == 1 else save_checkpoint(path, state, *rest)
+train(recipe_file.read(directory + "/start.toml"), directory, on_event=listen)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpointed() -> Recipe:
+    return Recipe(
+        data="digits",
+        per_class=(20, 5),
+        model="repvgg-pico",
+        preset="32px",
+        epochs=2,
+        batch=32,
+        lr=0.05,
+        mixup=0.2,
+        augment="cutout",
+        precision="fp32",
+        threads=1,
+        device="cpu",
+        checkpoint_every=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(checkpointed, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    train(checkpointed, directory)
+    return directory
+
+
+def assert_same(directory: Path, expected: Path) -> None:
+    mine, theirs = (torch.load(path / record.CHECKPOINT, weights_only=True) for path in (directory, expected))
+    for part in ("network", "optimizer"):
+        assert_equal(mine[part], theirs[part])
+    assert (directory / record.BEST).read_bytes() == (expected / record.BEST).read_bytes()
+    assert records(directory) == records(expected)
+
+
+def assert_equal(mine, theirs) -> None:
+    if isinstance(theirs, torch.Tensor):
+        assert torch.equal(mine, theirs)
+    elif isinstance(theirs, dict):
+        assert mine.keys() == theirs.keys()
+        for key in theirs:
+            assert_equal(mine[key], theirs[key])
+    elif isinstance(theirs, list):
+        for one, other in zip(mine, theirs, strict=True):
+            assert_equal(one, other)
+    else:
+        assert mine == theirs
+
+
+def records(directory: Path) -> list[str]:
+    lines = [json.loads(line) for line in (directory / record.RECORD).read_text().splitlines()]
+    return [json.dumps({key: value for key, value in line.items() if key not in TIMES}) for line in lines]
+
+
+@pytest.mark.parametrize("place", ["step", "writing", "epoch"])
+def test_a_killed_run_ends_as_if_it_had_not_been(checkpointed, uninterrupted, tmp_path, place):
+    recipe_file.write(checkpointed, tmp_path / "start.toml")
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), place], capture_output=True, timeout=120)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    steps: list[Stepped] = []
+    train(checkpointed, tmp_path, resume=True, on_event=lambda e: steps.append(e) if isinstance(e, Stepped) else None)
+    assert 0 < len(steps) < 12, "it went on, rather than to have begun or to have been complete"
+    assert_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_says_how_to_go_on(checkpointed, uninterrupted, tmp_path, number):
+    recipe = checkpointed.replace(checkpoint_every=0)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def interrupt(event):
+        if isinstance(event, Stepped) and (event.epoch, event.step) == (0, 3):
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Stopped, match=f"--resume --out {tmp_path}") as caught:
+        train(recipe, tmp_path, on_event=interrupt)
+    assert caught.value.exit_code == 128 + number
+    assert "after step 4 of 6 of epoch 1" in str(caught.value)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    train(recipe, tmp_path, resume=True)
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_a_signal_at_the_last_step_of_an_epoch_leaves_its_evaluation_to_the_resumed_run(
+    checkpointed, uninterrupted, tmp_path
+):
+    def interrupt(event):
+        if isinstance(event, Stepped) and (event.epoch, event.step) == (0, 5):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        train(checkpointed, tmp_path, on_event=interrupt)
+    assert records(tmp_path) == []
+    train(checkpointed, tmp_path, resume=True)
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_resuming_a_complete_run_changes_nothing(checkpointed, uninterrupted, tmp_path):
+    before = (uninterrupted / record.RECORD).read_bytes()
+    result = train(checkpointed, uninterrupted, resume=True)
+    assert len(result.records) == 2 and (uninterrupted / record.RECORD).read_bytes() == before
+
+
+def test_a_damaged_record_is_written_anew(checkpointed, uninterrupted):
+    before = (uninterrupted / record.RECORD).read_bytes()
+    (uninterrupted / record.RECORD).write_bytes(before[:-30])
+    train(checkpointed, uninterrupted, resume=True)
+    assert (uninterrupted / record.RECORD).read_bytes() == before
+
+
+def test_a_changed_recipe_is_refused_with_what_differs_unless_it_is_meant(checkpointed, tmp_path):
+    train(checkpointed.replace(epochs=1), tmp_path)
+    longer = checkpointed.replace(lr=0.01)
+    with pytest.raises(RepFoldError) as caught:
+        train(longer, tmp_path, resume=True)
+    assert "epochs: 1 -> 2" in str(caught.value) and "lr: 0.05 -> 0.01" in str(caught.value)
+    assert "--override" in str(caught.value)
+    result = train(longer, tmp_path, resume=True, override=True)
+    assert [line["epoch"] for line in result.records] == [1, 2] and result.records[1]["lr"] < 0.01
+    assert recipe_file.read(tmp_path / record.RECIPE) == longer
+
+
+def test_a_run_is_not_run_over_and_one_without_a_checkpoint_begins(checkpointed, tmp_path):
+    done: list[EpochDone] = []
+    short = checkpointed.replace(epochs=1)
+    train(short, tmp_path, resume=True, on_event=lambda e: done.append(e) if isinstance(e, EpochDone) else None)
+    assert len(done) == 1
+    with pytest.raises(RepFoldError, match=r"already holds a run \(checkpoint.pt\).*--resume"):
+        train(short, tmp_path)
+
+
+def test_a_torn_checkpoint_stops_the_resumed_run_and_is_left_as_it_is(checkpointed, tmp_path):
+    train(checkpointed.replace(epochs=1), tmp_path)
+    path = tmp_path / record.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1000])
+    torn = path.read_bytes()
+    with pytest.raises(RepFoldError, match=r"checkpoint\.pt cannot be read"):
+        train(checkpointed.replace(epochs=1), tmp_path, resume=True)
+    assert path.read_bytes() == torn
