@@ -74,10 +74,11 @@ def _opened(path: Path) -> Iterator[Any]:
     if not path.exists():
         raise RepFoldError(f"{path} does not exist.")
     with path.open("rb") as raw:
-        start = raw.read(8)
+        start = raw.read(9)
     if not start:
         raise RepFoldError(f"{path} is empty: its writing was probably interrupted. Use an earlier copy.")
-    if start.startswith(PICKLES):
+    # A safetensors file begins with the length of its header, which may look like a pickle's, and then the header.
+    if start.startswith(PICKLES) and start[8:] != b"{":
         raise RepFoldError(
             f"{path} is a pickle (a file of torch.save), which can run code when read; weights are expected as "
             "safetensors. `repfold convert` turns a checkpoint of a known model into a safe file."
