@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from repfold.cli.finish_run import Stage
     from repfold.train import Recipe, RunResult
+
+_GRACE_SECONDS = 10.0
 
 
 def train(
@@ -56,7 +59,9 @@ def train(
     except RepFoldError:
         if leads:
             raise
-        sys.exit(2)  # the leading process says the same
+        # The leading process says the same; it would be ended before it could, if this one were gone first.
+        time.sleep(_GRACE_SECONDS)
+        sys.exit(2)
     if leads and json:
         print_json(result, stages)
     elif leads:
@@ -92,12 +97,15 @@ def print_result(console: Console, result: RunResult, stages: list[Stage]) -> No
     from rich.table import Table
     from rich.text import Text
 
+    def file(path: Path | None) -> str:
+        return path.name if path else "-"
+
     best = result.records[result.best_epoch - 1]
-    table = Table("done", "result", "file", box=None)
+    table = Table("done", "file", "result", box=None)
     trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
-    table.add_row("train", f"{trained} of {len(result.records)}", str(result.directory / "best.safetensors"))
+    table.add_row("train", "best.safetensors", f"{trained} of {len(result.records)}")
     for stage in stages:
-        table.add_row(stage.name, Text(stage.result), str(stage.file or "-"))
+        table.add_row(stage.name, file(stage.file), Text(stage.result))
     console.print()
     console.print(table, highlight=False)
     console.print(f"\nEverything is in {result.directory}", highlight=False, soft_wrap=True)

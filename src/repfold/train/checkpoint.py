@@ -66,7 +66,10 @@ def save(
         "scaler": scaler.state_dict(),
     }
     with atomic.replacing(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # PyTorch's writer does not pass on what the system said
+            raise OSError(f"writing failed after {temporary.stat().st_size:,} bytes; is the disk full?") from error
 
 
 def read(path: Path) -> dict[str, Any]:

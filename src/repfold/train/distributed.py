@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,8 +84,12 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield Ranks(dist.get_rank(), world)
+        dist.barrier()
     finally:
+        # DistributedDataParallel, which sits in reference cycles, holds the group, whose threads must end before Python.
+        gc.collect()
         dist.destroy_process_group()
+        gc.collect()
 
 
 def synchronise_batch_norm(network: nn.Module, ranks: Ranks, device: torch.device) -> tuple[nn.Module, str | None]:
@@ -98,6 +103,6 @@ def synchronise_batch_norm(network: nn.Module, ranks: Ranks, device: torch.devic
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network), "BatchNorm statistics are synchronised: SyncBatchNorm."
     return network, (
-        f"BatchNorm statistics are per process on CPUs, each over its {ranks.world}th of the batch (PyTorch "
+        f"BatchNorm statistics are per process on CPUs, each over 1/{ranks.world} of the batch (PyTorch "
         "synchronises them on GPUs only); the first process's running statistics are those evaluated and saved."
     )

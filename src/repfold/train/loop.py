@@ -17,13 +17,15 @@ from torch import Tensor
 from repfold.data import Batch, Loader
 from repfold.errors import RepFoldError
 from repfold.schedule import ScheduleWarning
-from repfold.train import checkpoint, distributed, machine, stopping
+from repfold.train import checkpoint, distributed, stopping
 from repfold.train.assemble import Assembly, assemble
 from repfold.train.batches import seed_step
 from repfold.train.checkpoint import State
+from repfold.train.distributed import Ranks
 from repfold.train.evaluation import Metrics, evaluate
 from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
 from repfold.train.loss import cross_entropy
+from repfold.train.machine import Machine, choose, prepare_process
 from repfold.train.recipe import Recipe
 from repfold.train.run_directory import RunDirectory, find_checkpoint
 
@@ -58,23 +60,32 @@ def train(
     Raises: RepFoldError for what the user can mend; Stopped after SIGINT or SIGTERM, with a checkpoint written.
     """
     directory = Path(directory)
-    chosen = machine.choose(recipe)
-    machine.prepare_process(chosen)
+    chosen = choose(recipe)
+    prepare_process(chosen)
     with distributed.joined(chosen.device) as ranks:
         say = (on_event or ignore) if ranks.leads else ignore
         saved = find_checkpoint(directory, recipe, resume, override)
         ranks.wait()  # so that no process takes the files of another, which has just begun, for an older run
-        parts = assemble(recipe, chosen, ranks, say)
-        state = State()
-        files = RunDirectory(directory, parts)
-        if saved is not None:
-            state = checkpoint.restore(files.checkpoint, saved, parts.network, parts.optimizer, parts.scaler)
-        files.begin(state)
-        say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
-        with stopping.on_signals() as stop, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ScheduleWarning)  # told once, by assemble
-            Run(parts, files, say, stop).to_the_end(state)
-        return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
+        state = _run(recipe, directory, saved, chosen, ranks, say)
+    return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
+
+
+def _run(
+    recipe: Recipe, directory: Path, saved: dict[str, Any] | None, machine: Machine, ranks: Ranks, say: Listener
+) -> State:
+    """Assemble the run, restore it from the checkpoint ``saved``, and train it to its end; return where that is."""
+    parts = assemble(recipe, machine, ranks, say)
+    files = RunDirectory(directory, parts)
+    state = State()
+    if saved is not None:
+        state = checkpoint.restore(files.checkpoint, saved, parts.network, parts.optimizer, parts.scaler)
+    files.begin(state)
+    say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
+    with stopping.on_signals() as stop, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScheduleWarning)  # told once, by assemble
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        Run(parts, files, say, stop).to_the_end(state)
+    return state
 
 
 @dataclass(frozen=True)
