@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
 
 def test_weights_that_are_not_finite_never_become_a_checkpoint(recipe, tmp_path):
-    with pytest.raises(RepFoldError, match="not finite|loss is") as caught:
+    with pytest.raises(RepFoldError, match=r"not finite|loss is") as caught:
         train(recipe.replace(lr=1e30, warmup="0", checkpoint_every=1), tmp_path / "run")
     assert "lower lr" in str(caught.value)
     for path in (tmp_path / "run").glob(record.CHECKPOINT):

@@ -86,7 +86,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), world)
         dist.barrier()
     finally:
-        # DistributedDataParallel, which sits in reference cycles, holds the group, whose threads must end before Python.
+        # DistributedDataParallel, which sits in reference cycles, holds the group, whose threads must end first.
         gc.collect()
         dist.destroy_process_group()
         gc.collect()
