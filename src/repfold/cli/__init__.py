@@ -13,6 +13,7 @@ from repfold.cli.augment import augment
 from repfold.cli.bench import bench
 from repfold.cli.convert import convert
 from repfold.cli.demo import demo
+from repfold.cli.evaluate import evaluate
 from repfold.cli.export import export
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
@@ -25,8 +26,9 @@ from repfold.errors import RepFoldError
 COMMANDS: dict[str, Callable[..., Any]] = {
     "augment": augment,
     "bench": bench,
-    "demo": demo,
     "convert": convert,
+    "demo": demo,
+    "evaluate": evaluate,
     "export": export,
     "fold": fold,
     "predict": predict,
