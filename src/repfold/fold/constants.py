@@ -82,7 +82,7 @@ class Constants:
             return float64_module(self.root.get_submodule(str(node.target)))(*arguments, **keywords)
         if node.op == "call_method":
             if node.target in CASTS:
-                return arguments[0]
+                return arguments[0].detach() if node.target == "detach" else arguments[0]
             return getattr(arguments[0], str(node.target))(*arguments[1:], **keywords)
         assert callable(node.target)
         return node.target(*arguments, **keywords)

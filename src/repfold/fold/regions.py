@@ -92,7 +92,7 @@ def _grow_node(traced: Traced, readings: dict[fx.Node, Readings], piece: Piece) 
         earlier = readings.get(piece.source, {})
         for i, (source, inner) in enumerate(earlier.items()):
             try:
-                found[source] = _sequence(inner, piece.reading)
+                found[source] = _sequence(inner, piece.reading, trains=traced.root.training)
             except Inexact:
                 if i == 0 and len(earlier) == 1:
                     raise
@@ -137,16 +137,22 @@ def _with_itself(traced: Traced, readings: dict[fx.Node, Readings], node: fx.Nod
     return {node: itself, **known}
 
 
-def _sequence(inner: Reading, outer: Reading) -> Reading:
+def _sequence(inner: Reading, outer: Reading, *, trains: bool) -> Reading:
     if inner.channel_axis != outer.channel_axis:
         raise Inexact("channels on different axes")
     geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=True)
     inserts = any(axis.upsampling > 1 for axis in outer.geometry.axes)
     if inserts or (outer.geometry.pads and outer.geometry.mode == "zeros"):
-        with torch.no_grad():
-            bias_is_zero = inner.build().bias_is_zero()
+        bias_is_zero = _bias_is_zero(inner, trains)
         geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=bias_is_zero)
     return Reading(geometry, lambda: sequence(inner.build(), outer.build()), inner.channel_axis)
+
+
+def _bias_is_zero(reading: Reading, trains: bool) -> bool:
+    """Whether it is zero, and stays so: a bias that trains is not to be relied on while the network is in train mode."""
+    with torch.set_grad_enabled(trains):
+        conv = reading.build()
+    return conv.bias_is_zero() and not (trains and conv.bias is not None and conv.bias.requires_grad)
 
 
 def _sum(signs: list[float], terms: list[Reading]) -> Reading:
@@ -257,6 +263,8 @@ def _with_groups(grown: Grown, region: Region) -> Region:
     geometry = region.reading.geometry
     joined = any(isinstance(piece, Concat) or _is_free(piece) for piece in map(grown.pieces.get, region.interior))
     if region.after <= region.before or not joined or geometry.groups != 1 or geometry.weight_count > LARGEST_TRIAL:
+        return region
+    if grown.traced.root.training:  # what is zero now may be trained to be otherwise
         return region
     if gcd(geometry.in_channels, geometry.out_channels) == 1:
         return region

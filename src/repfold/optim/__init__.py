@@ -4,6 +4,7 @@ from repfold.optim.adamw import RepAdamW
 from repfold.optim.groups import Groups, parameter_groups
 from repfold.optim.reparameterize import reparameterize
 from repfold.optim.rules import OptimError, Rule, Rules
+from repfold.optim.rules import from_state as restore_rules
 from repfold.optim.scheduler import lr_scheduler
 from repfold.optim.sgd import RepSGD
 
@@ -17,4 +18,5 @@ __all__ = [
     "lr_scheduler",
     "parameter_groups",
     "reparameterize",
+    "restore_rules",
 ]

@@ -1,143 +1,188 @@
 """AdamW on folded weights that moves them as AdamW on their branches would.
 
 A branch of scale s sees s·G, so its moments are s·m and s²·v and its update s·m̂/(|s|·√v̂ + ε); the folded weight moves
-by Σ s²·m̂/(|s|·√v̂ + ε) = Σ |s|·m̂/(√v̂ + ε/|s|). Where a branch is no mere scaling (a pool, a frozen convolution),
-its moments are kept in its own shape: θ's gradient is Lᵀ(G), and the weight moves by L(Δθ).
+by Σ s²·m̂/(|s|·√v̂ + ε) = Σ |s|·m̂/(√v̂ + ε/|s|): by absolute values, whatever the signs. Where a branch is no mere
+scaling (a pool, a frozen convolution), the moments are kept in its own shape: θ's gradient is Lᵀ(G), and the weight
+moves by L(Δθ).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
-from repfold.optim.ruled import as_groups, check_rules_state, gradients, refuse_clipping, rules_state
-from repfold.optim.rules import Kernel, Rule, Rules
+from repfold.optim.ruled import Group, Ruled, as_groups, gradients, matches
+from repfold.optim.rules import Rule, Rules
 
 
-class RepAdamW(torch.optim.AdamW):
-    """torch.optim.AdamW under rules.
+class RepAdamW(Ruled, torch.optim.AdamW):
+    """torch.optim.AdamW under rules. Gradients are left as backward gave them.
+
+    Do not clip them by their global norm: that breaks the equivalence with the branches.
 
     Args:
         params: parameters or groups of the plain network, as for torch.optim.AdamW.
         rules: what ``repfold.optim.reparameterize`` returned with that network.
-        others: the options of torch.optim.AdamW (lr, betas, eps, weight_decay, amsgrad, foreach, fused, ...).
+        options: those of torch.optim.AdamW (lr, betas, eps, weight_decay, amsgrad, foreach, fused, ...).
 
     Raises: OptimError for parameters given twice, or missing though they have a rule.
     """
 
     def __init__(self, params: Iterable[Any], *, rules: Rules, **options: Any) -> None:
         super().__init__(as_groups(params, rules), **options)
-        self.rules = rules
-        self._scales: dict[int, list[Tensor]] = {}
+        self._adopt(rules)
+        self._forget()
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; ``closure`` re-evaluates the loss and its gradients, as in torch.optim."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        options = {id(p): group for group in self.param_groups for p in group["params"]}
-        given = [(p, p.grad) for rule in self.rules for p in rule.parameters]
+    def _forget(self) -> None:
+        self._terms: dict[nn.Parameter, list[_Term]] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget()
+
+    def _update(self, ruled: set[int]) -> None:
+        options = {p: group for group in self.param_groups for p in group["params"]}
+        for group in self.param_groups:
+            self._update_unruled([p for p in group["params"] if p.grad is not None and id(p) not in ruled], group)
+        scaled: list[tuple[Rule, int]] = []
         for rule in self.rules:
-            if all(branch.scale is not None for branch in rule.branches):
-                self._step_scaled(rule, options)
+            if rule.operator is not None:
+                self._update_operator(rule, options)
             else:
-                self._step_branches(rule, options)
-        try:
-            for parameter, _ in given:  # the rest is AdamW as it is
-                parameter.grad = None
-            super().step()
-        finally:
-            for parameter, gradient in given:
-                parameter.grad = gradient
-        return loss
+                scaled += [(rule, part) for part, p in enumerate(rule.parameters) if p.grad is not None]
+        for group in self.param_groups:
+            members = [(rule, part) for rule, part in scaled if options[rule.parameters[part]] is group]
+            if members:
+                self._update_scaled(members, group)
 
-    def _step_scaled(self, rule: Rule, options: dict[int, dict[str, Any]]) -> None:
-        for i, parameter in enumerate(rule.parameters):
-            if parameter.grad is None:
-                continue
-            group, state = options[id(parameter)], self.state[parameter]
-            if not state:
-                state.update(_fresh_moments(parameter, group["amsgrad"]))
-            gradient = -parameter.grad if group["maximize"] else parameter.grad
-            mean, root = _moments(state, gradient, group)
-            update = torch.zeros_like(parameter)
-            for scale in self._branch_scales(rule, i):
-                update.add_(scale.square() * mean / (scale.abs() * root).add_(group["eps"]))
-            _decay(parameter, rule.constant[i], group)
-            parameter.add_(update, alpha=-float(group["lr"]))
+    def _update_unruled(self, parameters: list[Any], group: Group) -> None:
+        """AdamW as it is."""
+        if not parameters:
+            return
+        states = [self.state[p] or self._begin(p, p, group) for p in parameters]
+        adamw(
+            parameters,
+            [p.grad for p in parameters],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [state["max_exp_avg_sq"] for state in states] if group["amsgrad"] else [],
+            [state["step"] for state in states],
+            foreach=group["foreach"],
+            fused=group["fused"],
+            amsgrad=group["amsgrad"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=group["maximize"],
+        )
 
-    def _branch_scales(self, rule: Rule, i: int) -> list[Tensor]:
-        parameter = rule.parameters[i]
-        scales = self._scales.get(id(parameter))
-        if scales is None or scales[0].device != parameter.device or scales[0].dtype != parameter.dtype:
-            scales = []
-            for branch in rule.branches:
-                assert branch.scale is not None
-                scales.append(torch.empty_like(parameter, requires_grad=False).copy_(branch.scale[i]))
-            self._scales[id(parameter)] = scales
-        return scales
+    def _begin(self, parameter: nn.Parameter, like: Tensor, group: Group) -> dict[str, Tensor]:
+        state = self.state[parameter]
+        state.update(_fresh_moments(like, group))
+        return state
 
-    def _step_branches(self, rule: Rule, options: dict[int, dict[str, Any]]) -> None:
+    def _update_scaled(self, members: list[tuple[Rule, int]], group: Group) -> None:
+        """Rules whose branches all are scales: moments of the kernel's gradient, one term a branch."""
+        parameters = [rule.parameters[part] for rule, part in members]
+        states = [self.state[p] or self._begin(p, p, group) for p in parameters]
+        means, roots = _moments(states, [p.grad for p in parameters], group)  # type: ignore[misc]
+        _decay(members, group)
+        rate = float(group["lr"])
+        for (rule, part), parameter, mean, root in zip(members, parameters, means, roots, strict=True):
+            for term in self._terms_of(rule, part):
+                denominator = root[term.places] + group["eps"] * term.inverse
+                if term.scattered:
+                    parameter[term.places] -= rate * mean[term.places] * term.size / denominator
+                else:
+                    parameter[term.places].addcdiv_(mean[term.places] * term.size, denominator, value=-rate)
+
+    def _terms_of(self, rule: Rule, part: int) -> list[_Term]:
+        parameter = rule.parameters[part]
+        terms = self._terms.get(parameter)
+        if terms is None or (terms and not matches(terms[0].size, parameter)):
+            scales = [b.scale[part].to(parameter) for b in rule.branches if b.scale and not b.scale[part].is_zero]
+            terms = [
+                _Term(s.places(), s.values.abs(), s.values.abs().reciprocal(), s.index is not None) for s in scales
+            ]
+            self._terms[parameter] = terms
+        return terms
+
+    def _update_operator(self, rule: Rule, options: dict[nn.Parameter, Group]) -> None:
+        """Rules with other branches: the moments of each branch's own gradient."""
         gradient = gradients(rule)
         if gradient is None:
             return
+        assert rule.operator is not None
         first = rule.parameters[0]
-        group, state = options[id(first)], self.state[first]
+        group, state = options[first], self.state[first]
+        own = {name: value.to(first) for name, value in rule.operator.transpose(gradient).items()}
         if not state:
-            shapes = {b.name: torch.zeros(b.shape, dtype=torch.float64, device=first.device) for b in rule.branches}
-            state["step"] = torch.tensor(0.0)
-            state["branches"] = {name: _fresh_moments(zero, group["amsgrad"]) for name, zero in shapes.items()}
-        moved: list[Kernel] = []
-        for branch in rule.branches:
-            own = branch.transpose(gradient)
-            mean, root = _moments(state["branches"][branch.name], -own if group["maximize"] else own, group)
-            moved.append(branch.forward(mean / (root + group["eps"])))
-        for i, parameter in enumerate(rule.parameters):
-            _decay(parameter, rule.constant[i], options[id(parameter)])
-            update = torch.stack([kernel[i] for kernel in moved]).sum(0)
-            parameter.sub_((float(group["lr"]) * update).to(parameter))
-
-    def clip_grad_norm_(self, max_norm: float) -> None:
-        """Raises: OptimError: global-norm clipping breaks the equivalence; the message explains why."""
-        refuse_clipping(max_norm)
-
-    def state_dict(self) -> dict[str, Any]:
-        """As torch.optim's, with the rules."""
-        return {**super().state_dict(), "rules": rules_state(self.rules)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises: OptimError when the state belongs to another network or to other scales."""
-        check_rules_state(self.rules, state_dict.get("rules"))
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != "rules"})
+            state["step"] = torch.tensor(0.0)  # as torch.optim has it
+            state["branches"] = {name: _fresh_moments(value, group) for name, value in own.items()}
+        state["step"] += 1
+        means, roots = _moments(list(state["branches"].values()), list(own.values()), group)
+        steps = [mean / (root + group["eps"]) for mean, root in zip(means, roots, strict=True)]
+        moved = rule.operator.forward(dict(zip(state["branches"], steps, strict=True)))
+        for part, parameter in enumerate(rule.parameters):
+            _decay([(rule, part)], options[parameter])
+            parameter.sub_((float(group["lr"]) * moved[part]).to(parameter))
 
 
-def _fresh_moments(like: Tensor, amsgrad: bool) -> dict[str, Tensor]:
-    state = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(like), "exp_avg_sq": torch.zeros_like(like)}
-    return {**state, "max_exp_avg_sq": torch.zeros_like(like)} if amsgrad else state
+@dataclass(frozen=True)
+class _Term:
+    """A branch's share in an update: where, |s| there and 1/|s|; ``scattered``: entries rather than a box."""
+
+    places: tuple[Any, ...]
+    size: Tensor
+    inverse: Tensor
+    scattered: bool
 
 
-def _moments(state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """The bias-corrected first moment and the root of the second (Adam, arXiv:1412.6980, algorithm 1)."""
-    beta1, beta2 = group["betas"]
-    state["step"] += 1
-    step = float(state["step"])
-    state["exp_avg"].lerp_(gradient, 1 - beta1)
-    state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    second = state["exp_avg_sq"]
+def _fresh_moments(like: Tensor, group: Group) -> dict[str, Tensor]:
+    on_device = like.device if group["fused"] else torch.device("cpu")  # where torch.optim has them
+    state = {"step": torch.zeros((), dtype=torch.float32, device=on_device)}
+    for name in ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ())):
+        state[name] = torch.zeros_like(like, requires_grad=False)
+    return state
+
+
+def _moments(states: list[dict[str, Tensor]], given: list[Tensor], group: Group) -> tuple[list[Tensor], list[Tensor]]:
+    """The bias-corrected first moments and the roots of the second (Adam, arXiv:1412.6980, algorithm 1)."""
+    beta1, beta2 = (float(beta) for beta in group["betas"])
+    if group["maximize"]:
+        given = list(torch._foreach_neg(given))
+    for state in states:
+        state["step"] += 1
+    steps = [float(state["step"]) for state in states]
+    first, second = [state["exp_avg"] for state in states], [state["exp_avg_sq"] for state in states]
+    torch._foreach_lerp_(first, given, 1 - beta1)
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, given, given, value=1 - beta2)
     if group["amsgrad"]:
-        second = torch.maximum(state["max_exp_avg_sq"], second, out=state["max_exp_avg_sq"])
-    return state["exp_avg"] / (1 - beta1**step), (second / (1 - beta2**step)).sqrt()
+        largest = [state["max_exp_avg_sq"] for state in states]
+        torch._foreach_maximum_(largest, second)
+        second = largest
+    means = torch._foreach_div(first, [1 - beta1**step for step in steps])
+    roots = torch._foreach_div(second, [1 - beta2**step for step in steps])
+    torch._foreach_sqrt_(roots)
+    return list(means), list(roots)
 
 
-def _decay(parameter: Tensor, constant: Tensor, group: dict[str, Any]) -> None:
+def _decay(members: list[tuple[Rule, int]], group: Group) -> None:
     """Decoupled decay of the trained part: W ← C + (1 − lr·λ)(W − C)."""
     rate = float(group["lr"]) * group["weight_decay"]
-    if rate:
-        parameter.mul_(1 - rate)
-        if bool(constant.any()):
-            parameter.add_(rate * constant.to(parameter))
+    if not rate:
+        return
+    torch._foreach_mul_([rule.parameters[part] for rule, part in members], 1 - rate)
+    for rule, part in members:
+        constant, parameter = rule.constant[part], rule.parameters[part]
+        if not constant.is_zero:
+            constant = constant.to(parameter)
+            parameter[constant.places()] += rate * constant.values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +28,13 @@ class Groups:
         return [{"params": list(parameters), "weight_decay": decay} for parameters, decay in pairs if parameters]
 
 
-def parameter_groups(network: nn.Module) -> Groups:
+def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = frozenset()) -> Groups:
     """Sort the trainable parameters: norms and everything of one dimension (biases, scales) are exempt from decay.
 
-    A parameter that several modules share counts once, with the first of them.
+    So are those in ``exempt``. A parameter that several modules share counts once, with the first of them.
     """
     decayed: list[nn.Parameter] = []
-    exempt: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     tensors: Counter[tuple[str, bool]] = Counter()
     values: Counter[tuple[str, bool]] = Counter()
     seen: set[int] = set()
@@ -42,8 +43,8 @@ def parameter_groups(network: nn.Module) -> Groups:
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            decays = parameter.ndim >= 2 and not isinstance(module, NORMS)
-            (decayed if decays else exempt).append(parameter)
+            decays = parameter.ndim >= 2 and not isinstance(module, NORMS) and parameter not in exempt
+            (decayed if decays else undecayed).append(parameter)
             kind = (type(module).__name__, decays)
             tensors[kind] += 1
             values[kind] += parameter.numel()
@@ -51,4 +52,4 @@ def parameter_groups(network: nn.Module) -> Groups:
         f"{name}: {count} tensors, {values[name, decays]:,} values, {'decay' if decays else 'no decay'}"
         for (name, decays), count in sorted(tensors.items(), key=lambda item: (not item[0][1], item[0][0]))
     )
-    return Groups(tuple(decayed), tuple(exempt), summary)
+    return Groups(tuple(decayed), tuple(undecayed), summary)

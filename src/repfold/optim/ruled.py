@@ -1,90 +1,142 @@
-"""What RepSGD and RepAdamW share: finding the parameters that have rules, and carrying the rules in the state."""
+"""What RepSGD and RepAdamW share: parameters with and without rules, closures, AMP, and the rules in the state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from repfold.optim.rules import Kernel, OptimError, Rule, Rules, close
+from repfold.optim.operators import Kernel
+from repfold.optim.rules import OptimError, Rule, Rules, check_same, to_state
 
-Groups = list[dict[str, Any]]
+Group = dict[str, Any]
 
 
-def as_groups(params: Iterable[Any], rules: Rules) -> Groups:
+class Ruled(Optimizer):
+    """Mixed into an optimizer of torch.optim: the groups, state and hooks are its own, the update is ``_update``."""
+
+    rules: Rules
+
+    def _adopt(self, rules: Rules) -> None:
+        """Take the rules. Raises: OptimError for options and groups under which they do not hold."""
+        for group in self.param_groups:
+            for option in ("differentiable", "capturable"):
+                if group.get(option):
+                    raise OptimError(f"{type(self).__name__} does not support {option}=True. Leave it out.")
+        options = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
+        for rule in rules:
+            apart = [options[id(parameter)] for parameter in rule.parameters]
+            if rule.couples and any(_settings(group) != _settings(apart[0]) for group in apart):
+                raise OptimError(
+                    f"{rule.name}: its branches reach the weight and the bias together, but these are in groups of "
+                    "different options. Put both into groups of the same lr and weight decay."
+                )
+        self.rules = rules
+        # GradScaler then leaves scaled gradients and overflows to us, so that we know of it: see ``step``.
+        self._step_supports_amp_scaling = True
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step; ``closure`` re-evaluates the loss and its gradients, as in torch.optim.
+
+        Raises: OptimError for a closure under a GradScaler.
+        """
+        overflow: Tensor | None = getattr(self, "found_inf", None)  # set by torch.amp.GradScaler while it calls this
+        if closure is not None and overflow is not None:
+            raise OptimError(
+                "a closure under a GradScaler: the gradients that it computes would not be unscaled and checked for "
+                "overflow. Compute the loss and its gradients before scaler.step(optimizer), and give no closure."
+            )
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if overflow is not None:
+            if overflow.item():
+                return None
+            self._unscale()
+        ruled = {id(parameter) for rule in self.rules for parameter in rule.parameters}
+        self._update(ruled)
+        return loss
+
+    def _update(self, ruled: set[int]) -> None:
+        """Move all parameters. ``ruled``: the ids of those that have a rule."""
+        raise NotImplementedError
+
+    def _unscale(self) -> None:
+        scale: Tensor | None = getattr(self, "grad_scale", None)
+        given = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if scale is not None and given:
+            torch._foreach_mul_(given, float(scale.double().reciprocal()))
+
+    def clip_grad_norm_(self, max_norm: float) -> NoReturn:
+        """Raises: OptimError: clipping by the global norm breaks the equivalence; the message explains why."""
+        raise OptimError(
+            f"clipping to a global norm of {max_norm} breaks the equivalence with the branch network: the norm of a "
+            "folded weight's gradient is not that of its branches' gradients, so both would be scaled differently. Use "
+            "a smaller lr or a warm-up, or train the branch network itself."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch.optim's, and "rules": what ``repfold.optim.restore_rules`` and ``load_state_dict`` read."""
+        return {**super().state_dict(), "rules": to_state(self.rules)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises: OptimError when the state belongs to another network or to other scales."""
+        check_same(self.rules, state_dict.get("rules"))
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "rules"})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "rules": self.rules}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Optimizer.load_state_dict calls this too, with groups and state alone.
+        super().__setstate__(state)
+        self._step_supports_amp_scaling = True
+
+
+def as_groups(params: Iterable[Any], rules: Rules) -> list[Group]:
     """The parameters as groups. Raises: OptimError when one is given twice, or one that has a rule is missing."""
     given = list(params)
-    groups: Groups = [dict(g) for g in given] if given and isinstance(given[0], dict) else [{"params": given}]
+    groups: list[Group] = [dict(g) for g in given] if given and isinstance(given[0], dict) else [{"params": given}]
     seen: set[int] = set()
     for group in groups:
         members = group["params"]
         group["params"] = [members] if isinstance(members, Tensor) else list(members)
-        for parameter in group["params"]:
+        for member in group["params"]:
+            name, parameter = member if isinstance(member, tuple) else ("a parameter", member)
             if id(parameter) in seen:
-                raise OptimError(f"a parameter of shape {tuple(parameter.shape)} is given twice. Give each one once.")
+                raise OptimError(f"{name} of shape {tuple(parameter.shape)} is given twice. Give each one once.")
             seen.add(id(parameter))
     for rule in rules:
         for name, parameter in zip(rule.names, rule.parameters, strict=True):
             if id(parameter) not in seen:
                 raise OptimError(
                     f"{name} has a rule but is not among the parameters. Give the parameters of the plain network that "
-                    "reparameterize returned, not those of the branch network or of a copy."
+                    "reparameterize returned, not those of the branch network; for a copy of it take rules.on(copy)."
                 )
     return groups
 
 
 def gradients(rule: Rule) -> Kernel | None:
-    """The layer's gradients in float64, zero where one is missing; None when all are."""
+    """The layer's gradients, zero where one is missing; None when all are."""
     if all(parameter.grad is None for parameter in rule.parameters):
         return None
-    found = (torch.zeros_like(p) if p.grad is None else p.grad for p in rule.parameters)
-    return tuple(gradient.detach().double() for gradient in found)
+    return tuple(torch.zeros_like(p) if p.grad is None else p.grad for p in rule.parameters)
 
 
-def rules_state(rules: Rules) -> list[dict[str, Any]]:
-    """What a state_dict carries of the rules: enough to refuse another network's."""
-    return [
-        {
-            "name": rule.name,
-            "names": list(rule.names),
-            "kind": rule.kind,
-            "shapes": [list(p.shape) for p in rule.parameters],
-            "mask": None if rule.mask is None else list(rule.mask),
-            "constant": list(rule.constant),
-            "fingerprint": list(rule.fingerprint),
-        }
-        for rule in rules
-    ]
+def laid_out(values: Tensor, parameter: nn.Parameter) -> Tensor:
+    """``values`` with the dtype, device and memory layout (channels-last, say) of a parameter: one pass a product."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(values)
 
 
-def check_rules_state(rules: Rules, saved: Any) -> None:
-    """Raises: OptimError when the saved rules are those of another network, or of other scales."""
-    if not isinstance(saved, list):
-        raise OptimError("this optimizer state carries no rules: it is that of another optimizer. Start a new one.")
-    if [item["name"] for item in saved] != [rule.name for rule in rules]:
-        theirs, ours = ", ".join(item["name"] for item in saved), ", ".join(rule.name for rule in rules)
-        raise OptimError(f"the saved rules are for other layers ({theirs}) than this network's ({ours}).")
-    for rule, item in zip(rules, saved, strict=True):
-        shapes = [list(p.shape) for p in rule.parameters]
-        if item["shapes"] != shapes:
-            raise OptimError(f"{rule.name}: the saved rule has shapes {item['shapes']}, this network's {shapes}.")
-        fingerprint = tuple(part.cpu().double() for part in item["fingerprint"])
-        if not close(fingerprint, rule.fingerprint, 1e-6):
-            raise OptimError(
-                f"{rule.name}: the saved rule has other scales than this network's. Re-parameterize the network that "
-                "the state was saved with (the same scales file), or start a new optimizer."
-            )
+def matches(cached: Tensor, parameter: Tensor) -> bool:
+    """Whether what was laid out for a parameter still suits it, which may have moved meanwhile."""
+    return cached.device == parameter.device and cached.dtype == parameter.dtype
 
 
-def refuse_clipping(max_norm: float) -> None:
-    """Global-norm clipping of folded weights is not what their branches would see.
-
-    Raises: OptimError always.
-    """
-    raise OptimError(
-        f"clipping to a global norm of {max_norm} breaks the equivalence with the branch network: the norm of a folded "
-        "weight's gradient is not that of its branches' gradients, so both would be scaled differently. Clip by value "
-        "before the network (a smaller lr, warm-up), or train the branch network itself."
-    )
+def _settings(group: Group) -> Group:
+    return {name: value for name, value in group.items() if name not in ("params", "param_names")}

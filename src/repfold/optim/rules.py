@@ -6,15 +6,18 @@ branches moves W as a step of W itself with J·Jᵀ applied to its gradient (Rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from repfold.errors import RepFoldError
+from repfold.optim.operators import FoldOperator, Kernel
+from repfold.optim.placed import Placed
 
-Kernel = tuple[Tensor, ...]  # a layer's weight [O, I/groups, *k] and, if it has one, its bias [O]
+SAME = 1e-6  # relative difference of fingerprints up to which two rules are the same
 
 
 class OptimError(RepFoldError):
@@ -23,50 +26,62 @@ class OptimError(RepFoldError):
 
 @dataclass(frozen=True)
 class Branch:
-    """One trained tensor θ_i of a region: its name in the branch network, and L_i with its transpose."""
+    """One trained tensor θ_i of a region: its name in the branch network and its shape.
+
+    ``scale`` is L_i(1), one factor an entry of the kernel, where L_i multiplies every entry of θ_i by a factor and puts
+    it in one place of the kernel; else None.
+    """
 
     name: str
     shape: tuple[int, ...]
-    forward: Callable[[Tensor], Kernel]  # θ-shaped to kernel-shaped
-    transpose: Callable[[Kernel], Tensor]  # kernel-shaped to θ-shaped
-    scale: Kernel | None  # L_i(1) where L_i only scales entries and puts them in places; else None
+    scale: tuple[Placed, ...] | None
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The rule of one folded layer.
+    """The rule of one folded layer: for its weight [O, I/groups, *k] and, if it has one, its bias [O].
 
-    ``mask``: the diagonal of J·Jᵀ, kernel-shaped, or None when J·Jᵀ is not diagonal and is applied as an operator.
-    ``constant``: the part of the kernel that no branch trains; weight decay does not pull on it.
+    ``constant``: the part C of the kernel that no branch trains; weight decay does not pull on it. ``operator``: the
+    L_i, where some are more than factors, else None. ``couples``: whether the rule mixes weight and bias.
+    ``fingerprint``: what recognises the rule after a restart.
     """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     names: tuple[str, ...]
     branches: tuple[Branch, ...]
-    mask: Kernel | None
-    constant: Kernel
-    fingerprint: Kernel  # J·Jᵀ applied to a fixed random kernel: recognises the rule after a restart
+    constant: tuple[Placed, ...]
+    operator: FoldOperator | None
+    couples: bool
+    fingerprint: Kernel
 
     @property
     def kind(self) -> str:
-        return "operator" if self.mask is None else "mask"
+        return "mask" if self.operator is None else "operator"
+
+    def mask(self, part: int = 0) -> Tensor:
+        """The diagonal of J·Jᵀ for the weight (0) or the bias (1), float64: the sum of the squared factors."""
+        assert self.operator is None
+        scales = [branch.scale[part] for branch in self.branches if branch.scale is not None]
+        return reduce(Tensor.add_, (scale.dense().square_() for scale in scales))
 
     def __call__(self, gradient: Kernel) -> Kernel:
         """J·Jᵀ applied to the gradient, in float64."""
-        return apply_rule(self.branches, gradient)
+        if self.operator is not None:
+            return self.operator.forward(self.operator.transpose(gradient))
+        return tuple(self.mask(i).to(part.device) * part.double() for i, part in enumerate(gradient))
 
-    def describe(self) -> str:
-        trained = ", ".join(branch.name for branch in self.branches)
-        if self.mask is None:
-            return f"{self.name}: operator from {trained}"
-        low, high = float(self.mask[0].min()), float(self.mask[0].max())
-        return f"{self.name}: mask {low:.4g} to {high:.4g} from {trained}"
+    def span(self) -> tuple[float, float] | None:
+        """The smallest and the largest factor of the weight's mask; None for an operator."""
+        if self.operator is not None:
+            return None
+        mask = self.mask()
+        return float(mask.min()), float(mask.max())
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a network; iterate over them, or print them."""
+    """The rules of a network. Iterate over them, or print them: a line for every folded layer."""
 
     rules: tuple[Rule, ...]
 
@@ -77,22 +92,123 @@ class Rules:
         return len(self.rules)
 
     def __str__(self) -> str:
-        return "\n".join(rule.describe() for rule in self.rules)
+        rows = [("layer", "kernel", "rule", "factors", "branches")]
+        for rule in self.rules:
+            kernel = "x".join(map(str, rule.parameters[0].shape)) + " + bias" * (len(rule.parameters) > 1)
+            span = rule.span()
+            factors = "-" if span is None else f"{span[0]:.4g} to {span[1]:.4g}"
+            rows.append((rule.name, kernel, rule.kind, factors, ", ".join(_short(rule))))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [[cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows]
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+
+    def on(self, network: nn.Module, rename: Callable[[str], str] = str) -> Rules:
+        """The same rules for another network of the same layers: a copy, or one whose layers are called otherwise.
+
+        Args:
+            rename: from a parameter's name in the plain network to its name in ``network``.
+
+        Raises: OptimError when ``network`` has no such parameter, or one of another shape.
+        """
+        theirs = dict(network.named_parameters(remove_duplicate=False))
+        moved = []
+        for rule in self.rules:
+            names = tuple(rename(name) for name in rule.names)
+            for name, parameter in zip(names, rule.parameters, strict=True):
+                found = tuple(theirs[name].shape) if name in theirs else "no such parameter"
+                if found != tuple(parameter.shape):
+                    raise OptimError(
+                        f"the rules are for a parameter {name} {tuple(parameter.shape)}, but {type(network).__name__} "
+                        f"has {found}. Re-parameterize the network that these rules are to train."
+                    )
+            layer = names[0].rpartition(".")[0]
+            moved.append(replace(rule, name=layer, names=names, parameters=tuple(theirs[name] for name in names)))
+        return Rules(tuple(moved))
 
 
-def apply_rule(branches: tuple[Branch, ...], gradient: Kernel) -> Kernel:
-    """Σ_i L_i L_iᵀ (G)."""
-    moved = [branch.forward(branch.transpose(gradient)) for branch in branches]
-    return tuple(torch.stack(parts).sum(0) for parts in zip(*moved, strict=True))
+def to_state(rules: Rules) -> list[dict[str, Any]]:
+    """The rules as tensors and plain values, for a state_dict; of operators what recognises them."""
+    return [
+        {
+            "name": rule.name,
+            "names": list(rule.names),
+            "kind": rule.kind,
+            "shapes": [list(parameter.shape) for parameter in rule.parameters],
+            "branches": [
+                {"name": b.name, "shape": list(b.shape), "scale": b.scale and [part.to_state() for part in b.scale]}
+                for b in rule.branches
+            ],
+            "constant": [part.to_state() for part in rule.constant],
+            "fingerprint": list(rule.fingerprint),
+        }
+        for rule in rules
+    ]
 
 
-def probe(like: Kernel, seed: int) -> Kernel:
-    """A fixed random kernel in float64 (the same on every machine)."""
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(part.shape, generator=generator, dtype=torch.float64) for part in like)
+def from_state(saved: Any, network: nn.Module) -> Rules:
+    """The rules that the state_dict of RepSGD or RepAdamW carries, on the parameters of ``network``.
+
+    Raises: OptimError when there are none, when they are of another network, or when one is an operator, which only the
+    branch network can give.
+    """
+    if isinstance(saved, Mapping):
+        saved = saved.get("rules")
+    if not isinstance(saved, list):
+        raise OptimError("this optimizer state carries no rules: it is not one of RepSGD or RepAdamW.")
+    theirs = dict(network.named_parameters(remove_duplicate=False))
+    rules = []
+    for item in saved:
+        if item["kind"] != "mask":
+            raise OptimError(f"{item['name']} has an operator for a rule. Re-parameterize the branch network again.")
+        shapes = [list(theirs[name].shape) if name in theirs else None for name in item["names"]]
+        if shapes != item["shapes"]:
+            raise OptimError(
+                f"the saved rules are for {item['names']} of shapes {item['shapes']}, but {type(network).__name__} has "
+                f"{shapes}. Give the network that the state was saved with."
+            )
+        branches = tuple(
+            Branch(b["name"], tuple(b["shape"]), tuple(map(Placed.from_state, b["scale"]))) for b in item["branches"]
+        )
+        parameters = tuple(theirs[name] for name in item["names"])
+        constant = tuple(map(Placed.from_state, item["constant"]))
+        fingerprint = tuple(item["fingerprint"])
+        names = tuple(item["names"])
+        rules.append(Rule(item["name"], parameters, names, branches, constant, None, False, fingerprint))
+    return Rules(tuple(rules))
+
+
+def check_same(rules: Rules, saved: Any) -> None:
+    """Raises: OptimError when the saved rules are those of another network, or of other scales."""
+    if not isinstance(saved, list):
+        raise OptimError(
+            "this optimizer state carries no rules: it was saved by another optimizer, which trained another way. "
+            "Start a new one."
+        )
+    if [item["names"] for item in saved] != [list(rule.names) for rule in rules]:
+        theirs, ours = ", ".join(item["name"] for item in saved), ", ".join(rule.name for rule in rules)
+        raise OptimError(f"the saved rules are for other layers ({theirs}) than this network's ({ours}).")
+    for rule, item in zip(rules, saved, strict=True):
+        shapes = [list(p.shape) for p in rule.parameters]
+        if item["shapes"] != shapes:
+            raise OptimError(f"{rule.name}: the saved rule has shapes {item['shapes']}, this network's {shapes}.")
+        fingerprint = tuple(part.cpu().double() for part in item["fingerprint"])
+        if not close(fingerprint, rule.fingerprint, SAME):
+            raise OptimError(
+                f"{rule.name}: the saved rule has other scales than this network's. Re-parameterize the network that "
+                "the state was saved with (the same scales file), or start a new optimizer."
+            )
 
 
 def close(a: Kernel, b: Kernel, tolerance: float = 1e-9) -> bool:
     """Whether two kernels agree relative to their largest entry."""
     scale = max([float(part.abs().max()) for part in (*a, *b) if part.numel()] + [1e-300])
     return all(float((p - q).abs().max()) <= tolerance * scale for p, q in zip(a, b, strict=True) if p.numel())
+
+
+def _short(rule: Rule) -> list[str]:
+    """The branches' names without what all of them begin with."""
+    paths = [branch.name.split(".") for branch in rule.branches]
+    shared = 0
+    while all(len(path) > shared + 1 for path in paths) and len({path[shared] for path in paths}) == 1:
+        shared += 1
+    return [".".join(path[shared:]) for path in paths]
