@@ -114,11 +114,13 @@ def _compose_weights(inner: AffineConv, outer: AffineConv, geometry: Geometry) -
     if inner.geometry.is_channelwise and inner.geometry.is_pointwise:
         per_group = inner.weight.reshape(outer.geometry.groups, 1, -1, *(1,) * len(geometry.axes))
         return (outer.weight.unflatten(0, (outer.geometry.groups, -1)) * per_group).flatten(0, 1)
+    if outer.geometry.is_channelwise and _is_one_tap(inner.weight):
+        return outer.weight * inner.weight
     inner, outer = regroup(inner, geometry.groups), regroup(outer, geometry.groups)
     pairs = list(zip(inner.geometry.axes, outer.geometry.axes, geometry.axes, strict=True))
     first = _dilate(inner.weight, [(o.upsampling * i.spacing) // c.dilation for i, o, c in pairs])
     second = _dilate(outer.weight, [(i.stride * o.spacing) // c.dilation for i, o, c in pairs])
-    if all(size == 1 for size in (*first.shape[2:], *second.shape[2:])) or not pairs:
+    if _is_one_tap(first) or _is_one_tap(second):
         return _grouped_matmul(second, first, geometry)
     # The kernels of the inner convolution, seen as images: one image per input channel, one channel per middle channel.
     return CONVOLUTIONS[len(pairs)](
@@ -129,11 +131,22 @@ def _compose_weights(inner: AffineConv, outer: AffineConv, geometry: Geometry) -
     ).transpose(0, 1)
 
 
+def _is_one_tap(weight: Tensor) -> bool:
+    return all(size == 1 for size in weight.shape[2:])
+
+
 def _grouped_matmul(outer: Tensor, inner: Tensor, geometry: Geometry) -> Tensor:
-    groups = geometry.groups
-    blocks_gOM = outer.reshape(groups, geometry.out_channels // groups, -1)
-    blocks_gMI = inner.reshape(groups, -1, geometry.in_channels // groups)
-    return torch.bmm(blocks_gOM, blocks_gMI).reshape(geometry.weight_shape)
+    """Σ_m W₂[o,m,j] W₁[m,i,k] in every group, for two kernels of which one has a single tap."""
+    groups, middle = geometry.groups, outer.shape[1]
+    if _is_one_tap(outer):
+        blocks_gOM = outer.reshape(groups, -1, middle)
+        blocks_gMIk = inner.reshape(groups, middle, -1)
+        return torch.bmm(blocks_gOM, blocks_gMIk).reshape(geometry.weight_shape)
+    taps = math.prod(outer.shape[2:])
+    blocks_gOjM = outer.reshape(-1, middle, taps).transpose(1, 2).reshape(groups, -1, middle)
+    blocks_gMI = inner.reshape(groups, middle, -1)
+    weight_OjI = torch.bmm(blocks_gOjM, blocks_gMI).reshape(geometry.out_channels, taps, -1)
+    return weight_OjI.transpose(1, 2).reshape(geometry.weight_shape)
 
 
 def _grouped_matvec(weight_OM: Tensor, vector: Tensor) -> Tensor:
