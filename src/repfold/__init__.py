@@ -1,6 +1,7 @@
 """RepFold: train rich, fold to plain, deploy fast.
 
     plain, certificate = repfold.fold(network, example)
+    rich = repfold.expand(network, "dbb")
     network = repfold.models.create("repvgg-a0", num_classes=10)
     repfold.save(network, "network.safetensors")
     network = repfold.load("network.safetensors")  # or a run directory
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from repfold import fold, models
+    from repfold.blocks.expand import expand
     from repfold.models import load, save
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "fold", "load", "models", "save"]
+__all__ = ["__version__", "expand", "fold", "load", "models", "save"]
 
 # Public name -> the module that defines it; None for the module of that name.
 _LAZY: dict[str, str | None] = {
@@ -26,6 +28,7 @@ _LAZY: dict[str, str | None] = {
     "data": None,
     "deploy": None,
     "engine": None,
+    "expand": "repfold.blocks.expand",
     "fold": None,  # the module is itself callable
     "load": "repfold.models",
     "models": None,

@@ -1,0 +1,201 @@
+"""``expand``: the convolutions of any network, each replaced by a training-time structure that computes the same.
+
+The right inverse of the fold: ``fold(expand(network))`` has the kernels that ``fold(network)`` has.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repfold.blocks import BLOCKS
+from repfold.blocks.expand_inverse import INVERSES, Moments, take_over
+from repfold.blocks.expand_sites import Left, Site, Where, find_sites, skeleton
+from repfold.errors import RepFoldError, nearest
+from repfold.fold.read_modules import conv_axes
+from repfold.fold.trace import Untraceable, graph_of
+
+OPTIONS: dict[str, dict[str, Any]] = {"mobileone": {"branches": 4}}  # as in MobileOne-S0
+
+# Of a 1x1 kernel these make nothing that is not another 1x1 kernel; the papers leave them as they are.
+NEED_A_LARGER_KERNEL = frozenset({"acb", "csla", "dbb", "doconv", "qarepvgg", "repvgg"})
+
+# The largest difference of outputs that is rounding, relative to the largest output.
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-2, torch.bfloat16: 3e-1}
+
+
+class ExpandWarning(UserWarning):
+    """Some convolutions stay as they are; the message says which and why."""
+
+
+def expand(
+    network: nn.Module,
+    block: str,
+    where: Where | None = None,
+    fresh: bool = False,
+    *,
+    example: Tensor | None = None,
+) -> nn.Module:
+    """Replace the convolutions of ``network`` by training-time structures, keeping its function.
+
+    A structure with norms inside also takes over the BatchNorm right behind its convolution, whose place is left to an
+    nn.Identity; the network then computes the same in train mode as well.
+
+    Args:
+        network: any network; it is left untouched.
+        block: "acb", "csla", "dbb", "dirac", "doconv", "expandnet", "mobileone", "qarepvgg" or "repvgg".
+        where: which convolutions: a pattern of their paths ("layer1.*", "*.conv2"), or a predicate of path and module;
+            by default all.
+        fresh: start from the papers' own initial values instead, as for training from scratch.
+        example: a batch of real inputs. The outputs before and after are compared on it, and norms that come where
+            there were none get the statistics that they would see.
+
+    Returns: a new network, each module in the mode it was in. Convolutions that the structure cannot equal stay, and
+    one ExpandWarning says which and why.
+
+    Raises: RepFoldError for an unknown block, a network without 2-D convolutions, a ``where`` that selects none, and
+    when nothing that it selects can be replaced.
+    """
+    if block not in INVERSES:
+        raise RepFoldError(f"Unknown block '{block}' to expand by. {nearest(str(block), INVERSES)}")
+    structures = tuple(structure for structure in BLOCKS.values() if isinstance(structure, type))
+    result = copy.deepcopy(network)
+    sites, left = find_sites(result, where, structures)
+    moments = {} if example is None or fresh else _moments(network, sites, example)
+    replaced = []
+    for site in sites:
+        try:
+            result = _replace(result, block, site, fresh, moments.get(site.name))
+        except RepFoldError as refusal:
+            left.append(Left(site.name, str(refusal)))
+        else:
+            replaced.append(site)
+    _tell(block, replaced, left)
+    _check_runs(network, result, block)
+    if example is not None and not fresh:
+        _check_equal(network, result, example, block)
+    return result
+
+
+def _replace(network: nn.Module, block: str, site: Site, fresh: bool, moments: Moments | None) -> nn.Module:
+    """``network``, changed in place, or the structure itself where the network is the convolution."""
+    conv, inverse = site.conv, INVERSES[block]
+    norm = network.get_submodule(site.norm) if site.norm is not None and inverse.norm is not None else None
+    structure = _structure(block, conv)
+    _match_norms(structure, norm)
+    if not fresh:
+        take_over(structure.double(), inverse, conv, norm, moments)
+    if not conv.weight.requires_grad:
+        structure.requires_grad_(False)
+    structure.to(conv.weight.device, conv.weight.dtype)
+    structure.train(conv.training if norm is None else norm.training)
+    if norm is not None:
+        assert site.norm is not None
+        network.set_submodule(site.norm, nn.Identity())
+    for name in site.names:
+        if not name:
+            return structure
+        network.set_submodule(name, structure)
+    return network
+
+
+def _structure(block: str, conv: nn.Conv2d) -> nn.Module:
+    """A fresh structure of the convolution's geometry. Raises: RepFoldError when there is none."""
+    if conv.kernel_size == (1, 1) and block in NEED_A_LARGER_KERNEL:
+        raise RepFoldError("its kernel is 1x1, which has no smaller branch")
+    axes = conv_axes(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    if any(axis.low != axis.high for axis in axes):
+        raise RepFoldError("its 'same' padding of an even kernel is one-sided, which no structure has: pad before it")
+    bias = {} if INVERSES[block].bias is None else {"bias": conv.bias is not None}
+    return BLOCKS[block](
+        conv.in_channels,
+        conv.out_channels,
+        kernel_size=conv.kernel_size,
+        stride=conv.stride,
+        padding=tuple(axis.low for axis in axes),
+        dilation=tuple(axis.dilation for axis in axes),
+        groups=conv.groups,
+        padding_mode=conv.padding_mode,
+        **bias,
+        **OPTIONS.get(block, {}),
+    )
+
+
+def _match_norms(structure: nn.Module, norm: nn.Module | None) -> None:
+    """Let the structure's norms average and divide as the one whose place they take."""
+    for inner in structure.modules():
+        if isinstance(inner, nn.BatchNorm2d) and norm is not None:
+            inner.eps, inner.momentum = norm.eps, norm.momentum  # type: ignore[assignment]
+
+
+def _moments(network: nn.Module, sites: list[Site], example: Tensor) -> dict[str, Moments]:
+    """What the convolutions without a norm behind them give on the example, in eval mode."""
+    found: dict[str, Moments] = {}
+    twin = skeleton(network).eval()
+
+    def watch(name: str) -> Any:
+        def record(module: nn.Module, _: Any, output: Tensor) -> None:
+            y_CX = output.double().cpu().transpose(0, 1).flatten(1)
+            mean_C = y_CX.mean(1)
+            if isinstance(module.bias, Tensor):
+                mean_C = mean_C - module.bias.double().cpu()
+            found[name] = Moments(mean_C, y_CX.var(1, unbiased=y_CX.shape[1] > 1))
+
+        return record
+
+    for site in sites:
+        if site.norm is None:
+            twin.get_submodule(site.name).register_forward_hook(watch(site.name))
+    with torch.no_grad():
+        twin(example)
+    return found
+
+
+def _tell(block: str, replaced: list[Site], left: list[Left]) -> None:
+    reasons: dict[str, list[str]] = {}
+    for item in left:
+        reasons.setdefault(item.reason, []).append(item.name or "the network itself")
+    told = "; ".join(f"{_listed(names)}: {reason.rstrip('.')}" for reason, names in reasons.items())
+    if not replaced:
+        raise RepFoldError(f"No convolution can be expanded by '{block}'. {told}.")
+    if left:
+        counted = f"{len(left)} of {len(left) + len(replaced)} convolutions stay as they are"
+        warnings.warn(f"expand by '{block}': {counted}. {told}.", ExpandWarning, stacklevel=3)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _check_runs(network: nn.Module, result: nn.Module, block: str) -> None:
+    """Whether a forward that could be traced before still can: it may use more of a convolution than its output."""
+    for mode in (True, False):
+        try:
+            graph_of(skeleton(network).train(mode))
+        except Untraceable:
+            continue
+        try:
+            graph_of(skeleton(result).train(mode))
+        except Untraceable as error:
+            raise RepFoldError(
+                f"Expanded by '{block}', {type(network).__name__} no longer runs: its forward reads attributes of a "
+                f"convolution or norm that was replaced ({error}). Leave that one out with where=."
+            ) from error
+
+
+def _check_equal(network: nn.Module, result: nn.Module, example: Tensor, block: str) -> None:
+    with torch.no_grad():
+        before, after = (skeleton(n).eval()(example) for n in (network, result))
+    if not (isinstance(before, Tensor) and before.is_floating_point()):
+        return
+    error, scale = float((after - before).abs().max()), float(before.abs().max()) or 1.0
+    if not error <= TOLERANCE.get(before.dtype, 1e-5) * scale:
+        raise RepFoldError(
+            f"Expanded by '{block}', {type(network).__name__} gives other outputs (they differ by {error:.1e}, the "
+            f"largest is {scale:.1e}). Its forward may use a convolution in a way that cannot be seen: find which with "
+            "where=."
+        )
