@@ -59,8 +59,8 @@ class ResNet(nn.Module):
         self.options = style.options(Style("plain"))
         small = table.small or strides_of(preset)[0] == 1
         width = table.widths[0]
-        stem = {"kernel_size": 3, "padding": 1} if small else {"kernel_size": 7, "stride": 2, "padding": 3}
-        self.conv1 = nn.Conv2d(in_channels, width, bias=False, **stem)
+        kernel_size, stride = (3, 1) if small else (7, 2)
+        self.conv1 = nn.Conv2d(in_channels, width, kernel_size, stride, padding=kernel_size // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = ACTIVATIONS[activation]()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from repfold import models
 from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
 from repfold.errors import RepFoldError
 from repfold.models import Architecture, Description, Preprocessing
-from repfold.optim.groups import parameter_groups
+from repfold.optim.averages import Average
+from repfold.optim.groups import Groups, parameter_groups
+from repfold.optim.lookahead import Lookahead
 from repfold.schedule import Schedule, ScheduleWarning
 from repfold.train import distributed
 from repfold.train.batches import BatchTransform, batch_transform
+from repfold.train.distill import load_teacher
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Note, Preparing
 from repfold.train.machine import Machine
+from repfold.train.objective import Objective
+from repfold.train.plausibility import doubts
 from repfold.train.recipe import Recipe
-
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Recipe, bool], Optimizer]] = {
-    "sgd": lambda groups, recipe, fused: SGD(
-        groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
-    ),
-    "adamw": lambda groups, recipe, fused: AdamW(groups, recipe.lr, betas=(recipe.momentum, 0.999), fused=fused),
-}
+from repfold.train.regularise import equivalent_l2_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class Assembly:
     network: nn.Module
     forward: nn.Module
     optimizer: Optimizer
+    objective: Objective
+    average: Average | None
     scaler: torch.amp.GradScaler
     course: Schedule
     transform: BatchTransform
@@ -73,11 +74,22 @@ class Assembly:
             "network": f"{recipe.model}, {self.parameters:,} parameters",
             "parameters": "; ".join(self.groups),
             "updates": f"{recipe.epochs} epochs of {self.train.steps_per_epoch} steps of {recipe.batch} images; "
-            f"{recipe.optimizer}, lr {recipe.lr:g} · {self.course}",
+            f"{recipe.optimizer}, lr {recipe.base_lr:g} · {self.course}{self._extras()}",
             "machine": f"{machine.device}, {machine.precision} ({machine.reasons['precision']}), "
             f"{'channels-last' if machine.channels_last else 'NCHW'}, "
             f"{'fused' if machine.fused else 'plain'} optimizer, {machine.threads} threads{processes}",
         }
+
+    def _extras(self) -> str:
+        recipe = self.recipe
+        told = {
+            f"lr {recipe.lr:g} of batch {recipe.lr_batch} scaled to {recipe.batch}": recipe.lr_batch,
+            f"lookahead {recipe.lookahead}": recipe.lookahead,
+            recipe.average: self.average,
+            "L2 on equivalent kernels": recipe.custom_l2,
+            f"taught by {recipe.teacher}": recipe.teacher,
+        }
+        return "".join(f"; {text}" for text, on in told.items() if on)
 
 
 def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener) -> Assembly:
@@ -94,23 +106,30 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener) -> A
         say(Note(note))
     machine.place(network)
     _check_runs(network, recipe, source, machine)
-    groups = parameter_groups(network)
+    objective = _objective(recipe, network, source, preprocessing, machine)
+    own_decay = objective.penalty.kernels if objective.penalty else frozenset()
+    groups = parameter_groups(network, exempt=own_decay)
     train, val, sample = _loaders(recipe, source, machine, ranks)
     _check_course(recipe, train.steps_per_epoch, say)
+    for doubt in doubts(recipe, train.steps_per_epoch):
+        say(Note(doubt))
+    averaging = recipe.averaging()
     return Assembly(
         recipe=recipe,
         ranks=ranks,
         machine=machine,
         source=source,
         description=Description(
-            Architecture(recipe.model, len(source.classes), recipe.preset, source.channels),
+            Architecture(recipe.model, len(source.classes), recipe.preset, source.channels, recipe.network_options()),
             source.classes,
             preprocessing,
         ),
         preprocessing=preprocessing,
         network=network,
         forward=ranks.wrap(network, machine.device),
-        optimizer=OPTIMIZERS[recipe.optimizer](groups.for_optimizer(recipe.weight_decay), recipe, machine.fused),
+        optimizer=_optimizer(recipe, groups, machine),
+        objective=objective,
+        average=Average(network, decay=averaging.decay) if averaging else None,
         scaler=machine.scaler(),
         course=recipe.course(),
         transform=batch_transform(recipe, source.crop, preprocessing, len(source.classes), machine, ranks),
@@ -160,11 +179,38 @@ def _crop(recipe: Recipe) -> CropSettings | None:
 def _network(recipe: Recipe, source: Source, say: Listener) -> nn.Module:
     torch.manual_seed(recipe.seed)
     network = models.create(
-        recipe.model, num_classes=len(source.classes), preset=recipe.preset, in_channels=source.channels
+        recipe.model,
+        num_classes=len(source.classes),
+        preset=recipe.preset,
+        in_channels=source.channels,
+        **recipe.network_options(),
     )
     if recipe.init:
         say(Note(str(models.initialise(network, recipe.init))))
     return network.train()
+
+
+def _objective(
+    recipe: Recipe, network: nn.Module, source: Source, preprocessing: Preprocessing, machine: Machine
+) -> Objective:
+    teacher = load_teacher(recipe.teacher, source.classes, preprocessing, machine) if recipe.teacher else None
+    return Objective(
+        label_smoothing=recipe.label_smoothing,
+        auxiliary_weight=recipe.auxiliary_weight,
+        teacher=teacher,
+        distill_weight=recipe.distill_weight,
+        temperature=recipe.distill_temperature,
+        penalty=equivalent_l2_of(network) if recipe.custom_l2 else None,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _optimizer(recipe: Recipe, groups: Groups, machine: Machine) -> Optimizer:
+    chosen = recipe.optimizer_choice()
+    optimizer = chosen.make(groups.for_optimizer(recipe.weight_decay), recipe.base_lr, fused=machine.fused)
+    if not recipe.lookahead:
+        return optimizer
+    return Lookahead(optimizer, every=recipe.lookahead, alpha=recipe.lookahead_alpha)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from repfold import schedule as schedules
 from repfold.errors import RepFoldError, nearest
+from repfold.train import averaging, model_options, optimizers
 
 
 def setting(
@@ -56,22 +57,32 @@ class Recipe:
     mixing_share: float = setting(1.0, "share of the training images that MixUp or CutMix mixes", low=0, high=1)
 
     model: str = setting("repvgg-a0", "a network of RepFold, or package.module:factory")
+    model_options: str = setting("", "options of the network, as block=dbb,activation=leaky-relu or iterations=2/2/2")
+    norm: str = setting("", "what takes the place of each BatchNorm, as group:16, layer or general:1/16/1/1")
     preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
     init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
 
     epochs: int = setting(25, "passes over the training images", low=1)
     batch: int = setting(64, "images an optimizer step, over all processes", low=1)
-    optimizer: Literal["sgd", "adamw"] = setting("sgd", "what turns gradients into updates")
+    optimizer: str = setting("sgd", "sgd, rmsprop, adam, adamw or adadelta; with options as adam:beta2=0.98,eps=1e-6")
     lr: float = setting(0.1, "base learning rate, which the schedule multiplies", above=0)
-    momentum: float = setting(0.9, "momentum of sgd; beta1 of adamw", low=0, high=1)
+    lr_batch: int = setting(0, "batch that lr is meant for: lr is scaled linearly to the batch; 0: not scaled", low=0)
+    momentum: float = setting(0.9, "momentum of sgd and rmsprop; beta1 of adam and adamw", low=0, high=1)
     nesterov: bool = setting(False, "Nesterov's momentum (sgd)")
-    weight_decay: float = setting(1e-4, "L2 (sgd) or decoupled (adamw) decay; none on norms and biases", low=0)
+    weight_decay: float = setting(1e-4, "L2 decay, decoupled in adamw; none on norms and biases", low=0)
+    custom_l2: bool = setting(False, "take the decay of RepVGG blocks of the kernel that their branches amount to")
+    lookahead: int = setting(0, "steps of the optimizer between two of Lookahead's slow weights; 0: off", low=0)
+    lookahead_alpha: float = setting(0.5, "how far the slow weights go each time", above=0, high=1)
+    average: str = setting("none", "weights to evaluate and keep: none, ema:decay=0.999 or swa:start=0.75")
     schedule: str = setting("cosine", "course of the learning rate, as cosine, step:size=30ep, sgdr:first=5ep")
     warmup: str = setting("0ep", "length of the warm-up before it: epochs as 5 or 5ep, steps as 400it, a share as 10%")
     warmup_shape: str = setting("linear", "linear, constant or exponential")
     warmup_mode: str = setting("prefix", "prefix: the schedule begins after the warm-up; overlap: under it")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0, high=1)
     auxiliary_weight: float = setting(0.1, "weight of the loss of each auxiliary classifier", low=0)
+    teacher: str = setting("", "model file or run whose network is to be learnt from (distillation)")
+    distill_weight: float = setting(0.5, "weight of the teacher's loss; that of the labels has the rest", low=0, high=1)
+    distill_temperature: float = setting(4.0, "softens the teacher's probabilities", above=0)
     seed: int = setting(0, "of the weights, the split, the order and the augmentation", low=0)
 
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train; auto: on a GPU when there is one")
@@ -92,8 +103,10 @@ class Recipe:
             _check_bounds(field.name, value, field.metadata)
         if (self.per_class[0] == 0) != (self.per_class[1] == 0):
             raise RepFoldError(f"per_class is {self.per_class}: give both numbers, or 0 0 for all images.")
-        if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
+        if self.nesterov and not isinstance(self.optimizer_choice(), optimizers.Sgd):
             raise RepFoldError("nesterov is momentum of sgd: set optimizer to sgd and momentum above 0, or leave it.")
+        self.averaging()
+        self.network_options()
         self.course()
 
     def course(self) -> schedules.Schedule:
@@ -101,10 +114,32 @@ class Recipe:
 
         Raises: RepFoldError when either is not one.
         """
-        then = schedules.parse(self.schedule, lr=self.lr)
-        if schedules.length(self.warmup).value == 0:
+        then = schedules.parse(self.schedule, lr=self.base_lr)
+        if self.course_warmup().value == 0:
             return then
         return schedules.warmup(self.warmup, then=then, shape=self.warmup_shape, mode=self.warmup_mode)
+
+    def course_warmup(self) -> schedules.Length:
+        """How long the warm-up is. Raises: RepFoldError when it is no length."""
+        return schedules.length(self.warmup)
+
+    @property
+    def base_lr(self) -> float:
+        """The learning rate that the schedule multiplies: ``lr``, scaled from ``lr_batch`` to ``batch`` if given."""
+        return schedules.linear_scaling(self.lr, self.batch, self.lr_batch) if self.lr_batch else self.lr
+
+    def optimizer_choice(self) -> optimizers.OptimizerChoice:
+        """The optimizer with its options. Raises: RepFoldError when it is none."""
+        return optimizers.parse(self.optimizer, momentum=self.momentum, nesterov=self.nesterov)
+
+    def averaging(self) -> averaging.Averaging | None:
+        """How weights are averaged, if they are. Raises: RepFoldError when it cannot be read."""
+        return averaging.parse(self.average)
+
+    def network_options(self) -> dict[str, Any]:
+        """What ``models.create`` is given besides names and numbers. Raises: RepFoldError when it cannot be read."""
+        options = model_options.read(self.model_options)
+        return {**options, "norm": self.norm} if self.norm else options
 
     def replace(self, **changes: Any) -> Recipe:
         """Return the recipe with some fields changed. Raises: RepFoldError for an unknown field or a wrong value."""

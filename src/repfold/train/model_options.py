@@ -1,0 +1,42 @@
+"""Options of a network as text: ``block=dbb,iterations=2/2/2,channels=96,gated=true``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from repfold import notation
+from repfold.errors import RepFoldError
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return name -> value: true or false, a whole number, a number, several between slashes, else text.
+
+    What networks take which options is for them to say. Raises: RepFoldError for what is not name=value.
+    """
+    options: dict[str, Any] = {}
+    for item in notation.split(text, ","):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (equals and name.isidentifier() and value):
+            raise RepFoldError(f"'{item.strip()}' is no option of a network: write name=value, as block=dbb.")
+        if name in options:
+            raise RepFoldError(f"The option '{name}' is told twice.")
+        options[name] = _value(value)
+    return options
+
+
+_WORDS = {"true": True, "false": False}
+_NUMBERS: tuple[Callable[[str], Any], ...] = (int, float)
+
+
+def _value(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    parts = text.split("/")
+    for number in _NUMBERS:
+        try:
+            values = tuple(number(part) for part in parts)
+        except ValueError:
+            continue
+        return values if len(values) > 1 else values[0]
+    return text

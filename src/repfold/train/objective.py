@@ -1,0 +1,53 @@
+"""What training minimises: the loss of the targets, of auxiliary classifiers and of a teacher, and penalties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repfold.train.distill import Teacher
+from repfold.train.loss import cross_entropy, distilled
+from repfold.train.regularise import EquivalentL2
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``weight_decay`` is that of ``penalty``, the L2 that the optimizer does not do."""
+
+    label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.1
+    teacher: Teacher | None = None
+    distill_weight: float = 0.5
+    temperature: float = 4.0
+    penalty: EquivalentL2 | None = None
+    weight_decay: float = 0.0
+
+    def __call__(self, outputs: Any, targets: Tensor, x_NCHW: Tensor) -> Tensor:
+        """Return the loss of ``outputs``: logits [B, K], or (logits, auxiliary logits, ...).
+
+        ``targets``: int64 [B], or probabilities [B, K]; ``x_NCHW``: the input that gave the outputs.
+        """
+        logits_BK, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        loss = cross_entropy(logits_BK, targets, smoothing=self.label_smoothing)
+        if self.teacher is not None:
+            taught_BK = self.teacher(x_NCHW)
+            loss = distilled(loss, logits_BK, taught_BK, weight=self.distill_weight, temperature=self.temperature)
+        for other_BK in auxiliary:
+            loss = loss + self.auxiliary_weight * cross_entropy(other_BK, targets, smoothing=self.label_smoothing)
+        return loss if self.penalty is None else loss + self.penalty(self.weight_decay)
+
+
+@torch.no_grad()
+def seen_top1(outputs: Any, targets: Tensor) -> Tensor:
+    """Return the share of the batch that is classified right, a scalar in 0..1; of mixed images the weighted share.
+
+    An image that is λ of one class and 1 - λ of another counts λ, 1 - λ or 0.
+    """
+    logits_BK = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    predicted_B1 = logits_BK.detach().argmax(dim=1, keepdim=True)
+    if targets.is_floating_point():
+        return targets.gather(1, predicted_B1).mean()
+    return (predicted_B1[:, 0] == targets).float().mean()
