@@ -68,6 +68,16 @@ class Engine:
             raise EngineError(message.value.decode(errors="replace"))
         return logits
 
+    @property
+    def channels(self) -> int | None:
+        """Channels of the images that the network wants; None when any will do."""
+        return self._library.repfold_engine_channels(self._open_handle()) or None
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the square images that the model was made for, where its file says so."""
+        return self._library.repfold_engine_image_size(self._open_handle()) or None
+
     def plan(self, batch: int, channels: int, height: int, width: int) -> dict[str, Any]:
         """What a call on such images does: each layer's algorithm and tile, and the bytes of weights and buffers."""
         message = ctypes.create_string_buffer(_MESSAGE_BYTES)

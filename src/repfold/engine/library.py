@@ -19,6 +19,8 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "cpu": (_TEXT, []),
     "open": (_HANDLE, [_TEXT, _INT, _TEXT, _TEXT, _TEXT, _TEXT, _SIZE]),
     "run": (_SIZE, [_HANDLE, _HANDLE, _INT, _INT, _INT, _INT, _HANDLE, _SIZE, _TEXT, _SIZE]),
+    "channels": (_INT, [_HANDLE]),
+    "image_size": (_INT, [_HANDLE]),
     "outputs": (_SIZE, [_HANDLE, _INT, _INT, _INT, _INT, _TEXT, _SIZE]),
     "describe": (_TEXT, [_HANDLE, _INT, _INT, _INT, _INT, _TEXT, _SIZE]),
     "close": (None, [_HANDLE]),

@@ -71,13 +71,12 @@ void write_step(std::ostream& out, const Step& step, const Settings& settings) {
 
 }  // namespace
 
-std::string describe(const Plan& plan, const Network& network, const Settings& settings) {
+std::string describe(const Plan& plan, const Settings& settings) {
     std::ostringstream out;
     out.imbue(std::locale::classic());
     out << "{\"kernels\": " << quoted(settings.kernels->name) << ", \"precision\": "
         << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << settings.threads << ", \"input\": ["
-        << plan.n << ", " << plan.input.c << ", " << plan.h << ", " << plan.w << "], \"image_size\": " << network.image_size
-        << ", \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
+        << plan.n << ", " << plan.input.c << ", " << plan.h << ", " << plan.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
         << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
     for (size_t i = 0; i < plan.steps.size(); ++i) {

@@ -84,8 +84,10 @@ public:
 
     std::string describe(int n, int channels, int h, int w) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        return repfold::describe(plan_for(n, channels, h, w), network_, settings_);
+        return repfold::describe(plan_for(n, channels, h, w), settings_);
     }
+
+    const Network& network() const { return network_; }
 
 private:
     static size_t outputs(const Plan& plan) {
@@ -169,6 +171,10 @@ size_t repfold_engine_run(repfold_engine* engine, const float* images, int n, in
                           float* logits, size_t capacity, char* error, size_t error_size) {
     return guarded<size_t>(0, error, error_size, [&] { return engine->engine.run(images, n, channels, height, width, logits, capacity); });
 }
+
+int repfold_engine_channels(const repfold_engine* engine) { return engine->engine.network().in_channels; }
+
+int repfold_engine_image_size(const repfold_engine* engine) { return engine->engine.network().image_size; }
 
 size_t repfold_engine_outputs(repfold_engine* engine, int n, int channels, int height, int width, char* error,
                               size_t error_size) {

@@ -64,6 +64,6 @@ std::unique_ptr<Plan> make_plan(const ModelFile& file, const Network& network, c
                                 int n, int channels, int h, int w);
 
 /// The plan as JSON.
-std::string describe(const Plan& plan, const Network& network, const Settings& settings);
+std::string describe(const Plan& plan, const Settings& settings);
 
 }  // namespace repfold

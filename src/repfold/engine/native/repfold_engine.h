@@ -37,6 +37,10 @@ REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, c
 REPFOLD_API size_t repfold_engine_run(repfold_engine* engine, const float* images, int n, int channels, int height,
                                       int width, float* logits, size_t capacity, char* error, size_t error_size);
 
+/* Channels of the images that the model wants, and the side of the images that it was made for; 0 where unknown. */
+REPFOLD_API int repfold_engine_channels(const repfold_engine* engine);
+REPFOLD_API int repfold_engine_image_size(const repfold_engine* engine);
+
 /* Floats that run() writes for this input, or 0. */
 REPFOLD_API size_t repfold_engine_outputs(repfold_engine* engine, int n, int channels, int height, int width,
                                           char* error, size_t error_size);

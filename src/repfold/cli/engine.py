@@ -1,0 +1,71 @@
+"""``repfold engine info``: what the native engine does with a model, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+def info(
+    model: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    batch: int = 1,
+    image_size: int | None = None,
+    threads: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    json: bool = False,
+) -> None:
+    """Print the engine's plan for a folded model: algorithm, tile and threads of every layer, and the buffers.
+
+    Args:
+        model: A folded model file, or a run directory (its plain.safetensors).
+        batch: Images at once.
+        image_size: Side of the square images. The model's own by default, else 224.
+        threads: Threads to compute with. All CPUs by default.
+        precision: Number format of activations and weights.
+        json: Print one JSON object.
+    """
+    from json import dumps
+
+    from repfold import engine
+    from repfold.errors import RepFoldError
+
+    path = model / "plain.safetensors" if model.is_dir() else model
+    try:
+        loaded = engine.load(path, threads=threads, precision=precision)
+        size = image_size or loaded.image_size or 224
+        plan = loaded.plan(batch, loaded.channels or 3, size, size)
+    except engine.EngineError as error:
+        raise RepFoldError(str(error)) from error
+    if json:
+        print(dumps(plan))
+    else:
+        _print_plan(plan)
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    n, channels, height, width = plan["input"]
+    table = Table("layer", "kind", "out", "algorithm", "threads split", "multiply-adds", "weights")
+    for layer in plan["layers"]:
+        split = f"{layer['split']}, {layer['block']} tiles" if "split" in layer else ""
+        macs = f"{layer['multiply_adds'] / 1e6:,.1f} M" if "multiply_adds" in layer else ""
+        weights = f"{layer['weight_bytes'] / 1e6:.2f} MB" if "weight_bytes" in layer else ""
+        out = "x".join(map(str, layer["out"]))
+        table.add_row(layer["name"], layer["kind"], out, layer["algorithm"], split, macs, weights)
+    buffers = {name: f"{size / 1e6:.1f} MB" for name, size in plan["buffers"].items()}
+    console = Console()
+    console.print(
+        f"{n} x {channels} x {height} x {width}, {plan['precision']}, {plan['kernels']} kernels, "
+        f"{plan['threads']} threads"
+    )
+    console.print(table)
+    console.print(
+        f"weights {buffers['weights']}, activations and scratch {buffers['activations']} "
+        f"(largest activation {buffers['largest_activation']})"
+    )

@@ -1,0 +1,70 @@
+"""``repfold engine info`` on a model that ``repfold.save`` wrote: the engine reads what the models room writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import repfold
+from repfold import engine, models
+from repfold.cli.engine import info
+from repfold.errors import RepFoldError
+from repfold.fold import fold
+
+pytestmark = pytest.mark.skipif(engine.available() is not None, reason=str(engine.available()))
+
+NETWORKS = ["repvgg-pico", "vgg-pico", "mobileone-s0", "resnet18", "mgnet-64"]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = models.create("repvgg-a0", num_classes=10, preset="32px").eval()
+    plain, _ = fold(network, torch.randn(1, 3, 32, 32))
+    repfold.save(plain, tmp_path / "plain.safetensors")
+    return tmp_path / "plain.safetensors"
+
+
+def test_info_prints_every_layer(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info(model, image_size=32, threads=2)
+    text = capsys.readouterr().out
+    assert "winograd" in text
+    assert "direct" in text
+    info(model.parent, image_size=32, json=True)
+    plan = json.loads(capsys.readouterr().out)
+    assert sum(layer["kind"] == "convolution" for layer in plan["layers"]) == 23
+
+
+def test_info_of_no_model_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(RepFoldError, match="No such file"):
+        info(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_engine_computes_what_the_folded_network_computes(name: str, tmp_path: Path) -> None:
+    """Folded networks of the zoo, with statistics that are not the initial ones, against PyTorch in float64."""
+    torch.manual_seed(0)
+    network = models.create(name, num_classes=10)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    x = torch.randn(2, 3, 32, 32)
+    plain, _ = fold(network.eval(), x)
+    repfold.save(plain, tmp_path / "plain.safetensors")
+    expected = plain.double()(x.double()).detach().numpy()
+    got = engine.load(tmp_path / "plain.safetensors", threads=2)(x.numpy())
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_engine_names_the_layer_that_it_cannot_run(tmp_path: Path) -> None:
+    """The CIFAR ResNets' shortcut without parameters slices the image."""
+    network = models.create("resnet20-cifar", num_classes=10).eval()
+    plain, _ = fold(network, torch.randn(1, 3, 32, 32))
+    repfold.save(plain, tmp_path / "plain.safetensors")
+    with pytest.raises(engine.EngineError, match="'getitem' is an indexing"):
+        engine.load(tmp_path / "plain.safetensors")

@@ -1,0 +1,34 @@
+"""Write the models that the native checks run: ``python write_models.py DIRECTORY``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from engine_models import Graph, images, plain_network
+
+
+def branched_network(path: Path) -> None:
+    """Residuals, groups, depthwise, strips, squeeze-excite, poolings: channels that fill no vector."""
+    graph = Graph(images(1, 3, 24, 24))
+    at = graph.activation(graph.conv("x", 20, stride=2), "ReLU")
+    inner = graph.conv(graph.activation(graph.conv(at, 37), "LeakyReLU"), 20)
+    total = graph.values[at] + graph.values[inner]
+    at = graph.activation(graph.call("call_function", "operator.add", [{"node": at}, {"node": inner}], total), "ReLU")
+    at = graph.activation(graph.conv(at, 20, groups=20), "Hardswish")
+    at = graph.conv(graph.conv(at, 24, (1, 3)), 24, (3, 1), groups=2)
+    pooled = graph.values[at].mean((2, 3), keepdims=True)
+    gate = graph.layer("AdaptiveAvgPool2d", at, pooled, {}, output_size=1)
+    gate = graph.activation(graph.conv(gate, 24, (1, 1)), "Sigmoid")
+    scaled = graph.values[at] * graph.values[gate]
+    at = graph.call("call_function", "operator.mul", [{"node": at}, {"node": gate}], scaled)
+    at = graph.layer("MaxPool2d", at, graph.values[at], {}, kernel_size=3, stride=1, padding=1)
+    graph.save(path, graph.head(graph.conv(at, 49, (5, 5), stride=2)))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    plain_network(folder / "plain.safetensors", images(1, 3, 16, 16), (16, 50))
+    branched_network(folder / "branched.safetensors")
