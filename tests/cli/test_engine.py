@@ -11,7 +11,7 @@ import torch
 
 import repfold
 from repfold import engine, models
-from repfold.cli.engine import info
+from repfold.cli.engine import engine as command
 from repfold.errors import RepFoldError
 from repfold.fold import fold
 
@@ -30,18 +30,18 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_info_prints_every_layer(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    info(model, image_size=32, threads=2)
+    command("info", model, image_size=32, threads=2)
     text = capsys.readouterr().out
     assert "winograd" in text
     assert "direct" in text
-    info(model.parent, image_size=32, json=True)
+    command("info", model.parent, image_size=32, json=True)
     plan = json.loads(capsys.readouterr().out)
     assert sum(layer["kind"] == "convolution" for layer in plan["layers"]) == 23
 
 
 def test_info_of_no_model_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(RepFoldError, match="No such file"):
-        info(tmp_path / "missing.safetensors")
+        command("info", tmp_path / "missing.safetensors")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 
-def info(
+def engine(
+    action: Annotated[Literal["info"], tyro.conf.Positional],
     model: Annotated[Path, tyro.conf.Positional],
     /,
     *,
@@ -18,9 +19,10 @@ def info(
     precision: Literal["fp32", "bf16"] = "fp32",
     json: bool = False,
 ) -> None:
-    """Print the engine's plan for a folded model: algorithm, tile and threads of every layer, and the buffers.
+    """RepFold's own engine. "info" prints its plan for a folded model: each layer's algorithm, and the buffers.
 
     Args:
+        action: What to do: info.
         model: A folded model file, or a run directory (its plain.safetensors).
         batch: Images at once.
         image_size: Side of the square images. The model's own by default, else 224.
@@ -30,15 +32,15 @@ def info(
     """
     from json import dumps
 
-    from repfold import engine
+    from repfold import engine as engines
     from repfold.errors import RepFoldError
 
     path = model / "plain.safetensors" if model.is_dir() else model
     try:
-        loaded = engine.load(path, threads=threads, precision=precision)
+        loaded = engines.load(path, threads=threads, precision=precision)
         size = image_size or loaded.image_size or 224
         plan = loaded.plan(batch, loaded.channels or 3, size, size)
-    except engine.EngineError as error:
+    except engines.EngineError as error:
         raise RepFoldError(str(error)) from error
     if json:
         print(dumps(plan))
