@@ -13,6 +13,7 @@ from repfold.cli.augment import augment
 from repfold.cli.bench import bench
 from repfold.cli.convert import convert
 from repfold.cli.demo import demo
+from repfold.cli.engine import engine
 from repfold.cli.evaluate import evaluate
 from repfold.cli.export import export
 from repfold.cli.fold import fold
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "convert": convert,
     "demo": demo,
     "evaluate": evaluate,
+    "engine": engine,
     "export": export,
     "fold": fold,
     "predict": predict,
