@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 from collections.abc import Callable
 
@@ -74,7 +75,7 @@ def random_network(seed: int, operators: bool) -> nn.Module:
     torch.manual_seed(seed)
     channels = [4, draw.choice([4, 6]), draw.choice([4, 8])]
     blocks = []
-    for c, o in zip(channels, channels[1:]):
+    for c, o in itertools.pairwise(channels):
         groups = draw.choice([1, 2]) if c % 2 == 0 and o % 2 == 0 else 1
         stride = draw.choice([1, 2])
         branches = _diagonal_branches(c, o, stride, groups, draw)
