@@ -222,6 +222,16 @@ def _replaced(old: nn.BatchNorm2d, path: str, make: Make, norm: str) -> nn.Modul
     return new
 
 
+def check_batch(network: nn.Module, batch: int) -> None:
+    """Raise RepFoldError when a training batch does not split into the groups of samples of a GeneralNorm2d."""
+    for path, layer in network.named_modules():
+        if isinstance(layer, GeneralNorm2d) and not layer.per_sample and batch % layer.groups[0]:
+            raise RepFoldError(
+                f"{path}: batches of {batch} images (of each process) do not split into {layer.groups[0]} groups of "
+                "samples: choose a batch that gN divides."
+            )
+
+
 def _require_divides(what: str, groups: int, of: str, size: int) -> None:
     if groups < 1:
         raise RepFoldError(f"The number of {what} must be at least 1, not {groups}.")

@@ -83,7 +83,7 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
 
     Networks without running statistics are left as they are, and no batch is then drawn. Modes are kept.
     """
-    norms = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
+    norms: list[Any] = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
     if not norms:
         return
     modes = [(module, module.training) for module in network.modules()]

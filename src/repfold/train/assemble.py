@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from repfold import models
+from repfold import models, norms
 from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
 from repfold.errors import RepFoldError
 from repfold.models import Architecture, Description, Preprocessing
@@ -106,6 +106,7 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener) -> A
         say(Note(note))
     machine.place(network)
     _check_runs(network, recipe, source, machine)
+    norms.check_batch(network, recipe.batch // ranks.world)
     objective = _objective(recipe, network, source, preprocessing, machine)
     own_decay = objective.penalty.kernels if objective.penalty else frozenset()
     groups = parameter_groups(network, exempt=own_decay)

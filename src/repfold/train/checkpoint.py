@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from repfold import atomic
 from repfold.errors import RepFoldError
+from repfold.optim.averages import Average
 from repfold.train.events import Record
 
 FORMAT = "repfold-checkpoint-1"
@@ -24,7 +25,7 @@ class NotFiniteError(Exception):
 
 @dataclass
 class State:
-    """Where a run is: ``step`` steps of ``epoch`` (from 0) are done; ``loss_sum`` is over these, float64.
+    """Where a run is: ``step`` steps of ``epoch`` (from 0) are done; ``loss_sum`` and ``hit_sum`` are over these.
 
     ``step`` may be all the steps of the epoch: its evaluation is then still to be done. ``records``: the epochs done.
     """
@@ -32,6 +33,7 @@ class State:
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    hit_sum: float = 0.0
     train_seconds: float = 0.0
     waited_seconds: float = 0.0
     best_epoch: int = 0
@@ -42,11 +44,17 @@ class State:
         """Note that the epoch is done, with its record, and stand at the beginning of the next."""
         self.records.append(entry)
         self.epoch, self.step = self.epoch + 1, 0
-        self.loss_sum = self.train_seconds = self.waited_seconds = 0.0
+        self.loss_sum = self.hit_sum = self.train_seconds = self.waited_seconds = 0.0
 
 
 def save(
-    path: Path, state: State, recipe_toml: str, network: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler
+    path: Path,
+    state: State,
+    recipe_toml: str,
+    network: nn.Module,
+    optimizer: Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Average | None = None,
 ) -> None:
     """Write a checkpoint atomically: whatever goes wrong, ``path`` holds the old one or the new one.
 
@@ -64,6 +72,7 @@ def save(
         "optimizer_kind": type(optimizer).__name__,
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
+        "average": average.state_dict() if average else None,
     }
     with atomic.replacing(path) as temporary:
         try:
@@ -94,9 +103,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def restore(
-    path: Path, content: dict[str, Any], network: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler
+    path: Path,
+    content: dict[str, Any],
+    network: nn.Module,
+    optimizer: Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Average | None = None,
 ) -> State:
-    """Put the contents of a checkpoint into the network, the optimizer and the scaler; return where the run was.
+    """Put the contents of a checkpoint into the network and what trains it; return where the run was.
 
     Raises: RepFoldError when it is of another network or optimizer.
     """
@@ -111,6 +125,8 @@ def restore(
     _restore_optimizer(path, content, optimizer)
     if content["scaler"] and scaler.is_enabled():
         scaler.load_state_dict(content["scaler"])
+    if average and content["average"]:
+        average.load_state_dict(content["average"])
     return State(**content["state"])
 
 

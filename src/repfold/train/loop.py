@@ -6,7 +6,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from repfold.data import Batch, Loader
 from repfold.errors import RepFoldError
+from repfold.optim.averages import reestimate_statistics
+from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
 from repfold.train import checkpoint, distributed, stopping
 from repfold.train.assemble import Assembly, assemble
@@ -24,8 +27,8 @@ from repfold.train.checkpoint import State
 from repfold.train.distributed import Ranks
 from repfold.train.evaluation import Metrics, evaluate
 from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
-from repfold.train.loss import cross_entropy
 from repfold.train.machine import Machine, choose, prepare_process
+from repfold.train.objective import seen_top1
 from repfold.train.recipe import Recipe
 from repfold.train.run_directory import RunDirectory, find_checkpoint
 
@@ -78,7 +81,7 @@ def _run(
     files = RunDirectory(directory, parts)
     state = State()
     if saved is not None:
-        state = checkpoint.restore(files.checkpoint, saved, parts.network, parts.optimizer, parts.scaler)
+        state = files.restore(saved)
     files.begin(state)
     say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
     with stopping.on_signals() as stop, warnings.catch_warnings():
@@ -129,55 +132,92 @@ class Run:
                 raise stopping.Stopped(signal, self._how_to_go_on(state))
 
     def _step(self, batch: Batch, state: State) -> Tensor:
-        """Make one update of the weights; return the loss, still on the device."""
+        """Make one update of the weights; return the loss and the share classified right, still on the device."""
         parts, recipe = self.parts, self.parts.recipe
         number = state.epoch * parts.steps_per_epoch + state.step
         seed_step(recipe.seed, number, parts.ranks.rank)
         for group in parts.optimizer.param_groups:
             group["lr"] = self._lr(state)
-        x_NCHW, targets = parts.transform(
-            batch, state.epoch, state.step, progress=number / (recipe.epochs * parts.steps_per_epoch)
-        )
+        progress = number / (recipe.epochs * parts.steps_per_epoch)
+        x_NCHW, targets = parts.transform(batch, state.epoch, state.step, progress)
         with parts.machine.autocast():
             outputs = parts.forward(x_NCHW)
-        loss = _loss(outputs, targets, recipe)
+        loss = parts.objective(outputs, targets, x_NCHW)
         parts.optimizer.zero_grad()
         parts.scaler.scale(loss).backward()
         parts.scaler.step(parts.optimizer)
         parts.scaler.update()
-        return loss.detach()
+        averaging = recipe.averaging()
+        if parts.average is not None and averaging and not averaging.each_epoch and progress >= averaging.start:
+            parts.average.update(parts.network)
+        return torch.stack([loss.detach().float(), seen_top1(outputs, targets)])
 
     def _look(self, losses: Sequence[Tensor], state: State, due: bool) -> tuple[bool, int]:
-        """Add the losses of the last steps to the epoch's, and agree with the other processes on what comes next.
+        """Add losses and hits of the last steps to the epoch's, and agree with the other processes on what comes next.
 
         Returns: whether to write a checkpoint, and the signal to stop for, or 0.
         Raises: RepFoldError at the first loss that is not finite.
         """
         ranks, signal = self.parts.ranks, self.stop.signal
-        own = torch.stack(list(losses)).tolist()
+        own = torch.stack(list(losses)).flatten().tolist()
         *summed, due_leading, signals, asked = ranks.total([*own, due and ranks.leads, signal, signal > 0])
-        for place, total in enumerate(summed):
-            if not math.isfinite(total):
-                raise self._diverged(f"The loss is {total}", state, place - len(summed))
-            state.loss_sum += total / ranks.world
+        for place, (loss, hits) in enumerate(zip(summed[0::2], summed[1::2], strict=True)):
+            if not math.isfinite(loss):
+                raise self._diverged(f"The loss is {loss}", state, place - len(losses))
+            state.loss_sum += loss / ranks.world
+            state.hit_sum += hits / ranks.world
         return due_leading > 0, round(signals / asked) if asked else 0
 
     def _end_epoch(self, state: State) -> None:
         """Evaluate, record, keep the network if it is the best so far, write a checkpoint."""
         began = time.perf_counter()
-        self.parts.ranks.share_buffers(self.parts.network)
-        on_train, on_val = self._evaluate(self.parts.train_sample), self._evaluate(self.parts.val)
-        if not math.isfinite(on_val.loss):
-            raise self._diverged(f"The validation loss is {on_val.loss}", state, -1)
-        entry = self._entry(state, on_train, on_val)
-        entry["seconds"] = state.train_seconds + time.perf_counter() - began
-        best = on_val.top1 > state.best_top1
-        if best:
-            state.best_epoch, state.best_top1 = state.epoch + 1, on_val.top1
-        state.end_epoch(entry)
-        self.files.write_epoch(state, on_val, best)
+        self._settle(state)
+        with self._weights_to_keep(state):
+            on_train, on_val = self._evaluate(self.parts.train_sample), self._evaluate(self.parts.val)
+            if not math.isfinite(on_val.loss):
+                raise self._diverged(f"The validation loss is {on_val.loss}", state, -1)
+            entry = self._entry(state, on_train, on_val)
+            entry["seconds"] = state.train_seconds + time.perf_counter() - began
+            best = on_val.top1 > state.best_top1
+            if best:
+                state.best_epoch, state.best_top1 = state.epoch + 1, on_val.top1
+            state.end_epoch(entry)
+            self.files.write_epoch(state, on_val, best)
         self._checkpoint(state)
         self.say(EpochDone(entry, best))
+
+    def _settle(self, state: State) -> None:
+        """Do what is due after the last step of an epoch, before the weights are looked at."""
+        parts, averaging = self.parts, self.parts.recipe.averaging()
+        if isinstance(parts.optimizer, Lookahead):
+            parts.optimizer.synchronise()
+        late_enough = averaging is not None and (state.epoch + 1) / parts.recipe.epochs > averaging.start
+        if parts.average is not None and averaging and averaging.each_epoch and late_enough:
+            parts.average.update(parts.network)
+        parts.ranks.share_buffers(parts.network)
+
+    @contextmanager
+    def _weights_to_keep(self, state: State) -> Iterator[None]:
+        """Within the block the network is what is evaluated and kept: the trained one or, once there is, the average.
+
+        BatchNorm's statistics are then those of as many training images as ``train_sample``, as training sees them.
+        """
+        parts = self.parts
+        if parts.average is None or not parts.average.updates:
+            yield
+            return
+        count = min(parts.steps_per_epoch, -(-parts.recipe.train_sample // parts.recipe.batch))
+        progress = (state.epoch + 1) / parts.recipe.epochs
+        with parts.average.applied(parts.network):
+            batches: Any = parts.train.epoch(state.epoch)
+            with closing(batches), parts.machine.autocast():
+                inputs = (
+                    parts.transform(batch, state.epoch, step, progress)[0]
+                    for step, batch in zip(range(count), batches, strict=False)
+                )
+                reestimate_statistics(parts.network, inputs)
+            parts.ranks.share_buffers(parts.network)
+            yield
 
     def _evaluate(self, loader: Loader) -> Metrics:
         parts, chosen = self.parts, self.parts.machine
@@ -200,6 +240,7 @@ class Run:
             "lr": self._lr(state, -1),
             "train_loss": state.loss_sum / steps,
             "train_top1": on_train.top1,
+            "train_seen_top1": 100 * state.hit_sum / steps,
             "val_loss": on_val.loss,
             "val_top1": on_val.top1,
             "val_top5": on_val.top5,
@@ -212,7 +253,7 @@ class Run:
     def _lr(self, state: State, offset: int = 0) -> float:
         """The learning rate of the step at hand, or of one ``offset`` steps from it."""
         steps, recipe = self.parts.steps_per_epoch, self.parts.recipe
-        return recipe.lr * self.parts.course(state.epoch * steps + state.step + offset, steps, recipe.epochs)
+        return recipe.base_lr * self.parts.course(state.epoch * steps + state.step + offset, steps, recipe.epochs)
 
     def _checkpoint(self, state: State) -> None:
         try:
@@ -232,12 +273,3 @@ class Run:
             f"Stopped after step {state.step} of {self.parts.steps_per_epoch} of epoch {state.epoch + 1}. The "
             f"checkpoint is written. Go on with: repfold train --resume --out {self.files.path}"
         )
-
-
-def _loss(outputs: Any, targets: Tensor, recipe: Recipe) -> Tensor:
-    """The loss of logits, or of (logits, auxiliary logits, ...)."""
-    logits_BK, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    loss = cross_entropy(logits_BK, targets, smoothing=recipe.label_smoothing)
-    for other_BK in auxiliary:
-        loss = loss + recipe.auxiliary_weight * cross_entropy(other_BK, targets, smoothing=recipe.label_smoothing)
-    return loss

@@ -61,8 +61,7 @@ class Sgd(OptimizerChoice):
     def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
         from torch.optim import SGD
 
-        options = {"momentum": self.momentum, "nesterov": self.nesterov, "dampening": self.dampening}
-        return SGD(groups, lr, **options, fused=fused)
+        return SGD(groups, lr, self.momentum, self.dampening, nesterov=self.nesterov, fused=fused)
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ class RmsProp(OptimizerChoice):
     def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
         from torch.optim import RMSprop
 
-        options = {"momentum": self.momentum, "alpha": self.alpha, "eps": self.eps, "centered": self.centered}
-        return RMSprop(groups, lr, **options)
+        return RMSprop(groups, lr, self.alpha, self.eps, momentum=self.momentum, centered=self.centered)
 
 
 @dataclass(frozen=True)

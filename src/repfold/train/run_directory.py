@@ -78,7 +78,15 @@ class RunDirectory:
         parts = self.parts
         toml = recipe_file.to_toml(parts.recipe)
         with record.writing(self.path):
-            checkpoint.save(self.checkpoint, state, toml, parts.network, parts.optimizer, parts.scaler)
+            checkpoint.save(self.checkpoint, state, toml, parts.network, parts.optimizer, parts.scaler, parts.average)
+
+    def restore(self, saved: dict[str, Any]) -> State:
+        """Put what ``find_checkpoint`` found into the parts; return where the run was.
+
+        Raises: RepFoldError when it is of another network or optimizer.
+        """
+        parts = self.parts
+        return checkpoint.restore(self.checkpoint, saved, parts.network, parts.optimizer, parts.scaler, parts.average)
 
     def what_is_kept(self) -> str:
         """Return a sentence for errors: which checkpoint there is to go back to."""
