@@ -21,9 +21,9 @@ from repfold.optim.rules import Rule, Rules
 
 
 class RepAdamW(Ruled, torch.optim.AdamW):
-    """torch.optim.AdamW under rules. Gradients are left as backward gave them.
+    """torch.optim.AdamW under rules.
 
-    Do not clip them by their global norm: that breaks the equivalence with the branches.
+    Gradients stay as backward left them. Do not clip them by their global norm: that breaks the equivalence.
 
     Args:
         params: parameters or groups of the plain network, as for torch.optim.AdamW.

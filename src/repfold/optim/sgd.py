@@ -17,8 +17,8 @@ class RepSGD(Ruled, torch.optim.SGD):
     """torch.optim.SGD with J·Jᵀ applied to the gradient of every weight that has a rule.
 
     The order is the branches': first the rule, then coupled weight decay (which does not pull on the untrained part of
-    the kernel), then momentum, dampening and Nesterov (RepOptimizer, arXiv:2205.15242, appendix A). Gradients are left
-    as backward gave them. Do not clip them by their global norm: that breaks the equivalence with the branches.
+    the kernel), then momentum, dampening and Nesterov (RepOptimizer, arXiv:2205.15242, appendix A). Gradients under
+    a rule stay as backward left them. Do not clip them by their global norm: that breaks the equivalence.
 
     Args:
         params: parameters or groups of the plain network, as for torch.optim.SGD.
