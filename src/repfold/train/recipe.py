@@ -103,7 +103,8 @@ class Recipe:
             _check_bounds(field.name, value, field.metadata)
         if (self.per_class[0] == 0) != (self.per_class[1] == 0):
             raise RepFoldError(f"per_class is {self.per_class}: give both numbers, or 0 0 for all images.")
-        if self.nesterov and not isinstance(self.optimizer_choice(), optimizers.Sgd):
+        choice = self.optimizer_choice()
+        if self.nesterov and not isinstance(choice, optimizers.Sgd):
             raise RepFoldError("nesterov is momentum of sgd: set optimizer to sgd and momentum above 0, or leave it.")
         self.averaging()
         self.network_options()
