@@ -1,0 +1,144 @@
+"""RepFold's engine against the fastest others: folded networks, interleaved rounds, medians and spread.
+
+pip install openvino onnxruntime MNN ncnn pnnx
+python benchmarks/engines.py --out docs/results/engines.json   # half an hour on a quiet machine
+python benchmarks/engines.py --nets repvgg-a0 --batch 1 --threads 1 --precision fp32
+
+One round runs every engine once, in an order that rotates; each measurement follows an untimed call of the same engine,
+so that no other's threads are still awake, and repeats calls for at least 30 ms. Errors are those of the logits against
+PyTorch in float64, relative to the largest logit. Weights are random, with the statistics of trained networks left out:
+the time of a dense network does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine_peers import ENGINES, OURS, Folded, Run, build
+from repfold import atomic, models
+from repfold.deploy import describe_machine, export_onnx
+from repfold.fold import fold
+
+SHORTEST_SECONDS = 0.03
+# name -> (network, preset, side of the image)
+NETS = {
+    "repvgg-a0": ("repvgg-a0", "imagenet", 224),
+    "repvgg-a2": ("repvgg-a2", "imagenet", 224),
+    "repvgg-b1": ("repvgg-b1", "imagenet", 224),
+    "repvgg-a0-cifar": ("repvgg-a0", "32px", 32),
+    "resnet50": ("resnet50", "imagenet", 224),
+}
+
+
+def make(name: str, folder: Path) -> tuple[Folded, torch.nn.Module]:
+    """Create, fold, save and export a network; also its float64 form, for the error."""
+    torch.manual_seed(0)
+    architecture, preset, side = NETS[name]
+    network = models.create(architecture, num_classes=10 if preset == "32px" else 1000, preset=preset)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    x = torch.randn(2, 3, side, side)
+    plain, _ = fold(network.eval(), x)
+    net = Folded(name, folder / f"{name}.safetensors", folder / f"{name}.onnx", side)
+    models.save(plain, net.safetensors)
+    export_onnx(plain, x, net.onnx)
+    return net, plain.double()
+
+
+def measure(run: Run, repeats: int) -> float:
+    """Milliseconds a call."""
+    run()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return 1000 * (time.perf_counter() - start) / repeats
+
+
+def compare(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Rounds of all engines, in an order that rotates."""
+    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / measure(run, 1))) for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
+    for turn in range(rounds):
+        for place in range(len(order)):
+            name = order[(turn + place) % len(order)]
+            times[name].append(measure(runs[name], repeats[name]))
+    return times
+
+
+def relative_error(logits: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.abs(logits.reshape(exact.shape) - exact).max() / np.abs(exact).max())
+
+
+def configuration(
+    net: Folded, exact: torch.nn.Module, batch: int, threads: int, precision: str, names: list[str], rounds: int
+) -> list[dict[str, Any]]:
+    """One row an engine."""
+    x = np.random.default_rng(0).standard_normal((batch, 3, net.image_size, net.image_size)).astype(np.float32)
+    torch.set_num_threads(max(2, threads))
+    with torch.inference_mode():
+        expected = exact(torch.from_numpy(x[:2]).double()).numpy()
+    runs = build(net, x, threads, precision, names)
+    errors = {name: relative_error(np.asarray(run())[:2], expected) for name, run in runs.items()}
+    torch.set_num_threads(threads)
+    times = compare(runs, rounds)
+    peers = [statistics.median(values) for name, values in times.items() if name != OURS]
+    rows = []
+    for name, values in times.items():
+        tenths = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
+        row = {
+            "network": net.name, "batch": batch, "threads": threads, "precision": precision, "engine": name,
+            "median_ms": statistics.median(values), "low_ms": tenths[0], "high_ms": tenths[-1], "n": len(values),
+            "error": errors[name],
+        }  # fmt: skip
+        if name == OURS and peers:
+            row["times_faster"] = min(peers) / row["median_ms"]
+        rows.append(row)
+        faster = f"  {row['times_faster']:.2f}x the fastest other" if "times_faster" in row else ""
+        print(
+            f"{net.name:16s} batch {batch:<3d} threads {threads} {precision} {name:14s} {row['median_ms']:9.2f} ms "
+            f"({row['low_ms']:.2f} to {row['high_ms']:.2f}, n={row['n']}) error {row['error']:.1e}{faster}",
+            flush=True,
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.nets:
+            net, exact = make(name, Path(folder))
+            for batch, threads, precision in itertools.product(arguments.batch, arguments.threads, arguments.precision):
+                if batch > 8 and name != "repvgg-a0":
+                    continue
+                rows += configuration(net, exact, batch, threads, precision, arguments.engines, arguments.rounds)
+                if arguments.out:
+                    result = {"machine": describe_machine(), "load": os.getloadavg(), "rows": rows}
+                    atomic.write_text(arguments.out, json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
