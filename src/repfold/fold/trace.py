@@ -54,6 +54,10 @@ class Traced:
 class _Tracer(fx.Tracer):
     """Leaves are the modules whose forward is PyTorch's own; whatever a user wrote is traced through."""
 
+    def __init__(self, *, reads_buffers: bool) -> None:
+        super().__init__()
+        self.proxy_buffer_attributes = reads_buffers
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, CONTAINERS) or "forward" in vars(m):
             return False
@@ -67,8 +71,13 @@ class _Tracer(fx.Tracer):
 def graph_of(network: nn.Module) -> fx.Graph:
     """The network's calls, none of them run. Raises: Untraceable when forward's Python cannot be followed."""
     try:
-        return _Tracer().trace(network)
-    except Exception as error:  # the tracer runs the user's forward: anything can come out
+        # What a forward computes with buffers is then kept, to be computed in float64 and not rounded here and now.
+        return _Tracer(reads_buffers=True).trace(network)
+    except Exception:  # the tracer runs the user's forward: anything can come out; a decision by a buffer, say
+        pass
+    try:
+        return _Tracer(reads_buffers=False).trace(network)
+    except Exception as error:
         raise Untraceable(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
 
 
