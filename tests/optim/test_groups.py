@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from repfold.blocks import CSLABranches
 from repfold.optim.groups import parameter_groups
 
 
@@ -38,3 +39,9 @@ def test_shared_and_frozen_parameters():
     assert groups.decayed == (first.weight,) and groups.exempt == (first.bias,)
     only = parameter_groups(nn.BatchNorm1d(3))
     assert len(only.for_optimizer(1.0)) == 1
+
+
+def test_scales_of_whatever_shape_do_not_decay_and_kernels_of_one_channel_do():
+    searching = parameter_groups(CSLABranches(4, 4, train_scales=True))
+    assert {tuple(p.shape) for p in searching.exempt} == {(4, 1, 1)} and len(searching.decayed) == 2
+    assert len(parameter_groups(nn.Conv2d(1, 4, 1, bias=False)).decayed) == 1

@@ -42,14 +42,19 @@ class CSLABranches(nn.Module):
         self.kxk = shape.conv(bias=bias)
         self.under_centre = shape.under_centre()
         self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)
-        for name, value in (("kxk_scale_O11", kxk_scale), ("point_scale_O11", point_scale)):
-            scale_O11 = _per_channel(value, out_channels)
-            if train_scales:
-                self.register_parameter(name, nn.Parameter(scale_O11))
-            else:
-                self.register_buffer(name, scale_O11)
+        self.register_buffer("kxk_scale_O11", _per_channel(kxk_scale, out_channels))
+        self.register_buffer("point_scale_O11", _per_channel(point_scale, out_channels))
+        if train_scales:
+            self.search_scales()
         identity = _per_channel(identity_scale, out_channels)
         self.identity_scale_O11 = nn.Parameter(identity) if shape.has_identity else None
+
+    def search_scales(self) -> None:
+        """Make the constants s and t parameters."""
+        for name in ("kxk_scale_O11", "point_scale_O11"):
+            scale_O11 = getattr(self, name)
+            delattr(self, name)
+            self.register_parameter(name, nn.Parameter(scale_O11))
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)

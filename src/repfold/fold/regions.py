@@ -149,7 +149,7 @@ def _sequence(inner: Reading, outer: Reading, *, trains: bool) -> Reading:
 
 
 def _bias_is_zero(reading: Reading, trains: bool) -> bool:
-    """Whether it is zero, and stays so: a bias that trains is not to be relied on while the network is in train mode."""
+    """Whether it is zero and stays so: one that trains is not to be relied on while the network is in train mode."""
     with torch.set_grad_enabled(trains):
         conv = reading.build()
     return conv.bias_is_zero() and not (trains and conv.bias is not None and conv.bias.requires_grad)

@@ -5,22 +5,28 @@ from repfold.models.create import MODELS, architecture_of, create
 from repfold.models.description import Architecture, Description, Preprocessing
 from repfold.models.file import Model, find_file, load, load_model, read_description, save
 from repfold.models.initialise import Initialised, initialise
+from repfold.models.scale_files import load_scales, save_scales
+from repfold.models.scales import BlockScales, Scales
 
 __all__ = [
     "MODELS",
     "Architecture",
+    "BlockScales",
     "Description",
     "Initialised",
     "Model",
     "Preprocessing",
+    "Scales",
     "architecture_of",
     "create",
     "find_file",
     "initialise",
     "load",
     "load_model",
+    "load_scales",
     "load_weights",
     "read_checkpoint",
     "read_description",
     "save",
+    "save_scales",
 ]

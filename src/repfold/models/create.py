@@ -14,7 +14,7 @@ from torch import nn
 
 from repfold import norms
 from repfold.errors import RepFoldError, nearest
-from repfold.models import mgnet, mobileone, repvgg, resnet, vgg
+from repfold.models import mgnet, mobileone, repopt, repvgg, resnet, vgg
 from repfold.models.description import Architecture
 
 
@@ -28,6 +28,7 @@ MODELS: dict[str, Table] = {
     **repvgg.TABLES,
     **mobileone.TABLES,
     **vgg.TABLES,
+    **repopt.TABLES,
     **resnet.TABLES,
     **mgnet.TABLES,
 }

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 # Layers whose parameters are scales and shifts, of whatever shape; _NormBase is that of BatchNorm and InstanceNorm.
 NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+_LAYERS: tuple[type[nn.Module], ...] = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.Embedding)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            decays = parameter.ndim >= 2 and not isinstance(module, NORMS) and parameter not in exempt
+            decays = _dimensions(module, parameter) >= 2 and not isinstance(module, NORMS) and parameter not in exempt
             (decayed if decays else undecayed).append(parameter)
             kind = (type(module).__name__, decays)
             tensors[kind] += 1
@@ -53,3 +54,12 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
         for (name, decays), count in sorted(tensors.items(), key=lambda item: (not item[0][1], item[0][0]))
     )
     return Groups(tuple(decayed), tuple(undecayed), summary)
+
+
+def _dimensions(module: nn.Module, parameter: nn.Parameter) -> int:
+    """Of a layer's parameter those of its shape; of another, such as a scale [O, 1, 1], those longer than 1.
+
+    A layer with a single input channel has a kernel all the same.
+    """
+    is_layer = type(module).__module__.startswith("torch.nn.") or isinstance(module, _LAYERS)
+    return parameter.ndim if is_layer else sum(size > 1 for size in parameter.shape)
