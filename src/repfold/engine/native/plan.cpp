@@ -1,16 +1,25 @@
 #include "plan.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "choose.h"
 #include "error.h"
+#include "shapes.h"
 
 namespace repfold {
 namespace {
 
 constexpr size_t alignment = 4096;
+
+/// Bytes; a plan that needs more would be granted by many systems and killed when it is used.
+size_t physical_memory() {
+    const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(size) : SIZE_MAX;
+}
 
 size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
@@ -36,7 +45,10 @@ public:
         choose_algorithms();
         size_values();
         size_scratch();
-        plan_->arena = Buffer(place_values());
+        const size_t bytes = place_values(), memory = physical_memory();
+        if (bytes > memory)
+            fail("these images need ", bytes >> 20, " MiB at once, more than the ", memory >> 20, " MiB of this machine");
+        plan_->arena = Buffer(bytes);
         for (size_t i = 0; i < network_.ops.size(); ++i) add_step(network_.ops[i], static_cast<int>(i));
         attach();
         return std::move(plan_);
@@ -52,61 +64,11 @@ private:
         tensor(0).c = channels;
         tensor(0).h = h;
         tensor(0).w = w;
-        for (const Op& op : network_.ops) tensor(op.output) = result_shape(op);
-    }
-
-    Tensor result_shape(const Op& op) {
-        const Tensor in = tensor(op.inputs[0]);
-        Tensor out = in;
-        const auto wants = [&](int channels) {
-            if (in.c != channels)
-                fail("layer '", op.name, "' wants ", channels, " values and gets ", in.c,
-                     "; a model with a flattened image runs at the image size it was made for");
-        };
-        switch (op.kind) {
-            case OpKind::convolution:
-                wants(op.in_channels);
-                out.c = op.out_channels;
-                out.h = op.window.out_h(in.h);
-                out.w = op.window.out_w(in.w);
-                if (op.residual >= 0) check_same(op, tensor(op.residual), out);
-                break;
-            case OpKind::affine: wants(op.in_channels); break;
-            case OpKind::max_pool:
-            case OpKind::average_pool:
-                out.h = op.window.out_h(in.h, op.ceil_mode);
-                out.w = op.window.out_w(in.w, op.ceil_mode);
-                break;
-            case OpKind::adaptive_pool:
-                out.h = op.window.kernel_h;
-                out.w = op.window.kernel_w;
-                break;
-            case OpKind::add: check_same(op, tensor(op.inputs[1]), in); break;
-            case OpKind::scale: return scaled_shape(op, in, tensor(op.inputs[1]));
-            case OpKind::activation: break;
-            case OpKind::flatten:
-                if (static_cast<int64_t>(in.c) * in.h * in.w > 1 << 28) fail("layer '", op.name, "' makes too long a vector");
-                out.c = in.c * in.h * in.w;
-                out.h = out.w = 1;
-                break;
+        for (const Op& op : network_.ops) {
+            const Tensor* second = op.inputs[1] < 0 ? nullptr : &tensor(op.inputs[1]);
+            const Tensor* residual = op.residual < 0 ? nullptr : &tensor(op.residual);
+            tensor(op.output) = result_shape(op, tensor(op.inputs[0]), second, residual);
         }
-        if (out.h < 1 || out.w < 1)
-            fail("images of ", plan_->h, "x", plan_->w, " are too small: nothing is left of them at layer '", op.name, "'");
-        return out;
-    }
-
-    static void check_same(const Op& op, const Tensor& a, const Tensor& b) {
-        if (a.c != b.c || a.h != b.h || a.w != b.w)
-            fail("layer '", op.name, "' combines ", a.c, "x", a.h, "x", a.w, " and ", b.c, "x", b.h, "x", b.w, " values");
-    }
-
-    /// A gate is of the image's shape or has one value a channel; either operand may be the gate.
-    static Tensor scaled_shape(const Op& op, const Tensor& a, const Tensor& b) {
-        const Tensor& image = a.h == 1 && a.w == 1 ? b : a;
-        const Tensor& gate = &image == &a ? b : a;
-        if (gate.h != 1 || gate.w != 1) check_same(op, a, b);
-        if (a.c != b.c) check_same(op, a, b);
-        return image;
     }
 
     /// A tensor's border is the widest padding of the convolutions that read it.
