@@ -36,8 +36,9 @@ def run_arms(arms: Arms, seeds: Sequence[int], command: Sequence[str], out: Path
 
 
 def finished(arms: Arms, out: Path) -> dict[str, list[Path]]:
-    """The finished runs of every arm, by seed."""
-    return {name: sorted(p.parent for p in out.glob(f"{name}-[0-9]*/report.html")) for name in arms}
+    """The finished runs, by seed, of every arm that has one."""
+    runs = {name: sorted(p.parent for p in out.glob(f"{name}-[0-9]*/report.html")) for name in arms}
+    return {name: found for name, found in runs.items() if found}
 
 
 def table(arms: Arms, out: Path, scores: Mapping[str, str] = SCORES) -> str:

@@ -50,9 +50,10 @@ def write(runs: Path, out: Path, command: list[str]) -> None:
         "and 94.32.",
         table(ARMS, runs),
         paired(ARMS, runs, "none", "linear"),
+        "![The curves of both arms](warmup.png)",
         f"Every run: `repfold train {' '.join(command[1:])}` on the Imagenette subset (320 training and 150 validation "
         "images a class), and for the arms:",
-        "\n".join(f"- {name}: `{' '.join(flags)}`" for name, flags in ARMS.items()),
+        "\n".join(f"- {name}: `{' '.join(ARMS[name])}`" for name in finished(ARMS, runs)),
         f"Trained on: {provenance(ARMS, runs)}. Reproduce with `python studies/warmup.py DATA`.",
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
