@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def _export(
         except Exception as error:  # the exporters run the user's forward, which may raise anything
             failures.append(error)
     last = failures[-1]
-    raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {last}") from last
+    reason = str(last).strip().splitlines()[0] if str(last).strip() else type(last).__name__
+    raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {reason}") from last
 
 
 def _sizes_of_one_like_others() -> AbstractContextManager[None]:
@@ -144,16 +146,18 @@ def _sizes_of_one_like_others() -> AbstractContextManager[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's warnings about optional packages and its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence the exporters: they warn of optional packages, and print and log what their errors say again."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _require_onnx(*names: str) -> list[Any]:

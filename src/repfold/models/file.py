@@ -223,8 +223,9 @@ def _trace(network: nn.Module) -> fx.GraphModule:
             return fx.symbolic_trace(network)
         except Exception as error:  # tracing runs the user's forward, which may raise anything
             raise RepFoldError(
-                f"This {type(network).__name__} is none of repfold.models and cannot be traced ({error}). Say how it "
-                "is built: save(..., description=Description(architecture=Architecture('package.module:factory')))."
+                f"This {type(network).__name__} is none of repfold.models and cannot be traced ({error}), so its file "
+                "cannot hold how it computes. Export it as .pt2 or ONNX, or say which code builds it: "
+                "save(..., description=Description(architecture=Architecture('package.module:factory')))."
             ) from error
 
 
