@@ -27,7 +27,8 @@ def sections(page):
 def test_one_run_has_every_section_and_its_figures(tmp_path):
     run = write_run(tmp_path / "demo")
     page = page_of(tmp_path, run)
-    assert sections(page) == ["summary", "curves", "confusion", "certificate", "timings", "recipe", "environment"]
+    after = ["confusion", "certificate", "timings", "recipe", "environment"]
+    assert sections(page) == ["summary", "curves", "advice", *after]
     assert len([a for a in page.having("svg") if a["class"] == "chart"]) == 9
     best = max(json.loads(line)["val_top1"] for line in (run / "record.jsonl").read_text().splitlines())
     text = page.text()
@@ -87,7 +88,7 @@ def test_an_interrupted_run_says_so_and_shows_what_there_is(tmp_path):
     with open(run / "record.jsonl", "a") as file:
         file.write('{"epoch": 8, "lr"')
     page = page_of(tmp_path, run)
-    assert sections(page) == ["summary", "curves", "recipe"]
+    assert sections(page) == ["summary", "curves", "advice", "recipe"]
     assert "7 of 30 epochs" in page.text() and "damaged line" in page.text()
 
 

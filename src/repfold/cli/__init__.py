@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from repfold.cli.advise import advise
 from repfold.cli.augment import augment
 from repfold.cli.bench import bench
 from repfold.cli.convert import convert
@@ -25,6 +26,7 @@ from repfold.cli.train import train
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "advise": advise,
     "augment": augment,
     "bench": bench,
     "convert": convert,

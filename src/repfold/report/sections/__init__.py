@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from repfold.report.markup import Markup
 from repfold.report.results import Report
+from repfold.report.sections.advice import advice
 from repfold.report.sections.curves import curves
 from repfold.report.sections.mistakes import mistakes
 from repfold.report.sections.proof import proof
@@ -16,6 +17,7 @@ from repfold.report.sections.timing import timing
 SECTIONS: dict[str, tuple[str, Callable[[Report], Markup | None]]] = {
     "summary": ("Summary", summary),
     "curves": ("Curves", curves),
+    "advice": ("Advice", advice),
     "confusion": ("Mistakes", mistakes),
     "certificate": ("Certificate of the fold", proof),
     "timings": ("Timings of the forms", timing),
