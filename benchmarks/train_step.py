@@ -1,0 +1,173 @@
+"""How fast RepFold's default training step is, against the loop that one writes first.
+
+    python benchmarks/train_step.py [--model repvgg-a0] [--image-size 64] [--batch 64] [--rounds 15] [--steps 4]
+
+The naive arm: float32, NCHW, torch.optim.SGD as it comes. The default arm: what ``repfold train`` chooses by itself on
+this machine (printed), through the same code. Each arm is a process of its own, since memory allocation and threads
+belong to a process; the two take turns, ``--steps`` steps each a round, while the other waits, so that a busy moment of
+the machine hits both. Reported: images/s (median over rounds, 10th and 90th percentile), and the ratio of each round's
+pair: its median and quartiles. Both arms get the same batches of random uint8 images and labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+CLASSES = 10
+WARM_UP = 3
+
+
+def naive_step(arguments: argparse.Namespace) -> Callable[[], float]:
+    """The loop that one writes first."""
+    import torch
+    from torch.nn import functional
+
+    from repfold import models
+
+    torch.manual_seed(0)
+    network = models.create(arguments.model, num_classes=CLASSES).train()
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+    x_uint8, labels = _batch(arguments)
+    mean, std = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
+
+    def step() -> float:
+        x_NCHW = (x_uint8.float() / 255 - mean) / std
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(network(x_NCHW), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def default_step(arguments: argparse.Namespace) -> Callable[[], float]:
+    """What ``repfold train`` does in a step, with what it chooses on this machine."""
+    import torch
+
+    from repfold import models
+    from repfold.data import Batch, CropSettings
+    from repfold.models import Preprocessing
+    from repfold.optim.groups import parameter_groups
+    from repfold.train import machine
+    from repfold.train.batches import batch_transform
+    from repfold.train.distributed import Ranks
+    from repfold.train.loss import cross_entropy
+    from repfold.train.recipe import Recipe
+
+    # Cropping and flipping are work that the naive arm does not do: left out here too.
+    recipe = Recipe(model=arguments.model, batch=arguments.batch, lr=0.01, flip=0.0)
+    chosen = machine.choose(recipe)
+    machine.prepare_process(chosen)
+    torch.manual_seed(0)
+    network = chosen.place(models.create(arguments.model, num_classes=CLASSES).train())
+    groups = parameter_groups(network).for_optimizer(recipe.weight_decay)
+    optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, fused=chosen.fused)
+    preprocessing = Preprocessing(arguments.image_size, arguments.image_size, (0.5,) * 3, (0.25,) * 3)
+    transform = batch_transform(recipe, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
+    batch = Batch(*_batch(arguments))
+
+    def step() -> float:
+        x_NCHW, targets = transform(batch, 0, 0, 0.0)
+        with chosen.autocast():
+            logits = network(x_NCHW)
+        loss = cross_entropy(logits, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+ARMS: dict[str, Callable[[argparse.Namespace], Callable[[], float]]] = {"naive": naive_step, "default": default_step}
+
+
+def _batch(arguments: argparse.Namespace):  # noqa: ANN202 - torch is imported late
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    side = arguments.image_size
+    x_uint8 = torch.randint(0, 256, (arguments.batch, 3, side, side), dtype=torch.uint8, generator=generator)
+    return x_uint8, torch.randint(0, CLASSES, (arguments.batch,), generator=generator)
+
+
+def work(arm: str, arguments: argparse.Namespace, connection: Connection) -> None:
+    """Make steps when told to, and answer with the seconds that they took."""
+    step = ARMS[arm](arguments)
+    for _ in range(WARM_UP):
+        step()
+    connection.send("ready")
+    while connection.recv():
+        began = time.perf_counter()
+        for _ in range(arguments.steps):
+            step()
+        connection.send(time.perf_counter() - began)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Return arm -> images a second, in each round."""
+    context = get_context("spawn")
+    ends, processes = {}, []
+    for arm in ARMS:
+        ends[arm], other = context.Pipe()
+        processes.append(context.Process(target=work, args=(arm, arguments, other), daemon=True))
+        processes[-1].start()
+        ends[arm].recv()  # one after the other, so that neither warms up under the other's load
+    rates: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for turn in range(arguments.rounds):
+        for arm in list(ARMS) if turn % 2 else reversed(list(ARMS)):
+            ends[arm].send(True)
+            rates[arm].append(arguments.batch * arguments.steps / ends[arm].recv())
+    for arm in ARMS:
+        ends[arm].send(False)
+    for process in processes:
+        process.join()
+    return rates
+
+
+def main() -> None:
+    """Measure, and print a table; with ``--json`` also write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="repvgg-a0")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=4, help="steps of an arm in a round")
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    arguments = parser.parse_args()
+    rates = measure(arguments)
+
+    from repfold.deploy import describe_machine
+    from repfold.train import Recipe, machine
+
+    chosen = machine.choose(Recipe()).to_dict()
+    about = describe_machine()
+    ratios = [default / naive for naive, default in zip(rates["naive"], rates["default"], strict=True)]
+    print(f"{arguments.model}, {arguments.image_size} px, batch {arguments.batch}; n = {arguments.rounds} rounds")
+    print(f"{about['processor']}, {about['threads']} threads, PyTorch {about['torch']}; default: {chosen}")
+    for arm, values in rates.items():
+        low, high = _percentile(values, 10), _percentile(values, 90)
+        print(f"{arm:>8}: {statistics.median(values):7.1f} images/s  (10 %: {low:.1f}, 90 %: {high:.1f})")
+    print(
+        f"   ratio: {statistics.median(ratios):7.2f}  (quartiles {_percentile(ratios, 25):.2f}, "
+        f"{_percentile(ratios, 75):.2f}; median of each round's pair)"
+    )
+    if arguments.json:
+        content = {"machine": about, "chosen": chosen, "rates": rates, "ratios": ratios}
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""``repfold demo``: everything once. Here with fewer epochs, to be quick."""
+
+from __future__ import annotations
+
+import json
+
+from repfold.cli import main
+from repfold.train import record, recipe_file
+
+
+def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkeypatch, capsys):
+    short = recipe_file.find("digits").replace(epochs=5, threads=1)
+    monkeypatch.setattr(recipe_file, "find", lambda name: short)
+    out = tmp_path / "demo"
+    for _ in range(2):  # again over the first
+        main(["demo", "--out", str(out), "--json"])
+        told = json.loads(capsys.readouterr().out)
+    assert told["best"]["val_top1"] > 90
+    assert {path.name for path in out.iterdir()} == set(record.ALL)
+    timings = json.loads((out / "timings.json").read_text())
+    assert len({row["form"] for row in timings["rows"]}) == 3
+    assert json.loads((out / "certificate.json").read_text())["error"] < 1e-5
