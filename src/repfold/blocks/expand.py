@@ -9,23 +9,20 @@ import copy
 import warnings
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from repfold.blocks import BLOCKS
+from repfold.blocks.expand_checks import check_equal, check_runs
 from repfold.blocks.expand_inverse import INVERSES, Moments, take_over
 from repfold.blocks.expand_sites import Left, Site, Where, find_sites, skeleton
 from repfold.errors import RepFoldError, nearest
 from repfold.fold.read_modules import conv_axes
-from repfold.fold.trace import Untraceable, graph_of
+from repfold.fold.trace import run_network
 
 OPTIONS: dict[str, dict[str, Any]] = {"mobileone": {"branches": 4}}  # as in MobileOne-S0
 
 # Of a 1x1 kernel these make nothing that is not another 1x1 kernel; the papers leave them as they are.
 NEED_A_LARGER_KERNEL = frozenset({"acb", "csla", "dbb", "doconv", "qarepvgg", "repvgg"})
-
-# The largest difference of outputs that is rounding, relative to the largest output.
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-2, torch.bfloat16: 3e-1}
 
 
 class ExpandWarning(UserWarning):
@@ -75,9 +72,9 @@ def expand(
         else:
             replaced.append(site)
     _tell(block, replaced, left)
-    _check_runs(network, result, block)
+    check_runs(network, result, block)
     if example is not None and not fresh:
-        _check_equal(network, result, example, block)
+        check_equal(network, result, example, block)
     return result
 
 
@@ -150,8 +147,7 @@ def _moments(network: nn.Module, sites: list[Site], example: Tensor) -> dict[str
     for site in sites:
         if site.norm is None:
             twin.get_submodule(site.name).register_forward_hook(watch(site.name))
-    with torch.no_grad():
-        twin(example)
+    run_network(twin, (example,))
     return found
 
 
@@ -169,33 +165,3 @@ def _tell(block: str, replaced: list[Site], left: list[Left]) -> None:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _check_runs(network: nn.Module, result: nn.Module, block: str) -> None:
-    """Whether a forward that could be traced before still can: it may use more of a convolution than its output."""
-    for mode in (True, False):
-        try:
-            graph_of(skeleton(network).train(mode))
-        except Untraceable:
-            continue
-        try:
-            graph_of(skeleton(result).train(mode))
-        except Untraceable as error:
-            raise RepFoldError(
-                f"Expanded by '{block}', {type(network).__name__} no longer runs: its forward reads attributes of a "
-                f"convolution or norm that was replaced ({error}). Leave that one out with where=."
-            ) from error
-
-
-def _check_equal(network: nn.Module, result: nn.Module, example: Tensor, block: str) -> None:
-    with torch.no_grad():
-        before, after = (skeleton(n).eval()(example) for n in (network, result))
-    if not (isinstance(before, Tensor) and before.is_floating_point()):
-        return
-    error, scale = float((after - before).abs().max()), float(before.abs().max()) or 1.0
-    if not error <= TOLERANCE.get(before.dtype, 1e-5) * scale:
-        raise RepFoldError(
-            f"Expanded by '{block}', {type(network).__name__} gives other outputs (they differ by {error:.1e}, the "
-            f"largest is {scale:.1e}). Its forward may use a convolution in a way that cannot be seen: find which with "
-            "where=."
-        )

@@ -20,6 +20,7 @@ from repfold.blocks.dirac import DiracConv2d
 from repfold.blocks.expandnet import ExpandConv2d
 from repfold.errors import RepFoldError
 from repfold.fold import make_plan
+from repfold.fold.read_modules import conv_axes
 
 TOLERANCE = 1e-10  # of the kernel's largest value, in float64
 
@@ -156,8 +157,9 @@ def _absorb(block: nn.Module, path: str, conv: nn.Conv2d, kernel_OIHW: Tensor) -
     """Add Lᵀ(K − fold(block)) to the parameter whose part in the fold is L, for the L of all structures has L·Lᵀ = 1
     on that difference; once more for what rounding left.
     """
-    extents = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-    sizes = [extent + 2 * stride for extent, stride in zip(extents, conv.stride, strict=True)]
+    # Any size will do that reflection can pad.
+    axes = conv_axes(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    sizes = [axis.extent + axis.low + 2 * axis.stride for axis in axes]
     example = torch.zeros(1, conv.in_channels, *sizes, dtype=torch.float64)
     (region,) = make_plan(block.eval(), (example,), "always").regions
     parameter = block.get_parameter(path)

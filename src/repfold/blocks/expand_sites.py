@@ -88,12 +88,12 @@ def _obstacle(
     structures: tuple[type, ...],
 ) -> str | None:
     """Why the convolution cannot be replaced by anything, or None."""
+    if isinstance(conv, nn.modules.lazy.LazyModuleMixin):
+        return "it is lazy and has no weight yet: run the network once"
     if parametrize.is_parametrized(conv) or conv._forward_pre_hooks or conv._forward_hooks:
         return "its weight is parametrized or it has hooks, which a replacement would drop: remove them first"
     if type(conv).forward is not nn.Conv2d.forward or type(conv)._conv_forward is not nn.Conv2d._conv_forward:
         return f"its class {type(conv).__name__} computes something else than nn.Conv2d does"
-    if isinstance(conv, nn.modules.lazy.LazyModuleMixin):
-        return "it is lazy and has no weight yet: run the network once"
     if any(owners[id(p)] > 1 for p in conv.parameters()):
         return "it shares its weight with another module; a replacement would untie them"
     if any(f"{name}.weight" in calls.read or f"{name}.bias" in calls.read for name in names):
