@@ -17,6 +17,7 @@ from repfold.cli.demo import demo
 from repfold.cli.engine import engine
 from repfold.cli.evaluate import evaluate
 from repfold.cli.export import export
+from repfold.cli.find_lr import find_lr
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
 from repfold.cli.recipes import recipes
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "engine": engine,
     "export": export,
+    "find-lr": find_lr,
     "fold": fold,
     "predict": predict,
     "recipes": recipes,

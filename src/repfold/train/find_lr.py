@@ -1,0 +1,133 @@
+"""The learning-rate range test (Smith 2017): train a little at ever higher rates, and look where the loss falls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from repfold.data import Batch
+from repfold.errors import RepFoldError
+from repfold.train.assemble import Assembly, assemble
+from repfold.train.batches import seed_step
+from repfold.train.distributed import Ranks
+from repfold.train.events import Listener, Started, Stepped, ignore
+from repfold.train.machine import choose, prepare_process
+from repfold.train.recipe import Recipe
+
+_MEMORY = 0.9  # of the smoothed loss: about ten steps
+_EXPLODED = 3.0  # times the lowest smoothed loss, at which nothing more is to be learnt
+_FEWEST = 10  # steps of which a curve can be made
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """``losses`` of a step at each of ``rates``, and ``smoothed``; ``suggestion``: a base rate, None if no rate helps.
+
+    ``steepest`` is the rate where the smoothed loss falls fastest per decade, ``limit`` that of the lowest one: beyond
+    it training gets worse. The suggestion is the geometric mean of the two, at most a third of the limit.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    steepest: float | None
+    limit: float | None
+    suggestion: float | None
+    stopped: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+def find_lr(
+    recipe: Recipe, *, low: float = 1e-5, high: float = 10.0, steps: int = 100, on_event: Listener | None = None
+) -> RangeTest:
+    """Train the recipe's network for up to ``steps`` steps at rates from ``low`` to ``high``, evenly in decades.
+
+    Everything else is as the recipe says, its schedule and warm-up excepted; no file is written and the weights are
+    thrown away. It ends early when the loss explodes.
+
+    Raises: RepFoldError for a range that is none, fewer than 10 steps, and whatever training would refuse.
+    """
+    if not 0 < low < high < math.inf or steps < _FEWEST:
+        raise RepFoldError(
+            f"The range test goes from {low:g} to {high:g} in {steps} steps: it needs 0 < low < high, and at least "
+            f"{_FEWEST} steps."
+        )
+    machine = choose(recipe)
+    prepare_process(machine)
+    say = on_event or ignore
+    parts = assemble(recipe.replace(warmup="0", schedule="constant", lr_batch=0), machine, Ranks(), say)
+    say(Started(parts.summary(), 0, 1, 0, steps))
+    rates = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
+    losses: list[float] = []
+    stopped = "the highest rate was reached"
+    for number, (rate, (batch, epoch, step)) in enumerate(zip(rates, _batches(parts), strict=False)):
+        losses.append(_step(parts, batch, epoch, step, number, rate))
+        say(Stepped(0, number + 1, steps, losses[-1], rate, 0.0))
+        smoothed = smooth(losses)
+        if not math.isfinite(losses[-1]):
+            stopped = f"the loss was not finite at {rate:.3g}"
+            losses.pop()
+            break
+        if number >= _FEWEST and smoothed[-1] > _EXPLODED * min(smoothed):
+            stopped = f"the loss exploded at {rate:.3g}"
+            break
+    return read(rates[: len(losses)], losses, stopped)
+
+
+def read(rates: Sequence[float], losses: Sequence[float], stopped: str = "") -> RangeTest:
+    """Return what the losses at ``rates`` (ascending, evenly in decades) say. See RangeTest."""
+    smoothed = smooth(losses)
+    found = (tuple(rates), tuple(losses), tuple(smoothed))
+    if len(losses) < _FEWEST:
+        return RangeTest(*found, None, None, None, stopped)
+    lowest = min(range(len(smoothed)), key=smoothed.__getitem__)
+    # A loss that never fell by more than it wavers says nothing of any rate.
+    wavers = max(smoothed[: len(smoothed) // 4 or 1]) - min(smoothed[: len(smoothed) // 4 or 1])
+    if lowest < 2 or smoothed[0] - smoothed[lowest] <= max(wavers / 2, 0.01 * abs(smoothed[0])):
+        return RangeTest(*found, None, None, None, stopped)
+    span = max(1, len(losses) // 20)
+    slopes = {
+        place: smoothed[min(place + span, lowest)] - smoothed[max(place - span, 0)] for place in range(1, lowest + 1)
+    }
+    steepest, limit = rates[min(slopes, key=slopes.__getitem__)], rates[lowest]
+    return RangeTest(*found, steepest, limit, min(math.sqrt(steepest * limit), limit / 3), stopped)
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """Return the exponential moving averages, corrected for their start at 0."""
+    averages, average = [], 0.0
+    for place, loss in enumerate(losses, start=1):
+        average = _MEMORY * average + (1 - _MEMORY) * loss
+        averages.append(average / (1 - _MEMORY**place))
+    return averages
+
+
+def _batches(parts: Assembly) -> Iterator[tuple[Batch, int, int]]:
+    """Yield batches with their epoch and step, epoch after epoch."""
+    epoch = 0
+    while True:
+        for step, batch in enumerate(parts.train.epoch(epoch)):
+            yield batch, epoch, step
+        epoch += 1
+
+
+def _step(parts: Assembly, batch: Batch, epoch: int, step: int, number: int, rate: float) -> float:
+    """Make one update at ``rate``; return the loss before it."""
+    seed_step(parts.recipe.seed, number, 0)
+    for group in parts.optimizer.param_groups:
+        group["lr"] = rate
+    x_NCHW, targets = parts.transform(batch, epoch, step, progress=0.0)
+    with parts.machine.autocast():
+        outputs = parts.forward(x_NCHW)
+    loss: torch.Tensor = parts.objective(outputs, targets, x_NCHW)
+    parts.optimizer.zero_grad()
+    parts.scaler.scale(loss).backward()
+    parts.scaler.step(parts.optimizer)
+    parts.scaler.update()
+    return float(loss.detach())
