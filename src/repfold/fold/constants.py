@@ -1,8 +1,11 @@
-"""Values that depend on parameters alone: evaluated in float64, or as they are when gradients are wanted."""
+"""Values that depend on parameters alone: evaluated in float64, or in another dtype while a network trains."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,6 +16,25 @@ CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "contigu
 RANDOM = frozenset(
     {"bernoulli", "dropout", "multinomial", "normal", "poisson", "rand", "rand_like", "randn", "randn_like"}
 )
+
+_ARITHMETIC: ContextVar[torch.dtype] = ContextVar("arithmetic", default=torch.float64)
+
+
+@contextmanager
+def arithmetic(dtype: torch.dtype) -> Iterator[None]:
+    """Build kernels in ``dtype``, with gradients, where every step builds them and float64 would cost more than it is
+    worth. Nothing that is to last is computed so."""
+    token = _ARITHMETIC.set(dtype)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        _ARITHMETIC.reset(token)
+
+
+def arithmetic_dtype() -> torch.dtype:
+    """What kernels are built in: float64 but within ``arithmetic``."""
+    return _ARITHMETIC.get()
 
 
 def float64_module(module: nn.Module) -> nn.Module:
@@ -26,7 +48,8 @@ def float64_module(module: nn.Module) -> nn.Module:
 
 
 def float64(tensor: Tensor | None) -> Tensor | None:
-    return tensor.double() if tensor is not None and tensor.is_floating_point() else tensor
+    """The tensor in float64 (in ``arithmetic_dtype``)."""
+    return tensor.to(_ARITHMETIC.get()) if tensor is not None and tensor.is_floating_point() else tensor
 
 
 def float64_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
@@ -81,8 +104,9 @@ class Constants:
         if node.op == "call_module":
             return float64_module(self.root.get_submodule(str(node.target)))(*arguments, **keywords)
         if node.op == "call_method":
+            tensor: Any = arguments[0]
             if node.target in CASTS:
-                return arguments[0].detach() if node.target == "detach" else arguments[0]
-            return getattr(arguments[0], str(node.target))(*arguments[1:], **keywords)
+                return tensor.detach() if node.target == "detach" else tensor
+            return getattr(tensor, str(node.target))(*arguments[1:], **keywords)
         assert callable(node.target)
         return node.target(*arguments, **keywords)
