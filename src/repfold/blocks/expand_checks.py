@@ -32,8 +32,8 @@ def check_equal(network: nn.Module, result: nn.Module, example: Tensor, block: s
     before = run_network(skeleton(network).eval(), (example,))
     try:
         after = run_network(skeleton(result).eval(), (example,))
-    except FoldError as error:
-        raise _no_longer_runs(network, block, error) from error
+    except FoldError as refusal:
+        raise _no_longer_runs(network, block, refusal) from refusal
     if not (isinstance(before, Tensor) and before.is_floating_point()):
         return
     error, scale = float((after - before).abs().max()), float(before.abs().max()) or 1.0
