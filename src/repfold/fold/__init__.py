@@ -14,9 +14,10 @@ from torch import nn
 from repfold.fold.certificate import Certificate, FoldedRegion, LeftRegion
 from repfold.fold.errors import FoldError
 from repfold.fold.folding import fold
+from repfold.fold.online import OnlineFold
 from repfold.fold.plan import Plan, make_plan
 
-__all__ = ["Certificate", "FoldError", "FoldedRegion", "LeftRegion", "Plan", "fold", "make_plan"]
+__all__ = ["Certificate", "FoldError", "FoldedRegion", "LeftRegion", "OnlineFold", "Plan", "fold", "make_plan"]
 
 
 class _CallableRoom(types.ModuleType):

@@ -99,8 +99,8 @@ class Constants:
         """The node's value, floating tensors in float64."""
         if node.op == "get_attr":
             return float64(attribute(self.root, str(node.target)))
-        arguments = fx.node.map_arg(node.args, self.value)
-        keywords = fx.node.map_arg(node.kwargs, self.value)
+        arguments: Any = fx.node.map_arg(node.args, self.value)
+        keywords: Any = fx.node.map_arg(node.kwargs, self.value)
         if node.op == "call_module":
             return float64_module(self.root.get_submodule(str(node.target)))(*arguments, **keywords)
         if node.op == "call_method":

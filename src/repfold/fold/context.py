@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from repfold.fold.constants import Constants
+from repfold.fold.constants import Constants, arithmetic_dtype
 from repfold.fold.pieces import Piece, Unfoldable
 from repfold.fold.trace import Traced
 
@@ -35,7 +35,7 @@ class Context:
     def tensor(self, value: Any) -> Tensor:
         """The float64 value of a constant node or number."""
         return torch.as_tensor(
-            self.constants.value(value) if isinstance(value, fx.Node) else value, dtype=torch.float64
+            self.constants.value(value) if isinstance(value, fx.Node) else value, dtype=arithmetic_dtype()
         )
 
     def optional(self, value: Any) -> Tensor | None:

@@ -30,6 +30,7 @@ from repfold.algebra import (
     split_groups,
     sum_geometry,
 )
+from repfold.fold.constants import arithmetic_dtype
 from repfold.fold.pieces import CHANNELS_LAST, Apply, Concat, Cost, Opaque, Piece, Reading, Sum
 from repfold.fold.read import multiply_adds
 from repfold.fold.trace import Traced
@@ -145,7 +146,12 @@ def _sequence(inner: Reading, outer: Reading, *, trains: bool) -> Reading:
     if inserts or (outer.geometry.pads and outer.geometry.mode == "zeros"):
         bias_is_zero = _bias_is_zero(inner, trains)
         geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=bias_is_zero)
-    return Reading(geometry, lambda: sequence(inner.build(), outer.build()), inner.channel_axis)
+    return Reading(geometry, lambda: sequence(_build(inner), _build(outer)), inner.channel_axis)
+
+
+def _build(reading: Reading) -> AffineConv:
+    """Its numbers in the dtype of the arithmetic, constants too."""
+    return reading.build().to(arithmetic_dtype())
 
 
 def _bias_is_zero(reading: Reading, trains: bool) -> bool:
@@ -160,7 +166,7 @@ def _sum(signs: list[float], terms: list[Reading]) -> Reading:
         raise Inexact("channels on different axes")
 
     def build() -> AffineConv:
-        signed = (t.build() if sign == 1 else scale(sign, t.build()) for t, sign in zip(terms, signs, strict=True))
+        signed = (_build(t) if sign == 1 else scale(sign, _build(t)) for t, sign in zip(terms, signs, strict=True))
         return reduce(add, signed)
 
     return Reading(reduce(sum_geometry, (term.geometry for term in terms)), build, terms[0].channel_axis)
@@ -170,7 +176,7 @@ def _concatenate(parts: list[Reading]) -> Reading:
     if any(part.channel_axis == CHANNELS_LAST for part in parts):
         raise Inexact("a concatenation along another axis than the channels")
     geometry = concatenate_geometry([part.geometry for part in parts])
-    return Reading(geometry, lambda: concatenate([part.build() for part in parts]))
+    return Reading(geometry, lambda: concatenate([_build(part) for part in parts]))
 
 
 def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:

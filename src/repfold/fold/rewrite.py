@@ -26,21 +26,9 @@ class Rewritten:
 def rewrite(plan: Plan) -> Rewritten:
     """A new network with every region replaced by its layer. Raises: FoldError when a region does not prove exact."""
     traced = plan.traced
-    graph = fx.Graph()
-    twins: dict[fx.Node, fx.Node] = {}
-    graph.output(graph.graph_copy(traced.graph, twins))
-    copied = set(graph.nodes)
-    calls = [_call_layers(graph, twins, region) for region in plan.regions]
-    for node in reversed(list(graph.nodes)):
-        # What only the regions read goes; a call that nothing read before, an assertion say, stays.
-        if (
-            not node.users
-            and node in copied
-            and node.op not in ("placeholder", "output")
-            and not _was_unread(twins, node)
-        ):
-            graph.erase_node(node)
-    kept = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr") and node in copied}
+    graph, calls = call_regions(plan)
+    ours = set(calls)
+    kept = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr") and node not in ours}
     modules: dict[str, Any] = {}
     folded: list[FoldedRegion] = []
     for region, call, name in zip(plan.regions, calls, name_regions(plan, kept), strict=True):
@@ -53,6 +41,25 @@ def rewrite(plan: Plan) -> Rewritten:
     network = fx.GraphModule(modules, graph, type(traced.root).__name__)
     network.training = False  # not eval(): what is kept keeps the mode it had
     return Rewritten(network, tuple(folded))
+
+
+def call_regions(plan: Plan) -> tuple[fx.Graph, list[fx.Node]]:
+    """A copy of the graph in which every region is one call of a module, and these calls, their targets still empty."""
+    graph = fx.Graph()
+    twins: dict[fx.Node, fx.Node] = {}
+    graph.output(graph.graph_copy(plan.traced.graph, twins))
+    copied = set(graph.nodes)
+    calls = [_call_layers(graph, twins, region) for region in plan.regions]
+    for node in reversed(list(graph.nodes)):
+        # What only the regions read goes; a call that nothing read before, an assertion say, stays.
+        if (
+            not node.users
+            and node in copied
+            and node.op not in ("placeholder", "output")
+            and not _was_unread(twins, node)
+        ):
+            graph.erase_node(node)
+    return graph, calls
 
 
 def _call_layers(graph: fx.Graph, twins: dict[fx.Node, fx.Node], region: Region) -> fx.Node:

@@ -8,8 +8,7 @@ import torch
 from torch import fx, nn
 
 from repfold.fold import FoldedRegion, Plan
-from repfold.fold.pieces import Apply, Sum
-from repfold.fold.regions import Region
+from repfold.fold.branch_norms import norm_in_branch
 from repfold.fold.rewrite import rewrite
 from repfold.fold.trace import Untraceable
 from repfold.optim.linearity import Probes, branches_of, couples, fingerprint, refuse_products
@@ -87,26 +86,15 @@ def _refuse_not_finite(network: nn.Module) -> None:
 
 
 def _refuse_norms_in_branches(twin: Twin, plan: Plan) -> None:
-    """In eval mode a norm is linear, so a sum that is one region then but none in training has a norm to blame."""
     evaluated = Twin(twin.network.eval(), twin.arguments).plan
     twin.network.train()
-    summed = {node.name for region in plan.regions for node in region.interior if isinstance(plan.pieces[node], Sum)}
-    for region in evaluated.regions:
-        added = [n for n in region.interior if isinstance(evaluated.pieces[n], Sum) and n.name not in summed]
-        for node in region.interior:
-            piece = evaluated.pieces[node]
-            if isinstance(piece, Apply) and piece.is_norm and any(_reaches(node, later, region) for later in added):
-                raise OptimError(
-                    f"{node.target if node.op == 'call_module' else node.name} is a BatchNorm inside a branch: its "
-                    "statistics change with every batch, so no constant rule equals it. Put one norm after the sum and "
-                    "a constant scale in the branch, as repfold.expand(network, 'csla') does."
-                )
-
-
-def _reaches(node: fx.Node, later: fx.Node, region: Region) -> bool:
-    return node in later.all_input_nodes or any(
-        _reaches(node, operand, region) for operand in later.all_input_nodes if operand in region.interior
-    )
+    norm = norm_in_branch(plan, evaluated)
+    if norm is not None:
+        raise OptimError(
+            f"{norm} is a BatchNorm inside a branch: its statistics change with every batch, so no constant rule "
+            "equals it. Put one norm after the sum and a constant scale in the branch, as repfold.expand(network, "
+            "'csla') does."
+        )
 
 
 def _refuse_shared(plan: Plan, plain: nn.Module, folded: set[str]) -> None:

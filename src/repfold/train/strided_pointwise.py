@@ -20,7 +20,7 @@ class SubsampledConv2d(nn.Conv2d):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         down, across = self.stride
-        return functional.conv2d(x_NCHW[..., ::down, ::across], self.weight, self.bias, 1, 0, 1, self.groups)
+        return functional.conv2d(x_NCHW[:, :, ::down, ::across], self.weight, self.bias, 1, 0, 1, self.groups)
 
 
 def replace_strided_pointwise(network: nn.Module) -> list[str]:
