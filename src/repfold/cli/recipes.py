@@ -8,26 +8,38 @@ import tyro
 
 
 def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json: bool = False) -> None:
-    """List the recipes that come with RepFold, or print one, complete, to begin one's own with.
+    """List the recipes that come with RepFold and what they reached, or print one, complete, to begin one's own with.
+
+    A recipe may stand for a table of runs: what varies is told with each figure.
 
     Args:
-        name: The recipe to print.
-        json: Print one JSON object: the recipes, or the fields of the one.
+        name: The recipe to print, with every figure that is published or was reached, and where that is recorded.
+        json: Print one JSON object: the recipes with their figures, or the fields of the one.
     """
     from dataclasses import asdict
     from json import dumps
 
     from repfold.train import recipe_file
+    from repfold.train.recipe_remarks import in_brief, remarks
 
+    texts = recipe_file.shipped()
     if name is not None:
         recipe = recipe_file.find(name)
-        print(dumps(asdict(recipe)) if json else recipe_file.to_toml(recipe), end="\n" if json else "")
+        told = remarks(texts.get(name, ""))
+        if json:
+            print(dumps(asdict(recipe)))
+            return
+        for remark in told:
+            print(f"# {remark.kind} {remark.flags()}".rstrip() + f": {remark.text}")
+        print(recipe_file.to_toml(recipe), end="")
         return
-    known = {name: recipe_file.first_comment(text) for name, text in recipe_file.shipped().items()}
     if json:
+        known = {
+            name: {"about": recipe_file.first_comment(text), "results": [asdict(remark) for remark in remarks(text)]}
+            for name, text in texts.items()
+        }
         print(dumps(known))
         return
-    width = max(map(len, known))
-    for name, about in known.items():
-        print(f"{name:<{width}}  {about}")
-    print("\nUse one with: repfold train DATA --recipe NAME")
+    for name, text in texts.items():
+        print(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")
+    print("\nUse one with: repfold train DATA --recipe NAME; see its figures with: repfold recipes NAME")
