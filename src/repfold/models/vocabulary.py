@@ -30,8 +30,8 @@ FUNCTIONS: dict[str, str] = {
         negative norm numel ones ones_like outer permute pixel_shuffle pixel_unshuffle pow prelu prod ravel reciprocal
         relu relu_ remainder repeat_interleave reshape rms_norm roll rot90 round rsqrt rsub scalar_tensor select selu
         sigmoid sigmoid_ sign sin sinh softmax sort split split_with_sizes sqrt square squeeze stack std std_mean sub
-        subtract sum swapaxes swapdims t tan tanh tanh_ tensor tensor_split tensordot threshold tile topk transpose tril triu
-        true_divide trunc unbind unflatten unsqueeze var var_mean vstack where zeros zeros_like
+        subtract sum swapaxes swapdims t tan tanh tanh_ tensor tensor_split tensordot threshold tile topk transpose tril
+        triu true_divide trunc unbind unflatten unsqueeze var var_mean vstack where zeros zeros_like
         adaptive_avg_pool1d _assert
     """,
     "torch.nn.functional": """
