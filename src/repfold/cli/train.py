@@ -131,6 +131,8 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
     base = Recipe()
     if resumed is not None and name is None and (resumed / "recipe.toml").exists():
         base = recipe_file.read(resumed / "recipe.toml")
+    elif resumed is not None and data is None and name is None:
+        raise RepFoldError(f"{resumed} holds no run to go on with (no recipe.toml). Give the directory of a run.")
     if name is not None:
         base = recipe_file.find(name)
     if data is not None:

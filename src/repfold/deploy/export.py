@@ -168,3 +168,8 @@ def _require_onnx(*names: str) -> list[Any]:
             f"ONNX needs the package '{error.name}', which is not installed. Install the extra: "
             "pip install 'repfold[onnx]'."
         ) from error
+    except Exception as error:  # packages that do not fit each other fail in ways of their own while importing
+        raise RepFoldError(
+            f"The packages for ONNX cannot be imported ({type(error).__name__}: {error}). Install them again: "
+            "pip install --force-reinstall 'repfold[onnx]'."
+        ) from error
