@@ -6,6 +6,7 @@ pip install openvino MNN ncnn pnnx          # for the comparison only
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +80,15 @@ def torch_compile(net: Folded, x_NCHW: np.ndarray, threads: int, precision: str)
 def mnn(net: Folded, x_NCHW: np.ndarray, threads: int, precision: str) -> Run:
     import MNN
 
+    if precision != "fp32":
+        raise NotImplementedError("on x86 MNN computes in float32, as its error shows")
     converted = net.onnx.with_suffix(".mnn")
     if not converted.exists():
-        command = ["mnnconvert", "-f", "ONNX", "--modelFile", net.onnx, "--MNNModel", converted, "--bizCode", "repfold"]
+        # Not its command mnnconvert, which installs packages of its own accord to report its use.
+        convert = [sys.executable, "-c", "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"]
+        command = [*convert, "-f", "ONNX", "--modelFile", net.onnx, "--MNNModel", converted, "--bizCode", "repfold"]
         subprocess.run(command, check=True, capture_output=True)
-    config = {"backend": "CPU", "numThread": threads, "precision": {"fp32": "high", "bf16": "lowBF"}[precision]}
+    config = {"backend": "CPU", "numThread": threads, "precision": "high"}
     runtime = MNN.nn.create_runtime_manager((config,))
     module = MNN.nn.load_module_from_file(str(converted), [], [], runtime_manager=runtime)
     x = MNN.expr.const(x_NCHW, list(x_NCHW.shape), MNN.expr.data_format.NCHW)
@@ -96,9 +101,9 @@ def ncnn(net: Folded, x_NCHW: np.ndarray, threads: int, precision: str) -> Run:
 
     if precision != "fp32":
         raise NotImplementedError("ncnn stores bf16, but computes in float32")
-    parameters = net.onnx.with_suffix(".ncnn.param")
+    traced = net.onnx.with_name(f"{net.name.replace('-', '_')}.pt")  # pnnx writes its files under such a name
+    parameters = traced.with_suffix(".ncnn.param")
     if not parameters.exists():
-        traced = net.onnx.with_suffix(".pt")
         example = torch.zeros(1, *x_NCHW.shape[1:])
         torch.jit.trace(models.load(net.safetensors).eval(), example).save(str(traced))
         shape = f"inputshape=[{','.join(map(str, example.shape))}]"

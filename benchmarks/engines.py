@@ -79,8 +79,10 @@ def compare(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def relative_error(logits: np.ndarray, exact: np.ndarray) -> float:
-    return float(np.abs(logits.reshape(exact.shape) - exact).max() / np.abs(exact).max())
+def errors_of(logits: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
+    """The largest error relative to the largest logit, and the root mean square error relative to that of the logits."""
+    difference = np.abs(logits.reshape(exact.shape) - exact)
+    return float(difference.max() / np.abs(exact).max()), float(np.sqrt((difference**2).mean() / (exact**2).mean()))
 
 
 def configuration(
@@ -92,7 +94,7 @@ def configuration(
     with torch.inference_mode():
         expected = exact(torch.from_numpy(x[:2]).double()).numpy()
     runs = build(net, x, threads, precision, names)
-    errors = {name: relative_error(np.asarray(run())[:2], expected) for name, run in runs.items()}
+    errors = {name: errors_of(np.asarray(run())[:2], expected) for name, run in runs.items()}
     torch.set_num_threads(threads)
     times = compare(runs, rounds)
     peers = [statistics.median(values) for name, values in times.items() if name != OURS]
@@ -102,7 +104,7 @@ def configuration(
         row = {
             "network": net.name, "batch": batch, "threads": threads, "precision": precision, "engine": name,
             "median_ms": statistics.median(values), "low_ms": tenths[0], "high_ms": tenths[-1], "n": len(values),
-            "error": errors[name],
+            "error": errors[name][0], "rms_error": errors[name][1],
         }  # fmt: skip
         if name == OURS and peers:
             row["times_faster"] = min(peers) / row["median_ms"]
@@ -110,7 +112,7 @@ def configuration(
         faster = f"  {row['times_faster']:.2f}x the fastest other" if "times_faster" in row else ""
         print(
             f"{net.name:16s} batch {batch:<3d} threads {threads} {precision} {name:14s} {row['median_ms']:9.2f} ms "
-            f"({row['low_ms']:.2f} to {row['high_ms']:.2f}, n={row['n']}) error {row['error']:.1e}{faster}",
+            f"({row['low_ms']:.2f} to {row['high_ms']:.2f}, n={row['n']}) error {row['error']:.1e} (rms {row['rms_error']:.1e}){faster}",
             flush=True,
         )
     return rows
