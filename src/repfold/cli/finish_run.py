@@ -66,11 +66,16 @@ def _fold(directory: Path, trained: Model, example: torch.Tensor) -> tuple[nn.Mo
         plain, certificate = fold(trained.network, example)
     except RepFoldError as error:
         return None, Stage("fold", f"not folded: {error}", None)
-    path = directory / "plain.safetensors"
-    models.save(plain, path, description=replace(trained.description, form="folded"))
+    path: Path | None = directory / "plain.safetensors"
+    unwritten = ""
+    try:
+        models.save(plain, directory / "plain.safetensors", description=replace(trained.description, form="folded"))
+    except RepFoldError as error:  # an operation that model files do not hold; ONNX or .pt2 may
+        path, unwritten = None, f"; not written: {error}"
     atomic.write_text(directory / "certificate.json", json.dumps(certificate.to_dict(), indent=1) + "\n")
     left = f", {len(certificate.left)} left as they are" if certificate.left else ""
     result = f"{len(certificate.regions)} regions folded{left}; proved, relative error {certificate.error:.1e}"
+    result += unwritten
     return plain, Stage("fold", result, path)
 
 
