@@ -206,3 +206,14 @@ def test_the_kept_modules_are_private_copies():
     with torch.no_grad():
         plain.head.weight.zero_()
     assert network.head.weight.abs().sum() > 0
+
+
+def test_a_network_whose_own_rounding_is_large_is_held_to_that():
+    """Adding and subtracting 1e5 loses digits in float32; the fold does not, so it differs from the network by them."""
+    network = Function(
+        lambda m, x: torch.relu((m.norm(m.conv(x)) + 1e5) - 1e5), conv=nn.Conv2d(4, 4, 1), norm=nn.BatchNorm2d(4)
+    )
+    x = torch.randn(2, 4, 9, 8)
+    plain, certificate = fold(trained(network), x)
+    assert certificate.error > 1e-4
+    torch.testing.assert_close(plain(x), torch.relu(network.norm(network.conv(x))), rtol=1e-4, atol=1e-5)
