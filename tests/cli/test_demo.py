@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from repfold.cli import main
-from repfold.train import record, recipe_file
+from repfold.train import recipe_file, record
 
 
 def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from PIL import Image
 import repfold
 from repfold import models
 from repfold.cli import main
-from repfold.train import record, recipe_file
+from repfold.train import recipe_file, record
 
 QUICK = ["--model", "repvgg-pico", "--preset", "32px", "--epochs", "1", "--batch", "8", "--threads", "1"]
 FACTORY = """

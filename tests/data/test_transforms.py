@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from repfold.data import batch_generator
-from repfold.data.transforms import random_crop, random_flip, to_input
+from repfold.data.augment_geometry import Crop, Flip
+from repfold.data.transforms import to_input
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -32,13 +33,13 @@ def test_to_input_is_the_definition(dtype: torch.dtype, channels_last: bool) -> 
 
 def test_flip_mirrors_some_images_and_no_other_way() -> None:
     x = pixels(400, 4)
-    flipped = random_flip(x, batch_generator(0, 1, 2))
+    flipped = Flip()(x, batch_generator(0, 1, 2))
     mirrored = [torch.equal(after, before.flip(2)) for before, after in zip(x, flipped, strict=True)]
     kept = [torch.equal(after, before) for before, after in zip(x, flipped, strict=True)]
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
     assert 150 < sum(mirrored) < 250
-    assert torch.equal(random_flip(x, batch_generator(0, 1, 2), probability=0), x)
-    assert torch.equal(random_flip(x, batch_generator(0, 1, 2), probability=1), x.flip(3))
+    assert torch.equal(Flip(0.0)(x, batch_generator(0, 1, 2)), x)
+    assert torch.equal(Flip(1.0)(x, batch_generator(0, 1, 2)), x.flip(3))
 
 
 @pytest.mark.parametrize("reflect", [True, False])
@@ -48,7 +49,7 @@ def test_crop_is_some_window_of_the_padded_image(reflect: bool, channels: int) -
     x = pixels(300, side, channels)
     mode = "reflect" if reflect else "constant"
     padded = torch.nn.functional.pad(x.float(), [padding] * 4, mode=mode).byte()
-    cropped = random_crop(x, padding, batch_generator(0, 0, 0), reflect=reflect)
+    cropped = Crop(padding / side, mode)(x, batch_generator(0, 0, 0))
     assert cropped.shape == x.shape and cropped.dtype == torch.uint8
     offsets = []
     for window, image in zip(cropped, padded, strict=True):
@@ -61,18 +62,16 @@ def test_crop_is_some_window_of_the_padded_image(reflect: bool, channels: int) -
         assert matches
         offsets.append(matches[0])
     assert len(set(offsets)) == 25  # every offset occurs
-    assert torch.equal(random_crop(x, 0, batch_generator(0, 0, 0)), x)
+    assert torch.equal(Crop(0.0)(x, batch_generator(0, 0, 0)), x)
 
 
-def test_a_crop_wider_than_the_image_still_reads_inside_it() -> None:
+def test_a_crop_as_wide_as_the_image_still_reads_inside_it() -> None:
     x = pixels(8, 3)
-    cropped = random_crop(x, 5, batch_generator(0, 0, 0))
+    cropped = Crop(0.99, "reflect")(x, batch_generator(0, 0, 0))
     assert set(cropped.unique().tolist()) <= set(x.unique().tolist())
 
 
-@pytest.mark.parametrize(
-    "transform", [random_flip, lambda x, generator, **share: random_crop(x, 3, generator, **share)]
-)
+@pytest.mark.parametrize("transform", [Flip(), Crop(1 / 3, "reflect")])
 def test_shares_of_a_batch_get_what_the_whole_batch_would(transform: object) -> None:
     x = pixels(12)
     whole = transform(x, batch_generator(3, 4, 5))  # type: ignore[operator]

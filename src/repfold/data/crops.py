@@ -21,7 +21,7 @@ class CropSettings:
 
     ``resized``: a random rectangle of a share ``scale`` of the area and an aspect in ``ratio``, resized to the square
     (Szegedy et al. 2015). ``padded``: the square is padded by ``padding`` (a share of its side) and cropped back at a
-    random offset, on the device (``transforms.random_crop``). ``centre``: nothing random.
+    random offset, on the device (``augment_geometry.Crop``). ``centre``: nothing random.
     """
 
     kind: Literal["resized", "padded", "centre"] = "resized"

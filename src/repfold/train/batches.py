@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from repfold.data import Batch, CropSettings, augment, batch_generator
+from repfold.data.augment_geometry import Crop, Flip
+from repfold.data.augmentation import Augmentation
 from repfold.data.mixing import Mixing
-from repfold.data.transforms import random_crop, random_flip, to_input
+from repfold.data.transforms import to_input
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks
 from repfold.train.machine import Machine
@@ -27,8 +29,7 @@ class BatchTransform:
 
     seed: int
     batch: int
-    padding: int
-    flip: float
+    framing: augment.Chain
     augmentation: augment.Chain
     mixing: Mixing
     classes: int
@@ -47,10 +48,7 @@ class BatchTransform:
         device = self.machine.device
         x_NCHW = batch.x_NCHW.to(device, non_blocking=True)
         labels_B = batch.labels.to(device, non_blocking=True)
-        if self.padding:
-            x_NCHW = random_crop(x_NCHW, self.padding, generator, first=first, total=self.batch)
-        if self.flip:
-            x_NCHW = random_flip(x_NCHW, generator, probability=self.flip, first=first, total=self.batch)
+        x_NCHW = self.framing(x_NCHW, generator, first=first, total=self.batch)
         x_NCHW = self.augmentation(x_NCHW, generator, progress=progress, first=first, total=self.batch)
         targets = labels_B
         if self.mixing.mixup or self.mixing.cutmix:
@@ -73,11 +71,15 @@ def batch_transform(
     recipe: Recipe, crop: CropSettings, preprocessing: Preprocessing, classes: int, machine: Machine, ranks: Ranks
 ) -> BatchTransform:
     """Return the transform that the recipe describes. Raises: RepFoldError for an augmentation that is none."""
+    framing: list[Augmentation] = []
+    if crop.padding_pixels(preprocessing.image_size):
+        framing.append(Crop(crop.padding, "reflect"))
+    if recipe.flip:
+        framing.append(Flip(recipe.flip))
     return BatchTransform(
         seed=recipe.seed,
         batch=recipe.batch,
-        padding=crop.padding_pixels(preprocessing.image_size),
-        flip=recipe.flip,
+        framing=augment.Chain(tuple(framing)),
         augmentation=augment.parse(recipe.augment),
         mixing=Mixing(recipe.mixup, recipe.cutmix, recipe.mixing_share),
         classes=classes,
