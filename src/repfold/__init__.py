@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from repfold import fold, models
     from repfold.blocks.expand import expand
+    from repfold.fold import profile
     from repfold.models import load, save
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "expand", "fold", "load", "models", "save"]
+__all__ = ["__version__", "expand", "fold", "load", "models", "profile", "save"]
 
 # Public name -> the module that defines it; None for the module of that name.
 _LAZY: dict[str, str | None] = {
@@ -34,6 +35,7 @@ _LAZY: dict[str, str | None] = {
     "models": None,
     "norms": None,
     "optim": None,
+    "profile": "repfold.fold",
     "report": None,
     "save": "repfold.models",
     "schedule": None,

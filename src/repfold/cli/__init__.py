@@ -20,6 +20,7 @@ from repfold.cli.export import export
 from repfold.cli.find_lr import find_lr
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
+from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "find-lr": find_lr,
     "fold": fold,
     "predict": predict,
+    "profile": profile,
     "recipes": recipes,
     "report": report,
     "schedule": schedule,

@@ -12,12 +12,28 @@ from typing import Any
 from torch import nn
 
 from repfold.fold.certificate import Certificate, FoldedRegion, LeftRegion
+from repfold.fold.cost import LayerCost, Profile, profile
+from repfold.fold.cost_forms import Comparison, compare_forms
 from repfold.fold.errors import FoldError
 from repfold.fold.folding import fold
 from repfold.fold.online import OnlineFold
 from repfold.fold.plan import Plan, make_plan
 
-__all__ = ["Certificate", "FoldError", "FoldedRegion", "LeftRegion", "OnlineFold", "Plan", "fold", "make_plan"]
+__all__ = [
+    "Certificate",
+    "Comparison",
+    "FoldError",
+    "FoldedRegion",
+    "LayerCost",
+    "LeftRegion",
+    "OnlineFold",
+    "Plan",
+    "Profile",
+    "compare_forms",
+    "fold",
+    "make_plan",
+    "profile",
+]
 
 
 class _CallableRoom(types.ModuleType):

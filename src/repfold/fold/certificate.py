@@ -33,6 +33,7 @@ class FoldedRegion:
     absolute_error: float  # in the network's own dtype
     parameters: tuple[int, int]  # before, after
     multiply_adds: tuple[int, int]  # before, after, for one example
+    modules: tuple[str, ...] = ()  # paths of the modules that it stands for, or whose forward calls its operators
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,15 @@ def certify(
         absolute_error=own,
         parameters=(region.before.parameters, region.after.parameters),
         multiply_adds=(region.before.multiply_adds, region.after.multiply_adds),
+        modules=tuple(dict.fromkeys(_module_of(node) for node in region.interior)),
     )
+
+
+def _module_of(node: fx.Node) -> str:
+    if node.op == "call_module":
+        return str(node.target)
+    stack = node.meta.get("nn_module_stack") or {}
+    return next(reversed([path for path, _ in stack.values()]), "")
 
 
 def _random_input(traced: Traced, region: Region, full_size: bool = False) -> Tensor:

@@ -32,7 +32,7 @@ def fold_module(module: nn.Module, arguments: tuple[Any, ...], policy: str, path
         return _fold_children(module, arguments, policy, path, str(refusal))
     rewritten = rewrite(plan)
     left = [(_join(path, _label(item.node)), item.reason) for item in plan.left]
-    regions = [replace(region, name=_join(path, region.name)) for region in rewritten.regions]
+    regions = [_placed(region, path) for region in rewritten.regions]
     return Folded(rewritten.network, regions, left)
 
 
@@ -104,6 +104,13 @@ def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
         except Exception:  # an attribute of the child that the parent reads and a graph module lacks
             return False
     return True
+
+
+def _placed(region: FoldedRegion, path: str) -> FoldedRegion:
+    """The region under the names that its modules have in the whole network."""
+    return replace(
+        region, name=_join(path, region.name), modules=tuple(_join(path, module) for module in region.modules)
+    )
 
 
 def _join(path: str, name: str) -> str:

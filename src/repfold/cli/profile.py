@@ -1,0 +1,101 @@
+"""``repfold profile``: what a network costs, layer by layer, its train form beside its folded form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from repfold.errors import RepFoldError
+
+if TYPE_CHECKING:
+    from repfold.fold import Comparison, LayerCost
+    from repfold.models import Model
+
+MEASURES = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds",
+    "traffic": "memory traffic",
+    "winograd": "Winograd multiplies",
+}
+
+
+def profile(
+    model: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    image_size: int | None = None,
+    example: str | None = None,
+    weights: Path | None = None,
+    num_classes: int | None = None,
+    factory: str | None = None,
+    json: bool = False,
+) -> None:
+    """Count parameters, multiply-adds, memory traffic and Winograd multiplies for one image, before and after folding.
+
+    Memory traffic is in values read and written, weights included (ShuffleNet V2). Winograd multiplies are those of
+    F(2x2, 3x3) for 3x3 convolutions of stride 1, and the multiply-adds of everything else.
+
+    Args:
+        model: A run directory, a model file, a model's name, or package.module:factory.
+        image_size: Side of the square image; that of a trained model's preprocessing, else 224.
+        example: Shape of an input instead, such as 1,3,224,160.
+        weights: Checkpoint to load into a network given by name.
+        num_classes: Number of classes of a network given by name.
+        factory: Trusted package.module:factory that builds a model file's network.
+        json: Print one JSON object: both forms' totals and layers, and the layers side by side.
+    """
+    from json import dumps
+
+    from repfold.cli.model_source import make_example, open_model
+    from repfold.fold import compare_forms
+
+    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    shape = _shape(image_size, example, source)
+    x = make_example(shape, source)
+    comparison = compare_forms(source.network, x)
+    if json:
+        print(dumps({"model": model, "example": list(x.shape), **comparison.to_dict()}))
+    else:
+        _print(comparison, tuple(x.shape))
+
+
+def _shape(image_size: int | None, example: str | None, source: Model) -> tuple[int, ...] | None:
+    from repfold.cli.model_source import parse_shape
+
+    if image_size is None:
+        return parse_shape(example)
+    if example is not None:
+        raise RepFoldError("--image-size and --example both say how large the input is: give one.")
+    if image_size < 1:
+        raise RepFoldError(f"--image-size {image_size}: an image has at least one pixel.")
+    preprocessing, architecture = source.description.preprocessing, source.description.architecture
+    channels = preprocessing.channels if preprocessing else architecture.in_channels if architecture else 3
+    return (1, channels, image_size, image_size)
+
+
+def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
+    from repfold.report.tables import Table, columns, to_text
+
+    heads = columns("layer", *(head for title in MEASURES.values() for head in (f"#{title}", "#folded")))
+    rows = [(layer.name, *_cells(layer.train, layer.folded)) for layer in comparison.layers]
+    rows.append(("total", *_cells(comparison.train.total, comparison.folded.total)))
+    print(to_text(Table(heads, tuple(rows))))
+    print(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
+
+
+def _cells(train: LayerCost | None, folded: LayerCost | None) -> tuple[str, ...]:
+    return tuple(
+        _short(getattr(cost, measure)) if cost is not None else "" for measure in MEASURES for cost in (train, folded)
+    )
+
+
+def _short(count: int) -> str:
+    """Three digits and a unit: 9.11M."""
+    value, unit = float(count), ""
+    for larger in ("k", "M", "G", "T"):
+        if abs(value) < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:#.3g}".rstrip(".") + unit if unit else str(count)
