@@ -14,7 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from repfold import norms
 from repfold.blocks import CSLABranches
+from repfold.errors import RepFoldError
 from repfold.models import repvgg
 from repfold.models.repvgg import RepVGG, RepVGGTable
 from repfold.models.scales import BlockScales, Scales, check_fit
@@ -66,10 +68,18 @@ def branch_network(target: RepVGG, scales: Scales | None = None) -> RepVGG:
     """
     table = target.table
     assert isinstance(table, RepOptTable)
+    if target.options.get("block") != "plain" or target.options.get("norm") is False:
+        raise RepFoldError(
+            f"{_name(table)} with options {target.options} is no target of a hyper-search: its blocks are one "
+            "convolution and a norm each. Leave the options block and norm=false."
+        )
     options = {**target.options, "block": "csla"}
-    network = table.like.build(
+    norm = options.pop("norm", None)
+    network: Any = table.like.build(
         num_classes=target.num_classes, preset=target.preset, in_channels=target.in_channels, **options
     )
+    if norm is not None:
+        network = norms.replace(network, norm)
     if scales is None:
         scales = initial_scales(network)
     check_fit(scales, initial_scales(network), _name(table))

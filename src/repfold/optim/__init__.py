@@ -1,6 +1,7 @@
 """Gradient re-parameterization for SGD and AdamW, parameter groups, and the schedule adapter."""
 
 from repfold.optim.adamw import RepAdamW
+from repfold.optim.explain import explain
 from repfold.optim.groups import Groups, parameter_groups
 from repfold.optim.reparameterize import reparameterize
 from repfold.optim.rules import OptimError, Rule, Rules
@@ -15,6 +16,7 @@ __all__ = [
     "RepSGD",
     "Rule",
     "Rules",
+    "explain",
     "lr_scheduler",
     "parameter_groups",
     "reparameterize",

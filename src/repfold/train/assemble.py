@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from repfold import models, norms
 from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
 from repfold.errors import RepFoldError
+from repfold.fold import OnlineFold
 from repfold.models import Architecture, Description, Preprocessing
 from repfold.optim.averages import Average
 from repfold.optim.groups import Groups, parameter_groups
@@ -29,6 +31,7 @@ from repfold.train.objective import Objective
 from repfold.train.plausibility import doubts
 from repfold.train.recipe import Recipe
 from repfold.train.regularise import equivalent_l2_of
+from repfold.train.repopt import Reparameterized, make_optimizer, start_target
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Assembly:
     network: nn.Module
     forward: nn.Module
     optimizer: Optimizer
+    reparameterized: Reparameterized | None
     objective: Objective
     average: Average | None
     scaler: torch.amp.GradScaler
@@ -80,27 +84,37 @@ class Assembly:
             f"{'fused' if machine.fused else 'plain'} optimizer, {machine.threads} threads{processes}",
         }
 
+    def _rules(self) -> str:
+        if self.reparameterized is None:
+            return ""
+        rules = self.reparameterized.rules
+        spans = [span for rule in rules if (span := rule.span())]
+        low, high = min(low for low, _ in spans), max(high for _, high in spans)
+        return f"gradients of {len(rules)} layers re-parameterized, by factors of {low:.3g} to {high:.3g}"
+
     def _extras(self) -> str:
         recipe = self.recipe
         told = {
             f"lr {recipe.lr:g} of batch {recipe.lr_batch} scaled to {recipe.batch}": recipe.lr_batch,
             f"lookahead {recipe.lookahead}": recipe.lookahead,
             recipe.average: self.average,
+            self._rules(): self.reparameterized,
+            "branches folded at every step": recipe.online_fold,
             "L2 on equivalent kernels": recipe.custom_l2,
             f"taught by {recipe.teacher}": recipe.teacher,
         }
         return "".join(f"; {text}" for text, on in told.items() if on)
 
 
-def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener) -> Assembly:
-    """Open the data, build the network and all that trains it.
+def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resumed: Path | None = None) -> Assembly:
+    """Open the data, build the network and all that trains it. ``resumed``: the directory of the run to go on with.
 
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
     source = _open(recipe, say)
     mean, std = channel_statistics(source.train, seed=recipe.seed)
     preprocessing = Preprocessing(source.image_size, source.resize, mean, std, _one_or_three(source.channels))
-    network = _network(recipe, source, say)
+    network, reparameterized = _network(recipe, source, say, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
         say(Note(note))
@@ -127,8 +141,9 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener) -> A
         ),
         preprocessing=preprocessing,
         network=network,
-        forward=ranks.wrap(network, machine.device),
-        optimizer=_optimizer(recipe, groups, machine),
+        forward=ranks.wrap(_forward(network, recipe, source, machine), machine.device),
+        optimizer=_optimizer(recipe, groups, machine, reparameterized),
+        reparameterized=reparameterized,
         objective=objective,
         average=Average(network, decay=averaging.decay) if averaging else None,
         scaler=machine.scaler(),
@@ -177,7 +192,9 @@ def _crop(recipe: Recipe) -> CropSettings | None:
     return CropSettings(kind, recipe.crop_scale, recipe.crop_ratio, recipe.crop_padding)
 
 
-def _network(recipe: Recipe, source: Source, say: Listener) -> nn.Module:
+def _network(
+    recipe: Recipe, source: Source, say: Listener, resumed: Path | None
+) -> tuple[nn.Module, Reparameterized | None]:
     torch.manual_seed(recipe.seed)
     network = models.create(
         recipe.model,
@@ -186,9 +203,18 @@ def _network(recipe: Recipe, source: Source, say: Listener) -> nn.Module:
         in_channels=source.channels,
         **recipe.network_options(),
     )
+    reparameterized = start_target(network, recipe, resumed, say)
     if recipe.init:
         say(Note(str(models.initialise(network, recipe.init))))
-    return network.train()
+    return network.train(), reparameterized
+
+
+def _forward(network: nn.Module, recipe: Recipe, source: Source, machine: Machine) -> nn.Module:
+    """What training calls: the network, or its branches folded at every step."""
+    if not recipe.online_fold:
+        return network
+    size = source.image_size
+    return OnlineFold(network, torch.rand(2, source.channels, size, size, device=machine.device))
 
 
 def _objective(
@@ -206,9 +232,12 @@ def _objective(
     )
 
 
-def _optimizer(recipe: Recipe, groups: Groups, machine: Machine) -> Optimizer:
-    chosen = recipe.optimizer_choice()
-    optimizer = chosen.make(groups.for_optimizer(recipe.weight_decay), recipe.base_lr, fused=machine.fused)
+def _optimizer(recipe: Recipe, groups: Groups, machine: Machine, reparameterized: Reparameterized | None) -> Optimizer:
+    chosen, given = recipe.optimizer_choice(), groups.for_optimizer(recipe.weight_decay)
+    if reparameterized is None:
+        optimizer = chosen.make(given, recipe.base_lr, fused=machine.fused)
+    else:
+        optimizer = make_optimizer(chosen, given, recipe.base_lr, fused=machine.fused, rules=reparameterized.rules)
     if not recipe.lookahead:
         return optimizer
     return Lookahead(optimizer, every=recipe.lookahead, alpha=recipe.lookahead_alpha)

@@ -77,7 +77,7 @@ def _run(
     recipe: Recipe, directory: Path, saved: dict[str, Any] | None, machine: Machine, ranks: Ranks, say: Listener
 ) -> State:
     """Assemble the run, restore it from the checkpoint ``saved``, and train it to its end; return where that is."""
-    parts = assemble(recipe, machine, ranks, say)
+    parts = assemble(recipe, machine, ranks, say, resumed=directory if saved is not None else None)
     files = RunDirectory(directory, parts)
     state = State()
     if saved is not None:

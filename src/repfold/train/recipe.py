@@ -62,6 +62,9 @@ class Recipe:
     preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
     init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
 
+    scales: str = setting("", "of a RepOpt target: the hyper-search's run, a model file of it, or a scales file")
+    online_fold: bool = setting(False, "run branches without norms inside as one convolution, folded at every step")
+
     epochs: int = setting(25, "passes over the training images", low=1)
     batch: int = setting(64, "images an optimizer step, over all processes", low=1)
     optimizer: str = setting("sgd", "sgd, rmsprop, adam, adamw or adadelta; with options as adam:beta2=0.98,eps=1e-6")

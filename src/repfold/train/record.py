@@ -18,13 +18,16 @@ import torch
 import repfold
 from repfold import atomic
 from repfold.errors import RepFoldError
+from repfold.models.scale_files import RUN_FILE
+from repfold.optim import Rules, explain
 from repfold.train.events import Record
 
 RECIPE, ENVIRONMENT, RECORD, CHECKPOINT = "recipe.toml", "environment.json", "record.jsonl", "checkpoint.pt"
 BEST, CONFUSION = "best.safetensors", "confusion.json"
+SCALES, RULES = RUN_FILE, "rules.json"  # of runs that re-parameterize gradients
 # What is derived from a finished training; another training makes it stale.
 DERIVED = ("plain.safetensors", "certificate.json", "model.onnx", "timings.json", "report.html")
-ALL = (RECIPE, ENVIRONMENT, RECORD, CHECKPOINT, BEST, CONFUSION, *DERIVED)
+ALL = (RECIPE, ENVIRONMENT, RECORD, CHECKPOINT, BEST, CONFUSION, SCALES, RULES, *DERIVED)
 
 
 @contextmanager
@@ -60,6 +63,11 @@ def write_confusion(directory: Path, classes: Sequence[str], matrix_TP: torch.Te
     """Write confusion.json: rows are true classes, columns predicted ones."""
     content = {"classes": list(classes), "matrix_TP": matrix_TP.tolist()}
     atomic.write_text(directory / CONFUSION, json.dumps(content) + "\n")
+
+
+def write_rules(directory: Path, rules: Rules) -> None:
+    """Write rules.json: what gradients are multiplied with, and why."""
+    atomic.write_text(directory / RULES, json.dumps(explain(rules)) + "\n")
 
 
 def write_environment(directory: Path, content: dict[str, Any]) -> None:

@@ -60,6 +60,9 @@ class RunDirectory:
             recipe_file.write(self.parts.recipe, self.path / record.RECIPE)
             record.write_environment(self.path, self._facts(state))
             record.write_records(self.path, state.records)
+            if self.parts.reparameterized is not None:
+                models.save_scales(self.parts.reparameterized.scales, self.path / record.SCALES)
+                record.write_rules(self.path, self.parts.reparameterized.rules)
 
     def write_epoch(self, state: State, on_val: Metrics, best: bool) -> None:
         """Write the record of the epochs done and, if the last is the best, its network and confusions."""
