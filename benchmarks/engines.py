@@ -80,7 +80,7 @@ def compare(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 
 def errors_of(logits: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
-    """The largest error relative to the largest logit, and the root mean square error relative to that of the logits."""
+    """The largest error relative to the largest logit; the root mean square error relative to the logits' own."""
     difference = np.abs(logits.reshape(exact.shape) - exact)
     return float(difference.max() / np.abs(exact).max()), float(np.sqrt((difference**2).mean() / (exact**2).mean()))
 
@@ -112,7 +112,8 @@ def configuration(
         faster = f"  {row['times_faster']:.2f}x the fastest other" if "times_faster" in row else ""
         print(
             f"{net.name:16s} batch {batch:<3d} threads {threads} {precision} {name:14s} {row['median_ms']:9.2f} ms "
-            f"({row['low_ms']:.2f} to {row['high_ms']:.2f}, n={row['n']}) error {row['error']:.1e} (rms {row['rms_error']:.1e}){faster}",
+            f"({row['low_ms']:.2f} to {row['high_ms']:.2f}, n={row['n']}) "
+            f"error {row['error']:.1e} (rms {row['rms_error']:.1e}){faster}",
             flush=True,
         )
     return rows

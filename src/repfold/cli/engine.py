@@ -53,13 +53,13 @@ def _print_plan(plan: dict[str, Any]) -> None:
     from rich.table import Table
 
     n, channels, height, width = plan["input"]
-    table = Table("layer", "kind", "out", "algorithm", "threads split", "multiply-adds", "weights")
+    table = Table("layer", "out", "algorithm", "split", "Mmadds", "MB", box=None)
     for layer in plan["layers"]:
         split = f"{layer['split']}, {layer['block']} tiles" if "split" in layer else ""
-        macs = f"{layer['multiply_adds'] / 1e6:,.1f} M" if "multiply_adds" in layer else ""
-        weights = f"{layer['weight_bytes'] / 1e6:.2f} MB" if "weight_bytes" in layer else ""
-        out = "x".join(map(str, layer["out"]))
-        table.add_row(layer["name"], layer["kind"], out, layer["algorithm"], split, macs, weights)
+        algorithm = layer["algorithm"] if layer["kind"] == "convolution" else layer["kind"]
+        macs = f"{layer['multiply_adds'] / 1e6:,.1f}" if "multiply_adds" in layer else ""
+        weights = f"{layer['weight_bytes'] / 1e6:.2f}" if "weight_bytes" in layer else ""
+        table.add_row(layer["name"], "x".join(map(str, layer["out"])), algorithm, split, macs, weights)
     buffers = {name: f"{size / 1e6:.1f} MB" for name, size in plan["buffers"].items()}
     console = Console()
     console.print(
