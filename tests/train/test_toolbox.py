@@ -210,8 +210,8 @@ def test_the_penalty_of_a_repvgg_block_is_the_published_one():
         for i in range(4):
             for y in range(3):
                 for x in range(3):
-                    weight = float(full[o, i, y, x])
-                    centre = (weight * t3 + float(point[o, i, 0, 0]) * t1) ** 2 / (t3**2 + t1**2)
+                    weight = float(full.detach()[o, i, y, x])
+                    centre = (weight * t3 + float(point.detach()[o, i, 0, 0]) * t1) ** 2 / (t3**2 + t1**2)
                     expected += centre if (y, x) == (1, 1) else weight**2
     assert float(equivalent_l2(block)) == pytest.approx(expected)
     penalty = equivalent_l2_of(block)
