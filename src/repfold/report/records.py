@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from repfold.errors import RepFoldError
 from repfold.report.confusion import Confusion, confusion_of
+from repfold.report.masks import LayerMask, masks_of
 from repfold.report.numbers import finite, number
 from repfold.report.timings import Timings, timings_of
 
@@ -35,6 +36,7 @@ class Run:
     certificate: Mapping[str, Any] | None
     confusion: Confusion | None
     timings: Timings | None
+    masks: tuple[LayerMask, ...]
     files: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
 
@@ -106,6 +108,7 @@ def _read_run(directory: Path, name: str) -> Run:
         certificate=read("certificate.json", _mapping),
         confusion=read("confusion.json", confusion_of),
         timings=read("timings.json", timings_of),
+        masks=read("rules.json", masks_of) or (),
         files=_files(directory),
         notes=(),
     )

@@ -8,6 +8,7 @@ from repfold.report.markup import Markup
 from repfold.report.results import Report
 from repfold.report.sections.advice import advice
 from repfold.report.sections.curves import curves
+from repfold.report.sections.gradients import gradients
 from repfold.report.sections.mistakes import mistakes
 from repfold.report.sections.proof import proof
 from repfold.report.sections.settings import environment, recipe
@@ -19,6 +20,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Report], Markup | None]]] = {
     "curves": ("Curves", curves),
     "advice": ("Advice", advice),
     "confusion": ("Mistakes", mistakes),
+    "gradients": ("Re-parameterized gradients", gradients),
     "certificate": ("Certificate of the fold", proof),
     "timings": ("Timings of the forms", timing),
     "recipe": ("Recipe", recipe),
