@@ -11,6 +11,7 @@ import torch
 
 import repfold
 from repfold import engine, models
+from repfold.cli.bench import bench
 from repfold.cli.engine import engine as command
 from repfold.errors import RepFoldError
 from repfold.fold import fold
@@ -68,3 +69,9 @@ def test_engine_names_the_layer_that_it_cannot_run(tmp_path: Path) -> None:
     repfold.save(plain, tmp_path / "plain.safetensors")
     with pytest.raises(engine.EngineError, match="'getitem' is an indexing"):
         engine.load(tmp_path / "plain.safetensors")
+
+
+def test_bench_times_the_engine(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench(str(model), batch=(1,), rounds=2, onnx=False, engines=("repfold",), json=True, example="1,3,32,32")
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["form"] for row in rows] == ["folded, PyTorch", "folded, RepFold's engine"]

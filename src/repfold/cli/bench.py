@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -27,6 +27,7 @@ def bench(
     num_classes: int | None = None,
     onnx: bool = True,
     compile: bool = False,
+    engines: tuple[Literal["repfold"], ...] = (),
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     factory: str | None = None,
     json: bool = False,
@@ -43,6 +44,7 @@ def bench(
         num_classes: Number of classes of a network given by name.
         onnx: Time ONNX Runtime too.
         compile: Time torch.compile of the folded network too.
+        engines: Further engines to time: repfold, RepFold's own.
         output: Where to write the timings as JSON. For a run directory timings.json in it.
         factory: Trusted package.module:factory that builds a model file's network.
         json: Print one JSON object: the machine and the timings.
@@ -65,7 +67,15 @@ def bench(
     else:
         plain, _ = fold(source.network, x_NCHW)
     timings = compare_forms(
-        network, plain, x_NCHW, batches=batch, rounds=rounds, threads=threads, onnx=onnx, compiled=compile
+        network,
+        plain,
+        x_NCHW,
+        batches=batch,
+        rounds=rounds,
+        threads=threads,
+        onnx=onnx,
+        compiled=compile,
+        native="repfold" in engines,
     )
     if output is None and Path(model).is_dir():
         output = Path(model) / "timings.json"

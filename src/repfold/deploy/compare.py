@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold import engine, models
 from repfold.deploy.bench import Timings, join, onnx_form, pytorch_form, time_forms
 from repfold.deploy.export import export_onnx
+from repfold.errors import RepFoldError
 
 TRAIN_FORM, FOLDED = "train form, PyTorch", "folded, PyTorch"
 COMPILED, ONNX_RUNTIME = "folded, torch.compile", "folded, ONNX Runtime"
+NATIVE = "folded, RepFold's engine"
 
 
 def compare_forms(
@@ -27,14 +30,15 @@ def compare_forms(
     threads: int | None = None,
     onnx: bool = True,
     compiled: bool = False,
+    native: bool = False,
 ) -> Timings:
-    """Time the train form (if there is one), the folded network, and this in ONNX Runtime and compiled.
+    """Time the train form (if there is one), the folded network, and this in ONNX Runtime, compiled, in our engine.
 
     Args:
         example_NCHW: an input; its image size and dtype are timed, with each of ``batches`` images.
         threads: of every runtime; None leaves PyTorch's and gives the others as many.
 
-    Raises: RepFoldError when the onnx extra is missing or the network cannot be exported.
+    Raises: RepFoldError when the onnx extra or the engine is missing, or one of them cannot run the network.
     """
     threads = threads or torch.get_num_threads()
     parts = []
@@ -50,5 +54,19 @@ def compare_forms(
                 forms[COMPILED] = pytorch_form(plain, x_NCHW, compiled=True)
             if path is not None:
                 forms[ONNX_RUNTIME] = onnx_form(path, x_NCHW, threads=threads)
+            if native:
+                forms[NATIVE] = native_form(plain, x_NCHW, Path(directory) / "plain.safetensors", threads=threads)
             parts.append(time_forms(forms, batch=batch, rounds=rounds, threads=threads))
     return join(parts)
+
+
+def native_form(plain: nn.Module, x_NCHW: torch.Tensor, path: Path, *, threads: int) -> Callable[[], Any]:
+    """A forward pass of a folded network in RepFold's engine, which reads it from ``path``."""
+    models.save(plain, path)
+    try:
+        loaded = engine.load(path, threads=threads)
+        images = x_NCHW.detach().cpu().float().numpy()
+        loaded(images)
+    except engine.EngineError as error:
+        raise RepFoldError(str(error)) from error
+    return lambda: loaded(images)
