@@ -213,7 +213,7 @@ def test_the_penalty_of_a_repvgg_block_is_the_published_one():
                     weight = float(full.detach()[o, i, y, x])
                     centre = (weight * t3 + float(point.detach()[o, i, 0, 0]) * t1) ** 2 / (t3**2 + t1**2)
                     expected += centre if (y, x) == (1, 1) else weight**2
-    assert float(equivalent_l2(block)) == pytest.approx(expected)
+    assert equivalent_l2(block).item() == pytest.approx(expected)
     penalty = equivalent_l2_of(block)
     penalty(0.01).backward()
     torch.testing.assert_close(full.grad[:, :, 0], 0.01 * full.detach()[:, :, 0])  # that of weight decay
