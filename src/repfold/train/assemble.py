@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from repfold import models, norms
+from repfold.blocks.expand import expand
 from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
 from repfold.errors import RepFoldError
 from repfold.fold import OnlineFold
@@ -119,7 +120,10 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resu
     if note:
         say(Note(note))
     machine.place(network)
-    _check_runs(network, recipe, source, machine)
+    shape = (2, source.channels, source.image_size, source.image_size)
+    _check_runs(network, recipe, shape, len(source.classes), machine)
+    if not recipe.online_fold:  # which runs convolutions of its own
+        machine.specialise(network, shape)
     norms.check_batch(network, recipe.batch // ranks.world)
     objective = _objective(recipe, network, source, preprocessing, machine)
     own_decay = objective.penalty.kernels if objective.penalty else frozenset()
@@ -206,6 +210,8 @@ def _network(
     reparameterized = start_target(network, recipe, resumed, say)
     if recipe.init:
         say(Note(str(models.initialise(network, recipe.init))))
+    if recipe.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
+        network = expand(network, recipe.expand, fresh=not recipe.init)
     return network.train(), reparameterized
 
 
@@ -244,12 +250,11 @@ def _optimizer(recipe: Recipe, groups: Groups, machine: Machine, reparameterized
 
 
 @torch.no_grad()
-def _check_runs(network: nn.Module, recipe: Recipe, source: Source, machine: Machine) -> None:
-    """Run the network once, in eval mode so that nothing of it changes, on an image of the size it will see.
+def _check_runs(network: nn.Module, recipe: Recipe, shape: Sequence[int], classes: int, machine: Machine) -> None:
+    """Run the network once, in eval mode so that nothing of it changes, on images of the ``shape`` it will see.
 
     Raises: RepFoldError when it cannot run on it or does not return logits of the classes.
     """
-    shape = (2, source.channels, source.image_size, source.image_size)
     network.eval()
     try:
         with machine.autocast():
@@ -262,9 +267,9 @@ def _check_runs(network: nn.Module, recipe: Recipe, source: Source, machine: Mac
     finally:
         network.train()
     found = list(getattr(logits, "shape", [])) or type(logits).__name__
-    if found != [2, len(source.classes)]:
+    if found != [shape[0], classes]:
         raise RepFoldError(
-            f"{recipe.model} returns {found} for 2 images; training needs logits [2, {len(source.classes)}], one "
+            f"{recipe.model} returns {found} for {shape[0]} images; training needs logits [{shape[0]}, {classes}], one "
             "for each class of the data. A factory gets their number as num_classes."
         )
 
