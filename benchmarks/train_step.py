@@ -7,6 +7,12 @@ this machine (printed), through the same code. Each arm is a process of its own,
 belong to a process; the two take turns, ``--steps`` steps each a round, while the other waits, so that a busy moment of
 the machine hits both. Reported: images/s (median over rounds, 10th and 90th percentile), and the ratio of each round's
 pair: its median and quartiles. Both arms get the same batches of random uint8 images and labels.
+
+    python benchmarks/train_step.py --repopt
+
+Four other arms, all with the default's machine settings: a plain VGG of the same widths under SGD(foreach=True); the
+same network re-parameterized, under RepSGD; RepVGG's train form; and the branches that the re-parameterized network
+stands for, folded online. The ratios are of times of a step, so above 1 means that the first of the two is slower.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 CLASSES = 10
 WARM_UP = 3
@@ -53,7 +60,70 @@ def default_step(arguments: argparse.Namespace) -> Callable[[], float]:
     import torch
 
     from repfold import models
+
+    def build() -> Any:
+        return models.create(arguments.model, num_classes=CLASSES)
+
+    return _trained(arguments, build, lambda groups, lr, fused, rules: torch.optim.SGD(groups, lr, 0.9, fused=fused))
+
+
+def plain_step(arguments: argparse.Namespace) -> Callable[[], float]:
+    """The plain VGG of the same widths, as one trains it."""
+    import torch
+
+    from repfold import models
+
+    def build() -> Any:
+        return models.create(arguments.model.replace("repvgg", "vgg"), num_classes=CLASSES)
+
+    return _trained(arguments, build, lambda groups, lr, fused, rules: torch.optim.SGD(groups, lr, 0.9, foreach=True))
+
+
+def repopt_step(arguments: argparse.Namespace) -> Callable[[], float]:
+    """The same network under the rules of a RepOpt target."""
+    from repfold import models
+    from repfold.optim import RepSGD
+    from repfold.train.recipe import Recipe
+    from repfold.train.repopt import start_target
+
+    name = arguments.model.replace("repvgg", "repopt-vgg")
+
+    def build() -> Any:
+        network = models.create(name, num_classes=CLASSES)
+        target = start_target(network, Recipe(model=name), None, lambda event: None)
+        assert target is not None
+        return network, target.rules
+
+    return _trained(
+        arguments,
+        build,
+        lambda groups, lr, fused, rules: RepSGD(groups, rules=rules, lr=lr, momentum=0.9, fused=fused),
+    )
+
+
+def online_step(arguments: argparse.Namespace) -> Callable[[], float]:
+    """The target's branches, folded into one convolution at every step."""
+    import torch
+
+    from repfold import models
+    from repfold.models.repopt import branch_network
+
+    def build() -> Any:
+        name = arguments.model.replace("repvgg", "repopt-vgg")
+        return branch_network(models.create(name, num_classes=CLASSES))  # type: ignore[arg-type]
+
+    sgd = lambda groups, lr, fused, rules: torch.optim.SGD(groups, lr, 0.9, fused=fused)  # noqa: E731
+    return _trained(arguments, build, sgd, online=True)
+
+
+def _trained(
+    arguments: argparse.Namespace, build: Callable[[], Any], make_optimizer: Callable[..., Any], online: bool = False
+) -> Callable[[], float]:
+    """A step of the network that ``build`` makes (alone, or with its rules), as ``repfold train`` makes it."""
+    import torch
+
     from repfold.data import Batch, CropSettings
+    from repfold.fold import OnlineFold
     from repfold.models import Preprocessing
     from repfold.optim.groups import parameter_groups
     from repfold.train import machine
@@ -67,9 +137,14 @@ def default_step(arguments: argparse.Namespace) -> Callable[[], float]:
     chosen = machine.choose(recipe)
     machine.prepare_process(chosen)
     torch.manual_seed(0)
-    network = chosen.place(models.create(arguments.model, num_classes=CLASSES).train())
+    built = build()
+    network, rules = built if isinstance(built, tuple) else (built, None)
+    network = chosen.place(network.train())
+    if not online:
+        chosen.specialise(network, (2, 3, arguments.image_size, arguments.image_size))
     groups = parameter_groups(network).for_optimizer(recipe.weight_decay)
-    optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, fused=chosen.fused)
+    optimizer = make_optimizer(groups, recipe.lr, chosen.fused, rules)
+    forward = OnlineFold(network, torch.rand(2, 3, 64, 64)) if online else network
     preprocessing = Preprocessing(arguments.image_size, arguments.image_size, (0.5,) * 3, (0.25,) * 3)
     transform = batch_transform(recipe, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
     batch = Batch(*_batch(arguments))
@@ -77,20 +152,35 @@ def default_step(arguments: argparse.Namespace) -> Callable[[], float]:
     def step() -> float:
         x_NCHW, targets = transform(batch, 0, 0, 0.0)
         with chosen.autocast():
-            logits = network(x_NCHW)
+            logits = forward(x_NCHW)
         loss = cross_entropy(logits, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 
 
-ARMS: dict[str, Callable[[argparse.Namespace], Callable[[], float]]] = {"naive": naive_step, "default": default_step}
+ARMS: dict[str, Callable[[argparse.Namespace], Callable[[], float]]] = {
+    "naive": naive_step,
+    "default": default_step,
+    "plain": plain_step,
+    "repopt": repopt_step,
+    "repvgg": default_step,
+    "online": online_step,
+}
+# Which arms are measured together, and of which pairs (numerator's time over denominator's) the ratio is told.
+COMPARISONS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
+    "default": (("naive", "default"), (("naive", "default"),)),
+    "repopt": (
+        ("plain", "repopt", "repvgg", "online"),
+        (("repopt", "plain"), ("repvgg", "repopt"), ("repvgg", "online")),
+    ),
+}
 
 
-def _batch(arguments: argparse.Namespace):  # noqa: ANN202 - torch is imported late
+def _batch(arguments: argparse.Namespace):
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -116,21 +206,26 @@ def measure(arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Return arm -> images a second, in each round."""
     context = get_context("spawn")
     ends, processes = {}, []
-    for arm in ARMS:
+    arms = _comparison(arguments)[0]
+    for arm in arms:
         ends[arm], other = context.Pipe()
         processes.append(context.Process(target=work, args=(arm, arguments, other), daemon=True))
         processes[-1].start()
         ends[arm].recv()  # one after the other, so that neither warms up under the other's load
-    rates: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    rates: dict[str, list[float]] = {arm: [] for arm in arms}
     for turn in range(arguments.rounds):
-        for arm in list(ARMS) if turn % 2 else reversed(list(ARMS)):
+        for arm in arms if turn % 2 else reversed(arms):
             ends[arm].send(True)
             rates[arm].append(arguments.batch * arguments.steps / ends[arm].recv())
-    for arm in ARMS:
+    for arm in arms:
         ends[arm].send(False)
     for process in processes:
         process.join()
     return rates
+
+
+def _comparison(arguments: argparse.Namespace) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    return COMPARISONS["repopt" if arguments.repopt else "default"]
 
 
 def main() -> None:
@@ -141,6 +236,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=4, help="steps of an arm in a round")
+    parser.add_argument("--repopt", action="store_true", help="compare re-parameterized gradients with their peers")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     arguments = parser.parse_args()
     rates = measure(arguments)
@@ -150,16 +246,19 @@ def main() -> None:
 
     chosen = machine.choose(Recipe()).to_dict()
     about = describe_machine()
-    ratios = [default / naive for naive, default in zip(rates["naive"], rates["default"], strict=True)]
+    # Times are the inverse of rates.
+    ratios = {
+        f"{slow} / {fast}": [b / a for a, b in zip(rates[slow], rates[fast], strict=True)]
+        for slow, fast in _comparison(arguments)[1]
+    }
     print(f"{arguments.model}, {arguments.image_size} px, batch {arguments.batch}; n = {arguments.rounds} rounds")
     print(f"{about['processor']}, {about['threads']} threads, PyTorch {about['torch']}; default: {chosen}")
     for arm, values in rates.items():
         low, high = _percentile(values, 10), _percentile(values, 90)
         print(f"{arm:>8}: {statistics.median(values):7.1f} images/s  (10 %: {low:.1f}, 90 %: {high:.1f})")
-    print(
-        f"   ratio: {statistics.median(ratios):7.2f}  (quartiles {_percentile(ratios, 25):.2f}, "
-        f"{_percentile(ratios, 75):.2f}; median of each round's pair)"
-    )
+    for pair, values in ratios.items():
+        quartiles = f"quartiles {_percentile(values, 25):.3f}, {_percentile(values, 75):.3f}"
+        print(f"{pair}: {statistics.median(values):.3f} of a step's time ({quartiles}; median of each round's pair)")
     if arguments.json:
         content = {"machine": about, "chosen": chosen, "rates": rates, "ratios": ratios}
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
