@@ -100,6 +100,7 @@ FORMS = {
     "same": lambda m, x: m.norm(F.conv2d(x, m.weight, padding="same")),
     "pool branch": lambda m, x: m.conv(x) + F.avg_pool2d(x, 3, 1, 1),
     "crop": lambda m, x: m.conv(x)[:, :, 1:-1, 2:],
+    "subsampled": lambda m, x: m.norm(m.conv1(x[..., ::2, ::2])),
     "concatenation": lambda m, x: torch.cat([m.conv(x)[:, :2], m.conv2(x)[:, 2:]], dim=1),
     "split and joined": lambda m, x: torch.cat([m.half1(x.chunk(2, 1)[0]), m.half2(x[:, 2:])], 1),
     "shuffle": lambda m, x: m.conv1(x.view(-1, 2, 2, x.size(2), x.size(3)).transpose(1, 2).flatten(1, 2)),

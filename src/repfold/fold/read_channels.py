@@ -78,7 +78,7 @@ def read_slice(traced: Traced, node: fx.Node) -> Piece | None:
     if node.target is not operator.getitem or not isinstance(node.args[0], fx.Node):
         return None
     shape, index = traced.shape(node.args[0]), node.args[1]
-    index = index if isinstance(index, tuple) else (index,)
+    index = _without_ellipsis(index if isinstance(index, tuple) else (index,), len(shape or ()))
     if shape is None or len(shape) < 3 or not all(isinstance(part, slice) for part in index) or len(index) > len(shape):
         return None
     if any(part != slice(None) for part in index[:2]):
@@ -90,6 +90,14 @@ def read_slice(traced: Traced, node: fx.Node) -> Piece | None:
     geometry = Geometry(shape[1], shape[1], full, groups=shape[1])
     weight = torch.ones(geometry.weight_shape, dtype=torch.float64)
     return Apply(node.args[0], Reading(geometry, lambda: AffineConv(weight, None, geometry)), is_free=True)
+
+
+def _without_ellipsis(index: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
+    """x[..., a] as x[:, :, :, a]."""
+    if index.count(...) != 1:
+        return index
+    place = index.index(...)
+    return (*index[:place], *(slice(None),) * (rank - len(index) + 1), *index[place + 1 :])
 
 
 def _slice_axis(part: Any) -> Axis | None:

@@ -218,7 +218,7 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _trace(network: nn.Module) -> fx.GraphModule:
-    with _in_eval_mode(network):
+    with _in_eval_mode(network), torch.no_grad():
         try:
             return fx.symbolic_trace(network)
         except Exception as error:  # tracing runs the user's forward, which may raise anything

@@ -62,6 +62,7 @@ class Recipe:
     preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
     init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
 
+    expand: str = setting("", "structure in place of each convolution, as acb or dbb (see repfold.expand)")
     scales: str = setting("", "of a RepOpt target: the hyper-search's run, a model file of it, or a scales file")
     online_fold: bool = setting(False, "run branches without norms inside as one convolution, folded at every step")
 
