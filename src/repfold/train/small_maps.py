@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 # Output maps of so many pixels and fewer: the weight gradient as a product; the other two passes as well.
 GRADIENT_PIXELS, WHOLE_PIXELS = 16, 4
@@ -125,7 +126,7 @@ class _WindowProduct(torch.autograd.Function):
             dwindows = (dy_PO @ _matrix(weight_OIHW)).view(windows_shape)
             dx_NCHW = _overlap_add(dwindows, x_NCHW.shape, ctx.stride, ctx.padding)
         elif ctx.needs_input_grad[0]:
-            dx_NCHW = torch.nn.grad.conv2d_input(x_NCHW.shape, weight_OIHW, dy_NOHW, ctx.stride, ctx.padding)
+            dx_NCHW = conv2d_input(x_NCHW.shape, weight_OIHW, dy_NOHW, ctx.stride, ctx.padding)
         return dx_NCHW, dweight_OHWI.permute(0, 3, 1, 2), None, None, None
 
 
