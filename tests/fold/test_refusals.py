@@ -198,3 +198,23 @@ def test_an_example_that_does_not_fit_is_refused(example):
 def test_an_unknown_policy_names_the_nearest():
     with pytest.raises(FoldError, match="Did you mean 'always'"):
         fold(nn.Identity().eval(), torch.zeros(1), policy="allways")
+
+
+def test_a_value_read_twice_is_not_computed_twice():
+    """The projection of a linear bottleneck is read by the residual and by the next expansion: it stays one layer."""
+
+    class Bottlenecks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project, self.norm0 = nn.Conv2d(12, 4, 1, bias=False), nn.BatchNorm2d(4)
+            self.expand, self.norm1 = nn.Conv2d(4, 12, 1, bias=False), nn.BatchNorm2d(12)
+            self.again, self.norm2 = nn.Conv2d(12, 4, 1, bias=False), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.norm0(self.project(x))
+            return y + self.norm2(self.again(F.relu(self.norm1(self.expand(y)))))
+
+    network = trained(Bottlenecks())
+    plain, certificate = fold(network, torch.randn(2, 12, 5, 5))
+    assert sorted(dict(plain.named_modules())) == ["", "again", "expand", "project"]
+    assert len(certificate.regions) == 3

@@ -189,7 +189,7 @@ def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
         if node not in live:
             continue
         piece = pieces[node]
-        region, refused = (None, piece.reason) if isinstance(piece, Opaque) else _best(grown, node, policy)
+        region, refused = (None, piece.reason) if isinstance(piece, Opaque) else _best(grown, node, policy, live)
         members = (node,) if region is None else region.interior
         live.update(node.all_input_nodes if region is None else (region.source,))
         if region is not None:
@@ -199,21 +199,33 @@ def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
     return regions[::-1], left[::-1]
 
 
-def _best(grown: Grown, target: fx.Node, policy: str) -> tuple[Region | None, str | None]:
-    """The largest region ending at ``target`` that pays, and why a larger one did not."""
+def _best(grown: Grown, target: fx.Node, policy: str, live: set[fx.Node]) -> tuple[Region | None, str | None]:
+    """The region ending at ``target`` that saves most, and why a larger one was not taken; under "always" the largest.
+
+    Of regions that save alike, the one that makes more nodes superfluous is taken, then the smaller: it recomputes
+    nothing that others read as well.
+    """
+    best: Region | None = None
+    most: tuple[int, int, int] | None = None
     refused: str | None = None
-    for source, reading in reversed(grown.readings[target].items()):
+    for source, reading in grown.readings[target].items():
         interior = tuple(_between(grown, source, target))
         if not _is_worth_a_look(grown.pieces, interior):
             continue
-        before = _dead_cost(grown.pieces, interior, target)
+        dead = _dead(interior, target, live)
+        before = reduce(Cost.__add__, (getattr(grown.pieces[node], "cost", Cost()) for node in dead), Cost())
         candidate = Region(source, target, reading, interior, before, _cost(grown.traced, reading, source, target))
         candidate = _with_groups(grown, candidate)
+        after = candidate.after
+        saved = (before.multiply_adds - after.multiply_adds, before.parameters - after.parameters, len(dead))
         problem = _not_expressible(candidate.reading.geometry)
-        if problem is None and (policy == "always" or candidate.after <= before):
-            return candidate, refused
-        refused = refused or problem or _growth(candidate)
-    return None, refused
+        if problem is None and policy == "always":
+            best = candidate
+        elif problem is None and after <= before:
+            best, most = (candidate, saved) if most is None or saved > most else (best, most)
+        else:
+            refused = problem or _growth(candidate)
+    return best, refused
 
 
 def _between(grown: Grown, source: fx.Node, target: fx.Node) -> list[fx.Node]:
@@ -247,14 +259,13 @@ def _is_free(piece: Piece | None) -> TypeGuard[Apply]:
     return isinstance(piece, Apply) and piece.is_free
 
 
-def _dead_cost(pieces: dict[fx.Node, Piece], interior: tuple[fx.Node, ...], target: fx.Node) -> Cost:
-    """What is saved: the cost of the target and of the nodes that nothing else reads once the region is folded."""
+def _dead(interior: tuple[fx.Node, ...], target: fx.Node, live: set[fx.Node]) -> set[fx.Node]:
+    """The target, and the nodes before it that nothing else reads once the region is folded."""
     dead = {target}
     for node in reversed(interior):
-        if node is not target and all(user in dead for user in node.users):
+        if node is not target and node not in live and all(user in dead for user in node.users):
             dead.add(node)
-    costs = (getattr(pieces[node], "cost", Cost()) for node in interior if node in dead)
-    return reduce(Cost.__add__, costs, Cost())
+    return dead
 
 
 def _cost(traced: Traced, reading: Reading, source: fx.Node, target: fx.Node) -> Cost:
