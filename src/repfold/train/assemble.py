@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 
 from repfold import models, norms
 from repfold.blocks.expand import expand
-from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
+from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
 from repfold.fold import OnlineFold
 from repfold.models import Architecture, Description, Preprocessing
@@ -26,9 +25,10 @@ from repfold.train import distributed
 from repfold.train.batches import BatchTransform, batch_transform
 from repfold.train.distill import load_teacher
 from repfold.train.distributed import Ranks
-from repfold.train.events import Listener, Note, Preparing
+from repfold.train.events import Listener, Note
 from repfold.train.machine import Machine
 from repfold.train.objective import Objective
+from repfold.train.open_data import make_loaders, open_data, preprocessing_of
 from repfold.train.plausibility import doubts
 from repfold.train.recipe import Recipe
 from repfold.train.regularise import equivalent_l2_of
@@ -112,9 +112,8 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resu
 
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
-    source = _open(recipe, say)
-    mean, std = channel_statistics(source.train, seed=recipe.seed)
-    preprocessing = Preprocessing(source.image_size, source.resize, mean, std, _one_or_three(source.channels))
+    source = open_data(recipe, say)
+    preprocessing = preprocessing_of(source, recipe.seed)
     network, reparameterized = _network(recipe, source, say, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
@@ -128,7 +127,7 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resu
     objective = _objective(recipe, network, source, preprocessing, machine)
     own_decay = objective.penalty.kernels if objective.penalty else frozenset()
     groups = parameter_groups(network, exempt=own_decay)
-    train, val, sample = _loaders(recipe, source, machine, ranks)
+    train, val, sample = make_loaders(recipe, source, machine, ranks)
     _check_course(recipe, train.steps_per_epoch, say)
     for doubt in doubts(recipe, train.steps_per_epoch):
         say(Note(doubt))
@@ -158,42 +157,6 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resu
         train_sample=sample,
         groups=groups.summary,
     )
-
-
-def _open(recipe: Recipe, say: Listener) -> Source:
-    if not recipe.data:
-        raise RepFoldError("The recipe names no data: give a folder of class folders, or 'digits' to try.")
-    source = open_source(
-        recipe.data,
-        image_size=recipe.image_size or None,
-        resize=recipe.resize or None,
-        crop=_crop(recipe),
-        channels=recipe.channels or None,
-        val_fraction=recipe.val_fraction,
-        per_class=recipe.per_class if any(recipe.per_class) else None,
-        seed=recipe.seed,
-        skip_broken=recipe.skip_broken,
-        on_progress=lambda done, total: say(Preparing(done, total)),
-    )
-    if source.skipped:
-        named = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
-        say(Note(f"{len(source.skipped)} broken files are left out: {named}"))
-    return source
-
-
-def _crop(recipe: Recipe) -> CropSettings | None:
-    """The recipe's crop, or None when the images are to decide and nothing is said that only one kind takes."""
-    default = Recipe()
-    kind = recipe.crop
-    if kind == "auto":
-        resized = (recipe.crop_scale, recipe.crop_ratio) != (default.crop_scale, default.crop_ratio)
-        padded = recipe.crop_padding != default.crop_padding
-        if resized and padded:
-            raise RepFoldError("crop_padding is for crop 'padded', crop_scale and crop_ratio for 'resized': say which.")
-        if not resized and not padded:
-            return None
-        kind = "resized" if resized else "padded"
-    return CropSettings(kind, recipe.crop_scale, recipe.crop_ratio, recipe.crop_padding)
 
 
 def _network(
@@ -281,26 +244,3 @@ def _check_course(recipe: Recipe, steps_per_epoch: int, say: Listener) -> None:
         recipe.course()(0, steps_per_epoch, recipe.epochs)
     for warning in warned:
         say(Note(str(warning.message)))
-
-
-def _loaders(recipe: Recipe, source: Source, machine: Machine, ranks: Ranks) -> Sequence[Loader]:
-    def loader(images: Images, train: bool) -> Loader:
-        return Loader(
-            images,
-            recipe.batch,
-            image_size=source.image_size,
-            resize=source.resize,
-            train=train,
-            seed=recipe.seed,
-            crop=source.crop,
-            rank=ranks.rank,
-            world=ranks.world,
-            pin_memory=machine.device.type == "cuda",
-        )
-
-    sample = source.train.sample(recipe.train_sample, recipe.seed)
-    return loader(source.train, True), loader(source.val, False), loader(sample, False)
-
-
-def _one_or_three(channels: int) -> Any:
-    return channels
