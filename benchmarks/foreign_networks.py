@@ -30,7 +30,8 @@ OTHER_TASKS = frozenset(
     alphapose_coco bisenet centernet cgnet contextnet dabnet danet deeplabv3 edanet enet erfnet esnet espcnet fastscnn
     fcn8sd fpenet ibppose_coco icnet jasper jasperdr lednet lffd linknet lwopenpose_cmupan ntsnet_cub nvpattexp pfpcnet
     prnet propainter propainter_ip propainter_ip_stream propainter_rfc propainter_rfc_stream propainter_stream pspnet
-    quartznet raft raft_stream segnet simplepose_coco simpleposemobile_coco sinet superpointnet unet visemenet voca
+    quartznet raft raft_stream segnet simplepose_coco simpleposemobile_coco sinet sqnet superpointnet unet visemenet
+    voca
     """.split()
 )
 SMALL_IMAGES = ("_cifar", "_cifar10")

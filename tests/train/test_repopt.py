@@ -123,6 +123,7 @@ REFUSED = {
     "under an optimizer without rules": ({"optimizer": "adam", "lr": 1e-3}, "rules for sgd or adamw, not for adam"),
     "missing": ({"scales": "nowhere.pth"}, r"nowhere\.pth does not exist"),
     "other blocks": ({"model_options": "block=dbb"}, "no target of a hyper-search"),
+    "expanded as well": ({"expand": "acb"}, "its branches in the optimizer already"),
     "no norms": ({"model_options": "norm=false"}, "no target of a hyper-search"),
 }
 

@@ -49,6 +49,11 @@ def start_target(network: nn.Module, recipe: Recipe, run: Path | None, say: List
                 "Leave them, or set the model to the target of the network that they were searched with."
             )
         return None
+    if recipe.expand:
+        raise RepFoldError(
+            f"{recipe.model} has its branches in the optimizer already: leave out expand={recipe.expand}, or expand "
+            "vgg-..., the same network without rules."
+        )
     assert isinstance(network, RepVGG)
     scales = _scales(recipe, run)
     branches = branch_network(network, scales)
