@@ -102,6 +102,7 @@ class Assembly:
             self._rules(): self.reparameterized,
             "branches folded at every step": recipe.online_fold,
             "L2 on equivalent kernels": recipe.custom_l2,
+            f"filters no longer than {recipe.max_norm:g}": recipe.max_norm,
             f"taught by {recipe.teacher}": recipe.teacher,
         }
         return "".join(f"; {text}" for text, on in told.items() if on)

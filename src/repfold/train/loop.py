@@ -28,6 +28,7 @@ from repfold.train.distributed import Ranks
 from repfold.train.evaluation import Metrics, evaluate
 from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
 from repfold.train.machine import Machine, choose, prepare_process
+from repfold.train.max_norm import constrain
 from repfold.train.objective import seen_top1
 from repfold.train.recipe import Recipe
 from repfold.train.run_directory import RunDirectory, find_checkpoint
@@ -147,6 +148,8 @@ class Run:
         parts.scaler.scale(loss).backward()
         parts.scaler.step(parts.optimizer)
         parts.scaler.update()
+        if recipe.max_norm:
+            constrain(parts.network, recipe.max_norm)
         averaging = recipe.averaging()
         if parts.average is not None and averaging and not averaging.each_epoch and progress >= averaging.start:
             parts.average.update(parts.network)

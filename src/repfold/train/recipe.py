@@ -74,6 +74,7 @@ class Recipe:
     momentum: float = setting(0.9, "momentum of sgd and rmsprop; beta1 of adam and adamw", low=0, high=1)
     nesterov: bool = setting(False, "Nesterov's momentum (sgd)")
     weight_decay: float = setting(1e-4, "L2 decay, decoupled in adamw; none on norms and biases", low=0)
+    max_norm: float = setting(0.0, "longest that a convolution's filter may be after each step; 0: no limit", low=0)
     custom_l2: bool = setting(False, "take the decay of RepVGG blocks of the kernel that their branches amount to")
     lookahead: int = setting(0, "steps of the optimizer between two of Lookahead's slow weights; 0: off", low=0)
     lookahead_alpha: float = setting(0.5, "how far the slow weights go each time", above=0, high=1)
