@@ -40,7 +40,6 @@ class Traced:
     root: nn.Module
     graph: fx.Graph
     values: dict[fx.Node, Any]
-    output: Any
     pinned: frozenset[fx.Node] = field(default_factory=frozenset)
 
     def shape(self, node: fx.Node) -> tuple[int, ...] | None:
@@ -92,10 +91,10 @@ def trace(network: nn.Module, arguments: tuple[Any, ...]) -> Traced:
     recorder = _Recorder(network, graph)
     with torch.no_grad():
         try:
-            output = recorder.run(*private(arguments))
+            recorder.run(*private(arguments))
         except Exception as error:
             raise Untraceable(f"its trace does not run: {type(error).__name__}: {error}") from error
-    return Traced(network, graph, recorder.values, output, frozenset(pinned))
+    return Traced(network, graph, recorder.values, frozenset(pinned))
 
 
 def run_network(network: nn.Module, arguments: tuple[Any, ...]) -> Any:
