@@ -42,12 +42,15 @@ def finished(arms: Arms, out: Path) -> dict[str, list[Path]]:
 
 
 def table(arms: Arms, out: Path, scores: Mapping[str, str] = SCORES) -> str:
-    """A Markdown table: of every arm the last epoch's scores (mean ± standard deviation), n, and minutes of a run."""
+    """A Markdown table: of every arm the last epoch's scores (mean ± standard deviation), n, and minutes of a run.
+
+    The minutes are those of the median epoch, for all epochs: a pause of the machine does not count.
+    """
     lines = [f"| arm | n | {' | '.join(scores.values())} | minutes a run |", "|---" * (len(scores) + 3) + "|"]
     for name, runs in finished(arms, out).items():
         records = [_records(run) for run in runs]
         cells = [_spread([record[-1][key] for record in records]) for key in scores]
-        minutes = [sum(epoch["seconds"] for epoch in record) / 60 for record in records]
+        minutes = [len(record) * statistics.median(epoch["seconds"] for epoch in record) / 60 for record in records]
         taken = f"{statistics.median(minutes):.1f}" if minutes else "-"
         lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} | {taken} |")
     return "\n".join(lines)

@@ -133,6 +133,16 @@ def laid_out(values: Tensor, parameter: nn.Parameter) -> Tensor:
     return torch.empty_like(parameter, requires_grad=False).copy_(values)
 
 
+def dense_views(parameters: list[Any], *kinds: list[Any]) -> tuple[list[Any], ...]:
+    """The parameters, and lists of what belongs to each and lies in memory alike, as views in the order of memory.
+
+    A fused kernel of torch.optim pairs entries by their place in memory, and copies in vain each gradient that is not
+    contiguous, which for channels-last weights takes longer than the step itself.
+    """
+    orders = [sorted(range(p.dim()), key=p.stride, reverse=True) for p in parameters]
+    return tuple([t.permute(order) for t, order in zip(kind, orders, strict=True)] for kind in (parameters, *kinds))
+
+
 def matches(cached: Tensor, parameter: Tensor) -> bool:
     """Whether what was laid out for a parameter still suits it, which may have moved meanwhile."""
     return cached.device == parameter.device and cached.dtype == parameter.dtype

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from repfold.optim.ruled import Group, Ruled, as_groups, gradients, laid_out, matches
+from repfold.optim.ruled import Group, Ruled, as_groups, dense_views, gradients, laid_out, matches
 from repfold.optim.rules import Rules
 
 
@@ -50,11 +50,15 @@ class RepSGD(Ruled, torch.optim.SGD):
             given = [moved.get(p, p.grad) for p in parameters]
             self._spare_constants(parameters, given, group)
             with_momentum = group["momentum"] != 0
-            buffers = [self.state[p].get("momentum_buffer") if with_momentum else None for p in parameters]
+            buffers: list[Any] = [self.state[p].get("momentum_buffer") if with_momentum else None for p in parameters]
+            weights, steps, memories = parameters, given, buffers
+            if group["fused"] and with_momentum and all(buffer is not None for buffer in buffers):
+                given, buffers = _alike(given, parameters), _alike(buffers, parameters)
+                weights, steps, memories = dense_views(parameters, given, buffers)
             sgd(
-                parameters,
-                given,
-                buffers,
+                weights,
+                steps,
+                memories,
                 has_sparse_grad=any(gradient.is_sparse for gradient in given),
                 foreach=group["foreach"],
                 fused=group["fused"],
@@ -106,3 +110,8 @@ class RepSGD(Ruled, torch.optim.SGD):
             if constant is not None and decay:
                 pull = decay * constant.to(parameter)
                 given[i] = given[i] + pull if group["maximize"] else given[i] - pull
+
+
+def _alike(values: list[Any], parameters: list[Any]) -> list[Any]:
+    """The values, those that lie otherwise in memory than their parameter copied into its order."""
+    return [v if v.stride() == p.stride() else laid_out(v, p) for v, p in zip(values, parameters, strict=True)]
