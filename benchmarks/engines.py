@@ -4,10 +4,11 @@ pip install openvino onnxruntime MNN ncnn pnnx
 python benchmarks/engines.py --out docs/results/engines.json   # half an hour on a quiet machine
 python benchmarks/engines.py --nets repvgg-a0 --batch 1 --threads 1 --precision fp32
 
-One round runs every engine once, in an order that rotates; each measurement follows an untimed call of the same engine,
-so that no other's threads are still awake, and repeats calls for at least 30 ms. Errors are those of the logits against
-PyTorch in float64, relative to the largest logit. Weights are random, with the statistics of trained networks left out:
-the time of a dense network does not depend on them.
+One round runs every engine once, in an order of its own. Before each measurement all rest until the threads of the
+others, some of which spin for 200 ms after their last call, are asleep; an untimed call wakes the engine's own, and
+then calls are repeated for at least 30 ms. Errors are those of the logits against PyTorch in float64, relative to the
+largest logit. Weights are random, with the statistics of trained networks left out: the time of a dense network does
+not depend on them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import itertools
 import json
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -31,6 +33,7 @@ from repfold.deploy import describe_machine, export_onnx
 from repfold.fold import fold
 
 SHORTEST_SECONDS = 0.03
+REST_SECONDS = 0.25
 # name -> (network, preset, side of the image)
 NETS = {
     "repvgg-a0": ("repvgg-a0", "imagenet", 224),
@@ -60,6 +63,7 @@ def make(name: str, folder: Path) -> tuple[Folded, torch.nn.Module]:
 
 def measure(run: Run, repeats: int) -> float:
     """Milliseconds a call."""
+    time.sleep(REST_SECONDS)
     run()
     start = time.perf_counter()
     for _ in range(repeats):
@@ -68,13 +72,12 @@ def measure(run: Run, repeats: int) -> float:
 
 
 def compare(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Rounds of all engines, in an order that rotates."""
+    """Rounds of all engines, each in a random order."""
     repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / measure(run, 1))) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
-    for turn in range(rounds):
-        for place in range(len(order)):
-            name = order[(turn + place) % len(order)]
+    shuffle = random.Random(0)
+    for _ in range(rounds):
+        for name in shuffle.sample(list(runs), len(runs)):
             times[name].append(measure(runs[name], repeats[name]))
     return times
 

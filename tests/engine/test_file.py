@@ -49,7 +49,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], None], str]]
     "offsets beyond": (lambda h, d: h["layers.0.weight"].update(data_offsets=[0, 10**9]), "data_offsets"),
     "offsets reversed": (lambda h, d: h["layers.0.weight"].update(data_offsets=[864, 0]), "disagree"),
     "integer weights": (lambda h, d: h["layers.0.weight"].update(dtype="I32"), "must be floating point"),
-    "unknown layer": (lambda h, d: first_layer(d).update({"class": "LSTM"}), "'n1' is a 'LSTM'"),
+    "unknown layer": (lambda h, d: first_layer(d).update({"class": "LSTM"}), "'layers.0' is a 'LSTM'"),
     "reflect padding": (
         lambda h, d: first_layer(d)["arguments"].update(padding_mode="reflect"),
         "padding mode 'reflect'",
@@ -70,10 +70,25 @@ def test_refuses_at_load_and_says_why(name: str, model: Path) -> None:
         engine.load(model, threads=1).plan(1, 3, 16, 16)
 
 
-@pytest.mark.parametrize("target", ["torch.cat", "torch.sin", "operator.matmul"])
-def test_refuses_functions_and_names_the_node(target: str, tmp_path: Path) -> None:
+SLICE = {"slice": [None, None, None]}
+FUNCTIONS: dict[str, tuple[str, list[Any]]] = {
+    "concatenation": ("torch.cat", []),
+    "sine": ("torch.sin", []),
+    "matrix product": ("operator.matmul", []),
+    "one image": ("operator.getitem", [0]),
+    "half the channels": ("operator.getitem", [{"tuple": [SLICE, {"slice": [None, None, 2]}]}]),
+    "a crop": ("operator.getitem", [{"tuple": [SLICE, SLICE, {"slice": [1, None, None]}]}]),
+    "reflection": ("torch.nn.functional.pad", [{"tuple": [1, 1]}, "reflect"]),
+    "a padding that crops": ("torch.nn.functional.pad", [{"tuple": [0, -1]}]),
+    "a padding of ones": ("torch.nn.functional.pad", [{"tuple": [1, 1]}, "constant", 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_refuses_functions_and_names_the_node(name: str, tmp_path: Path) -> None:
     graph = Graph(images(1, 3, 4, 4))
-    at = graph.call("call_function", target, [{"node": graph.conv("x", 8)}], np.zeros((1, 1)))
+    target, arguments = FUNCTIONS[name]
+    at = graph.call("call_function", target, [{"node": graph.conv("x", 8)}, *arguments], np.zeros((1, 1)))
     graph.save(tmp_path / "m.safetensors", at)
     with pytest.raises(engine.EngineError, match=r"'n2'.*cannot run"):
         engine.load(tmp_path / "m.safetensors")

@@ -61,6 +61,29 @@ def subtraction(graph: Graph, at: str) -> str:
     return graph.call("call_function", "operator.sub", [{"node": first}, {"node": second}], value)
 
 
+def sliced_shortcut(graph: Graph, at: str) -> str:
+    """Every second pixel, with zeros around the channels: the shortcut without parameters of a ResNet for CIFAR."""
+    x = graph.values[at]
+    whole, second = {"slice": [None, None, None]}, {"slice": [None, None, 2]}
+    index = {"tuple": [whole, whole, second, second]}
+    pixels = graph.call("call_function", "operator.getitem", [{"node": at}, index], x[:, :, ::2, ::2])
+    value = np.pad(graph.values[pixels], ((0, 0), (1, 5), (0, 0), (0, 0)))
+    sides = {"tuple": [0, 0, 0, 0, 1, 5]}
+    padded = graph.call("call_function", "torch.nn.functional.pad", [{"node": pixels}, sides], value, mode="constant")
+    conv = graph.conv(at, 24, stride=2)
+    total = graph.values[conv] + value
+    return graph.activation(
+        graph.call("call_function", "operator.add", [{"node": conv}, {"node": padded}], total), "ReLU"
+    )
+
+
+def zero_padding(graph: Graph, at: str) -> str:
+    """As a fold puts it before a convolution that pads one side more."""
+    value = np.pad(graph.values[at], ((0, 0), (0, 0), (2, 0), (0, 1)))
+    padded = graph.layer("ZeroPad2d", at, value, {}, padding={"tuple": [0, 1, 2, 0]})
+    return graph.conv(padded, 20, stride=2, padding=(0, 0))
+
+
 def squeeze_excite(graph: Graph, at: str) -> str:
     image = graph.conv(at, 32)
     mean = graph.values[image].mean((2, 3), keepdims=True)
@@ -101,10 +124,15 @@ LAYERS: dict[str, Callable[[Graph, str], str]] = {
     "adaptive pool": adaptive_pool,
     "residual": residual,
     "subtraction": subtraction,
+    "sliced shortcut": sliced_shortcut,
+    "zero padding": zero_padding,
     "squeeze-excite": squeeze_excite,
     "batch norm": batch_norm,
     **{kind: lambda g, at, kind=kind: g.activation(g.conv(at, 21), kind) for kind in ACTIVATIONS},
 }
+
+
+BF16_LAYERS = "3x3", "3x3 stride 2", "1x1", "groups of many", "depthwise", "residual", "max pool", "sliced shortcut"
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -115,7 +143,7 @@ def test_layer_equals_its_definition(name: str, kernels: str, tmp_path: Path) ->
     assert relative_error(got, expected) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["3x3", "3x3 stride 2", "1x1", "groups of many", "depthwise", "residual", "max pool"])
+@pytest.mark.parametrize("name", BF16_LAYERS)
 def test_layer_in_bf16(name: str, tmp_path: Path) -> None:
     if "bf16" not in engine.cpu_kernels():
         pytest.skip("this CPU has no bf16")

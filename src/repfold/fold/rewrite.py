@@ -67,7 +67,7 @@ def _call_layers(graph: fx.Graph, twins: dict[fx.Node, fx.Node], region: Region)
     source, target = twins[region.source], twins[region.target]
     place = [n for n in graph.nodes if n.op == "placeholder"][-1] if source.op == "placeholder" else source
     with graph.inserting_after(place):
-        call = graph.call_module("", (source,))
+        call = graph.create_node("call_module", "", (source,), name=region.target.name)
     for user in [user for user in target.users if user is not call]:
         user.replace_input_with(target, call)
     twins[region.target] = call

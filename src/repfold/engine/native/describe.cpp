@@ -26,6 +26,7 @@ const char* kind_name(OpKind kind) {
         case OpKind::scale: return "scale";
         case OpKind::activation: return "activation";
         case OpKind::flatten: return "flatten";
+        case OpKind::pad: return "zero padding";
     }
     return "";
 }

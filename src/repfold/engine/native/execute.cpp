@@ -66,6 +66,8 @@ private:
             case OpKind::scale: return each([&](int a, int b) { kernels.scale(conv.in, step.other, conv.out, a, b); });
             case OpKind::activation: return each([&](int a, int b) { kernels.activate(conv.in, op.activation, conv.out, a, b); });
             case OpKind::flatten: return each([&](int a, int b) { kernels.flatten(conv.in, conv.out, a, b); });
+            case OpKind::pad:
+                return each([&](int a, int b) { kernels.pad(conv.in, conv.out, op.padding.top, op.padding.left, op.padding.front, a, b); });
         }
     }
 

@@ -83,6 +83,8 @@ struct Kernels {
     /// Rows first..last, counted over all images and border rows, of a wide tensor as elements.
     void (*narrow)(const Tensor& in, const Tensor& out, int first, int last);
     void (*flatten)(const Tensor& in, const Tensor& out, int first, int last);
+    /// `in` with its first pixel at (top, left) and its first channel at `front`; elsewhere zeros.
+    void (*pad)(const Tensor& in, const Tensor& out, int top, int left, int front, int first, int last);
 };
 
 /// The tables that this build holds; nullptr where the compiler could not build one.

@@ -17,7 +17,8 @@ Network Lowering::run() {
 }
 
 void Lowering::lower_node(const Json& node) {
-    name_ = text(node, "name");
+    const std::string& own_name = text(node, "name");
+    name_ = own_name;
     const std::string& op = text(node, "op");
     const std::string& target = text(node, "target");
     const Json* args = node.find("args");
@@ -31,7 +32,7 @@ void Lowering::lower_node(const Json& node) {
     else if (op == "call_function") meaning = function(target, arguments);
     else if (op == "call_method") meaning = method(target, arguments);
     else refuse("a '" + op + "' of '" + target + "'");
-    if (!meanings_.emplace(name_, meaning).second) fail("the graph has two nodes named '", name_, "'");
+    if (!meanings_.emplace(own_name, meaning).second) fail("the graph has two nodes named '", own_name, "'");
 }
 
 Meaning Lowering::placeholder() {
@@ -81,6 +82,7 @@ Meaning Lowering::module(const std::string& path, const Arguments& call) {
         return empty;
     }();
     const Arguments arguments(path, nothing, *values);
+    name_ = path;  // says more than the node's name
     const Meaning input = tensor(call, 0, "input");
     const std::string& type = kind->string;
     if (type == "Conv2d") return convolution(path, arguments, input);
@@ -89,6 +91,7 @@ Meaning Lowering::module(const std::string& path, const Arguments& call) {
     if (type == "MaxPool2d") return pool(OpKind::max_pool, arguments, 0, input);
     if (type == "AvgPool2d") return pool(OpKind::average_pool, arguments, 0, input);
     if (type == "AdaptiveAvgPool2d") return adaptive_pool(arguments, 0, input);
+    if (type == "ZeroPad2d" || type == "ConstantPad2d") return pad(arguments, 0, input);
     if (type == "Flatten") return flatten(arguments, 0, input);
     if (type == "Identity" || type == "Dropout" || type == "Dropout2d") return input;
     return activate(type, arguments, 0, input);
@@ -96,11 +99,15 @@ Meaning Lowering::module(const std::string& path, const Arguments& call) {
 
 Meaning Lowering::function(const std::string& target, const Arguments& arguments) {
     const std::string name = target.substr(target.rfind('.') + 1);
-    if (target == "builtins.getattr" || target == "operator.getitem") return size_of(arguments, target);
+    const std::string* source = arguments.node(0, "input");
+    const bool of_image = source && meaning(*source).kind == Meaning::Kind::tensor;
+    if (target == "builtins.getattr" || (target == "operator.getitem" && !of_image)) return size_of(arguments, target);
     const Meaning input = tensor(arguments, 0, "input");
+    if (target == "operator.getitem") return every_kth_pixel(arguments, input);
     if (name == "max_pool2d") return pool(OpKind::max_pool, arguments, 1, input);
     if (name == "avg_pool2d") return pool(OpKind::average_pool, arguments, 1, input);
     if (name == "adaptive_avg_pool2d") return adaptive_pool(arguments, 1, input);
+    if (name == "pad") return pad(arguments, 1, input);
     return tensor_operation(name, arguments, input);
 }
 
@@ -131,7 +138,6 @@ Meaning Lowering::size_of(const Arguments& arguments, const std::string& what) {
     const std::string* source = arguments.node(0, "input");
     if (!source) refuse("'" + what + "' of something that is no image");
     if (what == "builtins.getattr" && arguments.text(1, "", "") != "shape") refuse("a read of an attribute");
-    if (what == "operator.getitem" && meaning(*source).kind == Meaning::Kind::tensor) refuse("an indexing of an image");
     if (what != "builtins.getattr" && arguments.given(1, "dim") && arguments.integer(1, "dim", -8, 8, 0) != 0)
         refuse("a size other than the batch's");
     return {Meaning::Kind::batch_size, -1, 0, false};

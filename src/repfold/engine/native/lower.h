@@ -65,6 +65,9 @@ private:
     Meaning adaptive_pool(const Arguments& arguments, size_t first, const Meaning& input);
     /// The mean over height and width is the global average pool.
     Meaning mean(const Arguments& arguments, const Meaning& input);
+    Meaning pad(const Arguments& arguments, size_t first, const Meaning& input);
+    /// x[:, :, ::k, ::l]: an average over windows of one pixel.
+    Meaning every_kth_pixel(const Arguments& arguments, const Meaning& input);
     Meaning flatten(const Arguments& arguments, size_t first, const Meaning& input);
     Meaning view(const Arguments& arguments, const Meaning& input);
     Meaning to_vector(const Meaning& input);

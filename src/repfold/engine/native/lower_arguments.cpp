@@ -73,6 +73,22 @@ void Arguments::pair(size_t position, const char* name, int low, int high, int o
     second = static_cast<int>(right.integer(what.c_str(), low, high));
 }
 
+bool Arguments::steps(size_t position, int (&steps)[4]) const {
+    const Json* found = find(position, "index");
+    const std::vector<Json>* axes = found ? sequence(*found) : nullptr;
+    if (!axes || axes->size() > 4) return false;
+    for (size_t axis = 0; axis < 4; ++axis) {
+        steps[axis] = 1;
+        if (axis >= axes->size()) continue;
+        const Json* slice = (*axes)[axis].find("slice");
+        if (!slice || slice->items.size() != 3) return false;
+        const Json &start = slice->items[0], &stop = slice->items[1], &step = slice->items[2];
+        if (!(start.is(Json::Kind::null) || (start.is(Json::Kind::number) && start.number == 0)) || !stop.is(Json::Kind::null)) return false;
+        if (!step.is(Json::Kind::null)) steps[axis] = static_cast<int>(step.integer("step", 1, 255));
+    }
+    return true;
+}
+
 std::vector<int> Arguments::integers(size_t position, const char* name) const {
     const Json* found = find(position, name);
     std::vector<int> values;

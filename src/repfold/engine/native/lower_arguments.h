@@ -32,6 +32,9 @@ public:
     /// One integer for both directions, or two; `otherwise` 0 means that it must be there.
     void pair(size_t position, const char* name, int low, int high, int otherwise, int& first, int& second) const;
 
+    /// The steps of an index of whole slices, up to four of them, into `steps`, 1 for those not there; false for others.
+    bool steps(size_t position, int (&steps)[4]) const;
+
     /// A list, tuple or single integer.
     std::vector<int> integers(size_t position, const char* name) const;
 

@@ -133,6 +133,31 @@ Meaning Lowering::mean(const Arguments& arguments, const Meaning& input) {
     return result;
 }
 
+Meaning Lowering::pad(const Arguments& arguments, size_t first, const Meaning& input) {
+    if (input.vector) refuse("a padding of a flattened image");
+    std::vector<int> sides = arguments.integers(first, first ? "pad" : "padding");
+    if (first == 0 && sides.size() == 1) sides.resize(4, sides[0]);
+    if (arguments.text(first + 1, "mode", "constant") != "constant" || arguments.number(first + (first ? 2 : 1), "value", 0) != 0)
+        refuse("a padding with other values than zeros");
+    if (sides.size() % 2 || sides.size() > 6) refuse("a padding of other axes than channels, height and width");
+    sides.resize(6, 0);
+    for (const int side : sides)
+        if (side < 0) refuse("a padding that cuts the image");
+    Op& op = add_op(OpKind::pad, input);
+    op.padding = {sides[2], sides[3], sides[0], sides[1], sides[4], sides[5]};
+    if (input.channels) op.out_channels = input.channels + sides[4] + sides[5];
+    return image_of(op);
+}
+
+Meaning Lowering::every_kth_pixel(const Arguments& arguments, const Meaning& input) {
+    int steps[4] = {0, 0, 0, 0};
+    if (input.vector || !arguments.steps(1, steps) || steps[0] != 1 || steps[1] != 1) refuse("an indexing of an image");
+    Op& op = add_op(OpKind::average_pool, input);
+    op.window.stride_h = steps[2];
+    op.window.stride_w = steps[3];
+    return image_of(op);
+}
+
 Meaning Lowering::flatten(const Arguments& arguments, size_t first, const Meaning& input) {
     if (arguments.integer(first, "start_dim", -8, 8, first == 0 ? 1 : 0) != 1 ||
         arguments.integer(first + 1, "end_dim", -8, 8, -1) != -1)

@@ -20,6 +20,7 @@ enum class OpKind {
     scale,          // a * b, b one value a channel (squeeze-excite's gate) or of a's shape
     activation,
     flatten,        // to a vector in CHW order
+    pad,            // zeros around the image and its channels
 };
 
 struct Window {
@@ -39,6 +40,11 @@ private:
     static int extent(int in, int kernel, int stride, int padding, int dilation, bool ceil_mode);
 };
 
+/// Zeros that are put around an image: above, below, left, right, and before and after its channels.
+struct Padding {
+    int top = 0, bottom = 0, left = 0, right = 0, front = 0, back = 0;
+};
+
 struct Op {
     OpKind kind = OpKind::activation;
     std::string name;          // of the graph's node, for messages
@@ -47,6 +53,7 @@ struct Op {
     int residual = -1;         // value added before the activation, of a convolution
     Activation activation;     // applied last
     Window window;
+    Padding padding;           // of pad
     int in_channels = 0, out_channels = 0, groups = 1;
     std::string weight, bias;           // tensors of the file; bias may be empty
     std::string mean, variance;         // of an affine operation

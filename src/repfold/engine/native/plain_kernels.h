@@ -3,6 +3,7 @@
 // `Target` is a tag of the including file, so that code compiled for one instruction set is never linked into another.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "element.h"
@@ -163,6 +164,18 @@ struct Plain {
                     Element* to = pixel(out, image, 0, 0) + y * in.w + x;
                     for (int c = 0; c < in.c; ++c) to[static_cast<std::ptrdiff_t>(c) * in.h * in.w] = from[c];
                 }
+    }
+
+    static void pad(const Tensor& in, const Tensor& out, int top, int left, int front, int first, int last) {
+        for (int row = first; row < last; ++row)
+            for (int x = 0; x < out.w; ++x) {
+                Element* to = pixel(out, row / out.h, row % out.h, x);
+                const int from_y = row % out.h - top, from_x = x - left;
+                std::fill(to, to + out.c, Element{});
+                if (from_y < 0 || from_y >= in.h || from_x < 0 || from_x >= in.w) continue;
+                const Element* from = pixel(in, row / out.h, from_y, from_x);
+                std::copy(from, from + in.c, to + front);
+            }
     }
 };
 

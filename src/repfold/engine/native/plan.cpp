@@ -105,10 +105,14 @@ private:
     }
 
     /// In bf16, Winograd rounds its transformed input: what it reads is kept in float32, so that it is rounded once and
-    /// not twice. The few operations after the last convolution of an image cost little in float32.
+    /// not twice. The few operations after the last convolution of an image cost little in float32. What would then take
+    /// more than half the memory of the largest activation stays narrow.
     void widen() {
         if (settings_.kernels->element == sizeof(float)) return;
-        for (size_t v = 1; v < lives_.size(); ++v) lives_[v].tensor.wide = true;
+        std::ptrdiff_t largest = 0;
+        for (const Life& life : lives_) largest = std::max(largest, life.tensor.size());
+        const auto share = static_cast<std::ptrdiff_t>(sizeof(float) / settings_.kernels->element) * 2;
+        for (size_t v = 1; v < lives_.size(); ++v) lives_[v].tensor.wide = lives_[v].tensor.size() * share <= largest;
         for (bool changed = true; changed;) {
             changed = false;
             for (size_t i = 0; i < network_.ops.size(); ++i) changed |= narrow_around(network_.ops[i], choices_[i]);
@@ -193,9 +197,21 @@ private:
             life.bytes = scratch_[i].bytes();
             lives_.push_back(life);
         }
-        std::vector<Life*> placed;
+        // Large values first, so that small ones fill the gaps; or in the order of time. Neither is always the better.
+        const auto larger = [](const Life* a, const Life* b) { return a->bytes > b->bytes; };
+        const auto earlier = [](const Life* a, const Life* b) { return a->first < b->first; };
+        const size_t by_size = fit(larger), by_time = fit(earlier);
+        return by_time < by_size ? by_time : fit(larger);
+    }
+
+    template <class Before>
+    size_t fit(Before before) {
+        std::vector<Life*> lives, placed;
+        for (Life& life : lives_)
+            if (life.last >= life.first) lives.push_back(&life);
+        std::stable_sort(lives.begin(), lives.end(), before);
         size_t whole = 0;
-        for (Life* life : by_first_use()) {
+        for (Life* life : lives) {
             size_t offset = 0;
             for (bool moved = true; moved;) {
                 moved = false;
@@ -212,15 +228,6 @@ private:
             placed.push_back(life);
         }
         return whole;
-    }
-
-    std::vector<Life*> by_first_use() {
-        std::vector<Life*> lives;
-        for (Life& life : lives_)
-            if (life.last >= life.first) lives.push_back(&life);
-        // Large values first, so that small ones fill the gaps.
-        std::stable_sort(lives.begin(), lives.end(), [](const Life* a, const Life* b) { return a->bytes > b->bytes; });
-        return lives;
     }
 
     void add_step(const Op& op, int index) {

@@ -54,6 +54,13 @@ Tensor result_shape(const Op& op, const Tensor& in, const Tensor* second, const 
             out.c = in.c * in.h * in.w;
             out.h = out.w = 1;
             break;
+        case OpKind::pad: {
+            const Padding& p = op.padding;
+            out.c = in.c + p.front + p.back;
+            out.h = in.h + p.top + p.bottom;
+            out.w = in.w + p.left + p.right;
+            break;
+        }
     }
     if (out.h < 1 || out.w < 1)
         fail("the images are too small: of ", in.h, "x", in.w, " values nothing is left at layer '", op.name, "'");
