@@ -5,6 +5,7 @@ A command takes typed keyword arguments (tyro makes the flags from them), calls 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from repfold.cli.augment import augment
 from repfold.cli.bench import bench
 from repfold.cli.convert import convert
 from repfold.cli.demo import demo
+from repfold.cli.deploy import deploy
 from repfold.cli.engine import engine
 from repfold.cli.evaluate import evaluate
 from repfold.cli.export import export
@@ -33,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": bench,
     "convert": convert,
     "demo": demo,
+    "deploy": deploy,
     "evaluate": evaluate,
     "engine": engine,
     "export": export,
@@ -58,3 +61,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output, head say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -94,12 +94,20 @@ def _export(directory: Path, plain: nn.Module, example: torch.Tensor) -> Stage:
 
 
 def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.Tensor) -> Stage:
-    from repfold.deploy import compare_forms
+    from repfold.deploy import compare_forms, why_not_native
 
     began = time.perf_counter()
     network(example.expand(32, *example.shape[1:]))
     slow = time.perf_counter() - began > _SLOW_SECONDS
-    timings = compare_forms(network, plain, example, batches=(1,) if slow else (1, 32), rounds=10, onnx=has_onnx())
+    timings = compare_forms(
+        network,
+        plain,
+        example,
+        batches=(1,) if slow else (1, 32),
+        rounds=10,
+        onnx=has_onnx(),
+        native=why_not_native(plain, example) is None,
+    )
     path = directory / "timings.json"
     atomic.write_text(path, json.dumps(timings.to_dict(), indent=1) + "\n")
     return Stage("timings", _in_words(timings), path)

@@ -1,9 +1,10 @@
 """From a network to what runs elsewhere: export, the proof that it agrees, and timings."""
 
-from repfold.deploy.bench import Timing, Timings, onnx_form, pytorch_form, time_forms
-from repfold.deploy.compare import compare_forms
+from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
+from repfold.deploy.compare import compare_forms, why_not_native
 from repfold.deploy.export import EXPORTERS, Exported, check_onnx, export_onnx, export_pt2
 from repfold.deploy.machine import describe_machine
+from repfold.report.timings import Timing, Timings
 
 __all__ = [
     "EXPORTERS",
@@ -18,4 +19,5 @@ __all__ = [
     "onnx_form",
     "pytorch_form",
     "time_forms",
+    "why_not_native",
 ]

@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -17,38 +16,10 @@ from torch import nn
 from repfold.deploy.export import onnx_session
 from repfold.deploy.machine import describe_machine
 from repfold.errors import RepFoldError
+from repfold.report.timings import Timing, Timings
 
 # Calls shorter than this are repeated within one measurement, as the clock and the caches would dominate.
 _SHORTEST_MS = 2.0
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds of one forward pass of a batch: median, 10th and 90th percentile of ``n`` measurements."""
-
-    form: str
-    batch: int
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    n: int
-
-    @property
-    def images_per_second(self) -> float:
-        """Images of a batch over the median."""
-        return 1000 * self.batch / self.median_ms
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Timings and the machine that they hold for."""
-
-    machine: Mapping[str, Any]
-    rows: tuple[Timing, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form: {"machine": {...}, "rows": [{"form", "batch", "median_ms", "low_ms", "high_ms", "n"}...]}."""
-        return asdict(self)
 
 
 def time_forms(

@@ -31,12 +31,14 @@ def compare_forms(
     onnx: bool = True,
     compiled: bool = False,
     native: bool = False,
+    precision: str = "fp32",
 ) -> Timings:
     """Time the train form (if there is one), the folded network, and this in ONNX Runtime, compiled, in our engine.
 
     Args:
         example_NCHW: an input; its image size and dtype are timed, with each of ``batches`` images.
         threads: of every runtime; None leaves PyTorch's and gives the others as many.
+        precision: of RepFold's engine, "fp32" or "bf16"; the other forms compute in float32.
 
     Raises: RepFoldError when the onnx extra or the engine is missing, or one of them cannot run the network.
     """
@@ -55,18 +57,32 @@ def compare_forms(
             if path is not None:
                 forms[ONNX_RUNTIME] = onnx_form(path, x_NCHW, threads=threads)
             if native:
-                forms[NATIVE] = native_form(plain, x_NCHW, Path(directory) / "plain.safetensors", threads=threads)
+                file = Path(directory) / "plain.safetensors"
+                forms[NATIVE] = native_form(plain, x_NCHW, file, threads=threads, precision=precision)
             parts.append(time_forms(forms, batch=batch, rounds=rounds, threads=threads))
     return join(parts)
 
 
-def native_form(plain: nn.Module, x_NCHW: torch.Tensor, path: Path, *, threads: int) -> Callable[[], Any]:
+def native_form(
+    plain: nn.Module, x_NCHW: torch.Tensor, path: Path, *, threads: int, precision: str = "fp32"
+) -> Callable[[], Any]:
     """A forward pass of a folded network in RepFold's engine, which reads it from ``path``."""
     models.save(plain, path)
     try:
-        loaded = engine.load(path, threads=threads)
+        loaded = engine.load(path, threads=threads, precision=precision)
         images = x_NCHW.detach().cpu().float().numpy()
         loaded(images)
     except engine.EngineError as error:
         raise RepFoldError(str(error)) from error
     return lambda: loaded(images)
+
+
+def why_not_native(plain: nn.Module, example_NCHW: torch.Tensor, precision: str = "fp32") -> str | None:
+    """None where RepFold's engine can run the folded network on this machine, else the reason."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            path = Path(directory) / "plain.safetensors"
+            native_form(plain, example_NCHW, path, threads=1, precision=precision)
+        except RepFoldError as error:
+            return str(error)
+    return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The time of one forward pass of ``batch`` images in milliseconds: median, low and high of ``n`` repeats."""
+    """Milliseconds of one forward pass of ``batch`` images: median, 10th and 90th percentile of ``n`` measurements."""
 
     form: str
     batch: int
@@ -31,6 +31,10 @@ class Timings:
 
     machine: Mapping[str, Any]
     rows: tuple[Timing, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: {"machine": {...}, "rows": [{"form", "batch", "median_ms", "low_ms", "high_ms", "n"}...]}."""
+        return asdict(self)
 
     def batches(self) -> tuple[int, ...]:
         """Return the batch sizes, ascending."""

@@ -8,19 +8,21 @@
 namespace repfold {
 namespace {
 
-/// One run of a plan; every thread calls run() and they meet after each operation.
+/// One run of a plan. Every thread calls run() and finds its way through the same phases: what decides over them is
+/// written only by tasks, and never taken back, since a late thread may read it when others are far ahead.
 class Execution {
 public:
     Execution(const ModelFile& file, const Settings& settings, Plan& plan, Pool& pool, const float* images, float* logits)
-        : file_(file), kernels_(*settings.kernels), settings_(settings), plan_(plan), pool_(pool), images_(images), logits_(logits) {}
+        : file_(file), kernels_(*settings.kernels), settings_(settings), plan_(plan), pool_(pool), images_(images),
+          logits_(logits), again_(plan.steps.size()) {}
 
     void run(int thread) {
-        clear_border(plan_.input, thread);
+        clear_border(plan_.input);
         rows(plan_.input, [&](int first, int last) { kernels_.load_image(images_, plan_.input, first, last); });
         for (const Step& step : plan_.steps) {
-            clear_border(step.conv.out, thread);
+            clear_border(step.conv.out);
             run_step(step, thread);
-            if (failure_) return;
+            if (failed_) return;
         }
         rows(plan_.output, [&](int first, int last) { kernels_of(plan_.output).store_vector(plan_.output, logits_, first, last); });
     }
@@ -28,6 +30,15 @@ public:
     std::exception_ptr failure() const { return failure_; }
 
 private:
+    /// A layer whose result is not finite is computed again: with these weights, from its input in elements.
+    struct Again {
+        std::atomic<bool> needed{false};
+        std::shared_ptr<const PackedWeights> weights;
+        Buffer narrow;
+    };
+
+    Again& again_of(const Step& step) { return again_[static_cast<size_t>(&step - plan_.steps.data())]; }
+
     /// The kernels that take the tensor's values for their elements.
     const Kernels& kernels_of(const Tensor& t) const { return t.wide ? *settings_.wide : kernels_; }
 
@@ -41,12 +52,14 @@ private:
         });
     }
 
-    /// Another value lay here before. Nobody reads or writes the border until the next meeting.
-    void clear_border(const Tensor& t, int thread) {
+    /// Another value lay here before.
+    void clear_border(const Tensor& t) {
         if (t.border_h == 0 && t.border_w == 0) return;
-        const int all = t.n * (t.h + 2 * t.border_h), threads = pool_.threads();
-        kernels_of(t).clear_border(t, static_cast<int>(static_cast<int64_t>(all) * thread / threads),
-                              static_cast<int>(static_cast<int64_t>(all) * (thread + 1) / threads));
+        const int all = t.n * (t.h + 2 * t.border_h), tasks = std::min(all, pool_.threads());
+        pool_.share(tasks, [&](int task) {
+            const auto bound = [&](int at) { return static_cast<int>(static_cast<int64_t>(all) * at / tasks); };
+            kernels_of(t).clear_border(t, bound(task), bound(task + 1));
+        });
     }
 
     void run_step(const Step& step, int thread) {
@@ -128,25 +141,27 @@ private:
             tiling.product_row = choice.split == Split::points ? conv.out.stride_c : kernels.lanes * kernels.max_vectors;
             tiling.product_point = tiling.count * tiling.product_row + 16;
         };
-        bool finite = true;
+        std::atomic<bool>& not_finite = again_of(step).needed;
         if (choice.split == Split::tiles) {
             pool_.share(blocks, [&](int block) {
                 take_block(block);
                 kernels.transform_input(conv, tiling, 0, tiling.count);
+                bool finite = true;
                 for (int slice = 0; slice < conv.slice_count; ++slice) finite &= one_slice(kernels, conv, tiling, points, slice);
+                if (!finite) not_finite = true;
             });
         }
         for (int block = 0; block < blocks && choice.split != Split::tiles; ++block) {
             take_block(block);
             pool_.share(tiling.count, [&](int t) { kernels.transform_input(conv, tiling, t, t + 1); });
             if (choice.split == Split::channels)
-                pool_.share(conv.slice_count, [&](int slice) { finite &= one_slice(kernels, conv, tiling, points, slice); });
+                pool_.share(conv.slice_count, [&](int slice) {
+                    if (!one_slice(kernels, conv, tiling, points, slice)) not_finite = true;
+                });
             else
-                finite &= by_points(kernels, conv, tiling, points);
+                by_points(kernels, conv, tiling, points, not_finite);
         }
-        if (!finite) not_finite_.store(true);
-        pool_.barrier();
-        if (not_finite_.load()) again_by_definition(step, thread);
+        if (not_finite) again_by_definition(step);
     }
 
     bool one_slice(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points, int slice) {
@@ -154,7 +169,7 @@ private:
         return kernels.finish(conv, tiling, 0, tiling.count, slice, slice + 1);
     }
 
-    bool by_points(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points) {
+    void by_points(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points, std::atomic<bool>& not_finite) {
         pool_.share(points, [&](int point) {
             Tiling part = tiling;
             float* const products = part.products;
@@ -167,36 +182,35 @@ private:
                 kernels.multiply(conv, part, point, point + 1, slice);
             }
         });
-        bool finite = true;
-        pool_.share(tiling.count, [&](int t) { finite &= kernels.finish(conv, tiling, t, t + 1, 0, conv.slice_count); });
-        return finite;
+        pool_.share(tiling.count, [&](int t) {
+            if (!kernels.finish(conv, tiling, t, t + 1, 0, conv.slice_count)) not_finite = true;
+        });
     }
 
     /// Winograd spreads an infinity or NaN over its tile; such a layer is computed again as the reference computes it.
-    void again_by_definition(const Step& step, int thread) {
-        pool_.barrier();
-        if (thread == 0) {
-            not_finite_.store(false);
+    void again_by_definition(const Step& step) {
+        Again& again = again_of(step);
+        pool_.share(1, [&](int) {
             try {
-                again_ = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, Split::tiles});
-                narrow_ = Buffer(step.conv.in.wide ? static_cast<size_t>(step.conv.in.size()) * kernels_.element + 64 : 0);
+                again.weights = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, Split::tiles});
+                again.narrow = Buffer(step.conv.in.wide ? static_cast<size_t>(step.conv.in.size()) * kernels_.element + 64 : 0);
             } catch (...) {
                 failure_ = std::current_exception();
+                failed_ = true;
             }
-        }
-        pool_.barrier();
-        if (failure_) return;
+        });
+        if (failed_) return;
         Convolution conv = step.conv;
         if (conv.in.wide) {
             conv.in.wide = false;
-            conv.in.data = narrow_.data();
+            conv.in.data = again.narrow.data();
             const int all = conv.in.n * (conv.in.h + 2 * conv.in.border_h);
             pool_.share(all, [&](int row) { kernels_.narrow(step.conv.in, conv.in, row, row + 1); });
         }
-        conv.weights = again_->data.data();
-        conv.slices = again_->slices.data();
-        conv.slice_count = static_cast<int>(again_->slices.size());
-        conv.group_stride = again_->group_stride;
+        conv.weights = again.weights->data.data();
+        conv.slices = again.weights->slices.data();
+        conv.slice_count = static_cast<int>(again.weights->slices.size());
+        conv.group_stride = again.weights->group_stride;
         direct(kernels_, conv);
     }
 
@@ -207,9 +221,8 @@ private:
     Pool& pool_;
     const float* images_;
     float* logits_;
-    std::atomic<bool> not_finite_{false};
-    std::shared_ptr<const PackedWeights> again_;
-    Buffer narrow_;  // the input of such a layer in elements
+    std::vector<Again> again_;  // of each step
+    std::atomic<bool> failed_{false};
     std::exception_ptr failure_;
 };
 

@@ -1,8 +1,9 @@
-// Threads that run one function together, meeting at spin barriers.
+// Threads that run one function together, in phases of tasks.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -10,6 +11,8 @@
 
 namespace repfold {
 
+/// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless it
+/// has taken a task. It then finds the phases over that it missed, and joins at the one at hand.
 class Pool {
 public:
     explicit Pool(int threads);
@@ -19,37 +22,52 @@ public:
 
     int threads() const { return threads_; }
 
-    /// Call body(0) ... body(threads - 1) at the same time; returns when all have returned. The body must not throw.
+    /// Call body(0), and body(1) ... body(threads - 1) as far as their threads come in time; returns when all of these
+    /// have returned. The body must not throw, and all must share() the same numbers of tasks in the same order.
     void run(const std::function<void(int)>& body);
 
-    /// Within run: share tasks 0..count-1 among the threads as they come free, then wait for each other.
+    /// Within run: do tasks 0..count-1 together with the others; returns when all are done.
     template <class Task>
     void share(int count, Task&& task) {
         if (threads_ == 1) {
             for (int t = 0; t < count; ++t) task(t);
             return;
         }
-        for (int t = next_.fetch_add(1, std::memory_order_relaxed); t < count; t = next_.fetch_add(1, std::memory_order_relaxed))
+        if (count <= 0) return;
+        const uint32_t phase = next_phase();
+        for (int t = take(phase, count); t >= 0; t = take(phase, count)) {
             task(t);
-        barrier();
+            finish(phase, count);
+        }
+        wait(phase);
     }
 
-    /// Within run: wait for all threads.
-    void barrier();
-
 private:
+    /// The phase that this thread has come to.
+    static uint32_t& own_phase();
+    static uint32_t next_phase() { return own_phase()++; }
+
+    /// A task of the phase; -1 when none is left.
+    int take(uint32_t phase, int count);
+    void finish(uint32_t phase, int count);
+    void wait(uint32_t phase) const;
+
     void work(int thread);
+    bool enter();
+
+    static constexpr unsigned closed = 1u << 31;
 
     const int threads_;
     std::vector<std::thread> workers_;
 
-    alignas(64) std::atomic<int> next_{0};        // task to take
-    alignas(64) std::atomic<int> arrived_{0};     // at the barrier
-    alignas(64) std::atomic<unsigned> passed_{0}; // barriers passed
+    alignas(64) std::atomic<uint64_t> ticket_{0};  // the phase at hand (high half) and its next task
+    alignas(64) std::atomic<int> done_{0};         // tasks of that phase that are done
 
-    alignas(64) std::atomic<unsigned> round_{0};  // calls of run
+    alignas(64) std::atomic<unsigned> gate_{closed};  // workers within run, and whether more may enter
+    std::atomic<unsigned> round_{0};                  // calls of run
     std::atomic<bool> closing_{false};
     const std::function<void(int)>* body_ = nullptr;
+    uint32_t first_phase_ = 0;  // of this run
     std::mutex mutex_;
     std::condition_variable wake_;
 };
