@@ -80,10 +80,11 @@ def deploy(
         plain, _ = fold(plain, x_NCHW)
     output.mkdir(parents=True, exist_ok=True)
     models.save(plain, output / "plain.safetensors", description=replace(source.description, form="folded"))
-    without = {"repfold": why_not_native(plain, x_NCHW, precision)}
-    without["onnxruntime"] = (
-        _export(plain, x_NCHW, output / "model.onnx") if has_onnx() else "the onnx extra is missing"
-    )
+    missing = "pip install 'repfold[onnx]' to have it"
+    without = {
+        "repfold": why_not_native(plain, x_NCHW, precision),
+        "onnxruntime": _export(plain, x_NCHW, output / "model.onnx") if has_onnx() else missing,
+    }
     threads = threads or torch.get_num_threads()
     timings = compare_forms(
         None,
