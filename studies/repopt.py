@@ -4,8 +4,9 @@
     python studies/repopt.py DATA --hours 0                         # only the table, of what is there
 
 First the scales are searched, once, on a small proxy (DATA itself where none is given). Then the arms: the plain
-network under ordinary SGD; the plain network under RepSGD with the searched scales, and with those that the search
-began with; RepVGG. Every run has a directory of its own: finished ones are skipped, interrupted ones resumed.
+network under ordinary SGD, also at a fifth of the rate; the plain network under RepSGD with the searched scales, and
+with those that the search began with; RepVGG. Every run has a directory of its own: finished ones are skipped,
+interrupted ones resumed.
 """
 
 from __future__ import annotations
@@ -19,13 +20,20 @@ from arms import Arms, finished, paired, provenance, run_arms, table
 from repfold import report
 
 SEARCH: Arms = {"search": ["--model", "repopt-vgg-a0-hs"]}
-PAIRS = (("plain", "repopt"), ("repvgg", "repopt"), ("plain", "repvgg"), ("unsearched", "repopt"))
+PAIRS = (
+    ("plain", "repopt"),
+    ("slow", "repopt"),
+    ("repvgg", "repopt"),
+    ("plain", "repvgg"),
+    ("unsearched", "repopt"),
+)
 
 
 def arms_of(runs: Path) -> Arms:
-    """What each arm adds to the command; the scales are those of the search among ``runs``."""
+    """What each arm adds to the command (a later --lr counts); the scales are those of the search among ``runs``."""
     return {
         "plain": ["--model", "vgg-a0"],
+        "slow": ["--model", "vgg-a0", "--lr", "0.02"],
         "repopt": ["--model", "repopt-vgg-a0", "--scales", str(runs / "search-0")],
         "unsearched": ["--model", "repopt-vgg-a0"],
         "repvgg": ["--model", "repvgg-a0"],
@@ -75,14 +83,15 @@ def write(runs: Path, out: Path, search: Sequence[str], command: Sequence[str]) 
     pieces = [
         "# RepOpt-VGG-A0, RepVGG-A0 and plain VGG-A0",
         "Last epoch on the validation images, percent, mean ± standard deviation over seeds; one recipe for all arms. "
-        "plain: the network without branches under SGD. repopt: the same network, its gradients re-parameterized by "
-        "searched scales. unsearched: by the scales that a search begins with. repvgg: branches in training.",
+        "plain: the network without branches under SGD; slow: the same at a fifth of the rate. repopt: the same "
+        "network, its gradients re-parameterized by searched scales. unsearched: by the scales that a search begins "
+        "with. repvgg: branches in training.",
         table(arms, runs),
         "\n".join(f"- {line}" for line in compared),
         f"Search of the scales: `repfold train PROXY {' '.join([*SEARCH['search'], *search[1:]])}`",
         table(SEARCH, runs),
         f"Every other run: `repfold train DATA {' '.join(command[1:])}`, and for the arms:",
-        "\n".join(f"- {name}: `{' '.join(arms[name])}`" for name in done),
+        "\n".join(f"- {name}: `{' '.join(arms[name])}`".replace(str(runs), "RUNS") for name in done),
         f"Trained on: {provenance(arms, runs)}. Reproduce with `python studies/repopt.py DATA --proxy PROXY`.",
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
