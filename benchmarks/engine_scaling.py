@@ -3,9 +3,9 @@
 python benchmarks/engine_scaling.py --picture docs/engine-scaling.svg --out docs/results/engine_scaling.json
 
 The speed shown is that of the network's own multiply-adds, as a direct convolution has them: 2 x multiply-adds / time.
-No direct convolution can be above the machine's limit, which is drawn in: the rate of the best of many large float32
-matrix products of PyTorch with as many threads. Winograd needs fewer multiplications; the dotted line is where the
-engine would be if it did nothing but its own multiplications at that limit.
+No direct convolution can be above the limit of the machine's multipliers, which benchmarks/fma_peak.cpp measures (it
+needs a C++ compiler) and which is drawn in. Winograd needs fewer multiplications; the dotted line is where the engine
+would be if it did nothing but its own multiplications at that limit.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import pyplot as plt
 
 from engine_peers import OURS, Folded, build
@@ -35,16 +34,12 @@ PEER = "OpenVINO"
 COLOURS = {1: "#4477aa", 2: "#cc6677", 4: "#228833", 8: "#aa3377"}
 
 
-def multiplier_limit(threads: int) -> float:
-    """GFLOP/s of the best of many float32 matrix products."""
-    torch.set_num_threads(threads)
-    size, best = 1536, 0.0
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    for _ in range(30):
-        start = time.perf_counter()
-        torch.mm(a, b)
-        best = max(best, 2e-9 * size**3 / (time.perf_counter() - start))
-    return best
+def multiplier_limit(threads: int, folder: Path) -> float:
+    """GFLOP/s that the vector units do at most."""
+    program, source = folder / "fma_peak", Path(__file__).parent / "fma_peak.cpp"
+    flags = ["-O3", "-march=native", "-ffp-contract=fast", "-pthread"]
+    subprocess.run(["c++", *flags, str(source), "-o", str(program)], check=True)
+    return float(subprocess.run([str(program), str(threads)], check=True, capture_output=True, text=True).stdout)
 
 
 def work_of(net: Folded, x_NCHW: np.ndarray, threads: int) -> tuple[float, float]:
@@ -107,7 +102,7 @@ def draw(rows: Sequence[dict[str, Any]], limits: dict[int, float], path: Path, t
         axis.set_ylim(0)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("GFLOP/s of the network's own multiply-adds")
-    axes[1].legend(fontsize=8, loc="lower right")
+    axes[1].legend(fontsize=8, loc="upper left")
     figure.suptitle(title, fontsize=10)
     figure.savefig(path)
 
@@ -120,10 +115,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/engine-scaling.svg"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/engine_scaling.json"))
     arguments = parser.parse_args()
-    limits = {threads: multiplier_limit(threads) for threads in arguments.threads}
     wanted = [(batch, 224) for batch in BATCHES] + [(1, size) for size in SIZES if size != 224]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
+        limits = {threads: multiplier_limit(threads, Path(folder)) for threads in arguments.threads}
         net, _ = make(arguments.net, Path(folder))
         for threads, limit in limits.items():
             for batch, size in wanted:

@@ -105,14 +105,16 @@ private:
     }
 
     /// In bf16, Winograd rounds its transformed input: what it reads is kept in float32, so that it is rounded once and
-    /// not twice. The few operations after the last convolution of an image cost little in float32. What would then take
-    /// more than half the memory of the largest activation stays narrow.
+    /// not twice. The few operations after the last convolution of an image cost little in float32. Of large images, what
+    /// would then take more than half the memory of the largest activation stays narrow.
     void widen() {
         if (settings_.kernels->element == sizeof(float)) return;
         std::ptrdiff_t largest = 0;
-        for (const Life& life : lives_) largest = std::max(largest, life.tensor.size());
+        for (const Life& life : lives_) largest = std::max(largest, life.tensor.image());
+        const bool large = static_cast<size_t>(largest) * settings_.kernels->element > 512u << 10;
         const auto share = static_cast<std::ptrdiff_t>(sizeof(float) / settings_.kernels->element) * 2;
-        for (size_t v = 1; v < lives_.size(); ++v) lives_[v].tensor.wide = lives_[v].tensor.size() * share <= largest;
+        for (size_t v = 1; v < lives_.size(); ++v)
+            lives_[v].tensor.wide = !large || lives_[v].tensor.image() * share <= largest;
         for (bool changed = true; changed;) {
             changed = false;
             for (size_t i = 0; i < network_.ops.size(); ++i) changed |= narrow_around(network_.ops[i], choices_[i]);
