@@ -10,9 +10,6 @@ import tyro
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from repfold.report.timings import Timing
 
 # How a user's program runs the files with each engine.
@@ -67,7 +64,7 @@ def deploy(
     import torch
 
     from repfold import atomic, models
-    from repfold.cli.finish_run import has_onnx
+    from repfold.cli.finish_run import write_onnx
     from repfold.cli.model_source import make_example, open_model, parse_shape
     from repfold.deploy import compare_forms, why_not_native
     from repfold.fold import fold
@@ -80,10 +77,10 @@ def deploy(
         plain, _ = fold(plain, x_NCHW)
     output.mkdir(parents=True, exist_ok=True)
     models.save(plain, output / "plain.safetensors", description=replace(source.description, form="folded"))
-    missing = "pip install 'repfold[onnx]' to have it"
+    onnx = write_onnx(output, plain, x_NCHW)
     without = {
         "repfold": why_not_native(plain, x_NCHW, precision),
-        "onnxruntime": _export(plain, x_NCHW, output / "model.onnx") if has_onnx() else missing,
+        "onnxruntime": onnx.result if onnx.file is None else None,
     }
     threads = threads or torch.get_num_threads()
     timings = compare_forms(
@@ -108,19 +105,6 @@ def deploy(
     }
     atomic.write_text(output / "deploy.json", dumps(chosen, indent=1) + "\n")
     print(dumps(chosen)) if json else _tell(chosen, timings.rows, output)
-
-
-def _export(plain: nn.Module, x_NCHW: torch.Tensor, path: Path) -> str | None:
-    """None when ONNX Runtime computes the same, else why there is no such file."""
-    from repfold import deploy
-
-    try:
-        deploy.export_onnx(plain, x_NCHW, path)
-        deploy.check_onnx(path, plain, x_NCHW)
-    except RepFoldError as error:
-        path.unlink(missing_ok=True)
-        return str(error)
-    return None
 
 
 def _engine_of(row: Timing) -> str:

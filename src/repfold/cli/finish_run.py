@@ -50,7 +50,7 @@ def finish_run(directory: Path, say: Callable[[str], None]) -> list[Stage]:
     stages.append(stage)
     if plain is not None:
         say("exporting")
-        stages.append(_export(directory, plain, example))
+        stages.append(write_onnx(directory, plain, example))
         say("timing")
         stages.append(_time(directory, trained.network, plain, example))
     say("reporting")
@@ -79,8 +79,10 @@ def _fold(directory: Path, trained: Model, example: torch.Tensor) -> tuple[nn.Mo
     return plain, Stage("fold", result, path)
 
 
-def _export(directory: Path, plain: nn.Module, example: torch.Tensor) -> Stage:
+def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor) -> Stage:
+    """Export into ``directory/model.onnx``; no file is left where ONNX Runtime does not compute the same."""
     from repfold import deploy
+    from repfold.cli.export import TOLERANCE
 
     if not has_onnx():
         return Stage("ONNX", "not exported: pip install 'repfold[onnx]' to have it", None)
@@ -88,7 +90,10 @@ def _export(directory: Path, plain: nn.Module, example: torch.Tensor) -> Stage:
     try:
         deploy.export_onnx(plain, example, path)
         error = deploy.check_onnx(path, plain, example)
+        if not error <= TOLERANCE:
+            raise RepFoldError(f"ONNX Runtime differs from the network by {error:.1e} (relative)")
     except RepFoldError as failure:
+        path.unlink(missing_ok=True)
         return Stage("ONNX", f"not exported: {failure}", None)
     return Stage("ONNX", f"ONNX Runtime agrees, relative error {error:.1e}", path)
 

@@ -18,6 +18,8 @@ from repfold.errors import RepFoldError
 TRAIN_FORM, FOLDED = "train form, PyTorch", "folded, PyTorch"
 COMPILED, ONNX_RUNTIME = "folded, torch.compile", "folded, ONNX Runtime"
 NATIVE = "folded, RepFold's engine"
+# More than this, relative to the largest output, is another function and not another rounding.
+NATIVE_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 
 
 def compare_forms(
@@ -78,11 +80,16 @@ def native_form(
 
 
 def why_not_native(plain: nn.Module, example_NCHW: torch.Tensor, precision: str = "fp32") -> str | None:
-    """None where RepFold's engine can run the folded network on this machine, else the reason."""
+    """None where RepFold's engine runs the folded network on this machine and agrees with PyTorch, else the reason."""
     with tempfile.TemporaryDirectory() as directory:
         try:
             path = Path(directory) / "plain.safetensors"
-            native_form(plain, example_NCHW, path, threads=1, precision=precision)
-        except RepFoldError as error:
-            return str(error)
+            computed = torch.from_numpy(native_form(plain, example_NCHW, path, threads=1, precision=precision)())
+        except RepFoldError as refusal:
+            return str(refusal)
+    with torch.inference_mode():
+        expected = plain(example_NCHW).cpu().float().flatten(1)
+    error = float((computed - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    if not error <= NATIVE_TOLERANCE[precision]:
+        return f"it differs from PyTorch by {error:.1e} (relative)."
     return None

@@ -42,24 +42,27 @@ private:
     /// The kernels that take the tensor's values for their elements.
     const Kernels& kernels_of(const Tensor& t) const { return t.wide ? *settings_.wide : kernels_; }
 
-    /// Share the rows of all images of `out` in a few stretches a thread.
+    /// Share 0..all-1 in as many stretches, or fewer: body(first, last).
     template <class Body>
-    void rows(const Tensor& out, Body body) {
-        const int all = out.n * out.h, tasks = std::min(all, pool_.threads() == 1 ? 1 : pool_.threads() * 4);
+    void stretches(int all, int most, Body body) {
+        const int tasks = std::min(all, most);
         pool_.share(tasks, [&](int t) {
             const auto bound = [&](int at) { return static_cast<int>(static_cast<int64_t>(all) * at / tasks); };
             body(bound(t), bound(t + 1));
         });
     }
 
+    /// Share the rows of all images of `out` in a few stretches a thread.
+    template <class Body>
+    void rows(const Tensor& out, Body body) {
+        stretches(out.n * out.h, pool_.threads() == 1 ? 1 : pool_.threads() * 4, body);
+    }
+
     /// Another value lay here before.
     void clear_border(const Tensor& t) {
         if (t.border_h == 0 && t.border_w == 0) return;
-        const int all = t.n * (t.h + 2 * t.border_h), tasks = std::min(all, pool_.threads());
-        pool_.share(tasks, [&](int task) {
-            const auto bound = [&](int at) { return static_cast<int>(static_cast<int64_t>(all) * at / tasks); };
-            kernels_of(t).clear_border(t, bound(task), bound(task + 1));
-        });
+        stretches(t.n * (t.h + 2 * t.border_h), pool_.threads(),
+                  [&](int first, int last) { kernels_of(t).clear_border(t, first, last); });
     }
 
     void run_step(const Step& step, int thread) {
