@@ -10,7 +10,16 @@ from repfold.algebra.affine import (
     selection,
     transposed,
 )
-from repfold.algebra.geometry import Axis, Geometry, Inexact, identity_geometry, sequence_geometry, sum_geometry
+from repfold.algebra.geometry import (
+    Axis,
+    Geometry,
+    Inexact,
+    conv_axes,
+    identity_geometry,
+    per_axis,
+    sequence_geometry,
+    sum_geometry,
+)
 from repfold.algebra.laws import add, concatenate, concatenate_geometry, embed, regroup, scale, sequence, split_groups
 
 __all__ = [
@@ -22,9 +31,11 @@ __all__ = [
     "average_pool",
     "concatenate",
     "concatenate_geometry",
+    "conv_axes",
     "embed",
     "identity",
     "identity_geometry",
+    "per_axis",
     "pixel_shuffle",
     "pixel_unshuffle",
     "regroup",

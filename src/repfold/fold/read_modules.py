@@ -13,8 +13,10 @@ from repfold.algebra import (
     Axis,
     Geometry,
     average_pool,
+    conv_axes,
     identity,
     identity_geometry,
+    per_axis,
     pixel_shuffle,
     pixel_unshuffle,
     scaling,
@@ -26,30 +28,6 @@ from repfold.fold.pieces import CHANNELS_LAST, Reading, Unfoldable
 STATISTICS = ("running_mean", "running_var", "weight", "bias")
 
 ModuleReader = Callable[[nn.Module, tuple[int, ...]], Reading]
-
-
-def per_axis(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
-    return (value,) * dimensions if isinstance(value, int) else tuple(value)
-
-
-def conv_axes(
-    kernel: tuple[int, ...],
-    stride: int | tuple[int, ...],
-    padding: int | str | tuple[int, ...],
-    dilation: int | tuple[int, ...],
-) -> tuple[Axis, ...]:
-    """Axes of a convolution as PyTorch gives them; 'same' pads the odd sample at the end."""
-    n = len(kernel)
-    spread = per_axis(dilation, n)
-    if padding == "same":
-        totals = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
-        pads = [(total // 2, total - total // 2) for total in totals]
-    else:
-        pads = [(p, p) for p in per_axis(0 if padding == "valid" else padding, n)]  # type: ignore[arg-type]
-    return tuple(
-        Axis(k, s, low, high, d if k > 1 else 1)
-        for k, s, (low, high), d in zip(kernel, per_axis(stride, n), pads, spread, strict=True)
-    )
 
 
 def pool_axes(options: Any, dimensions: int) -> tuple[Axis, ...]:
