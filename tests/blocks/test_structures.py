@@ -9,7 +9,7 @@ from kernels_by_hand import EQUIVALENT, randomise
 from torch import nn
 
 import repfold
-from repfold.blocks import BLOCKS, WITHOUT_NORM
+from repfold.blocks import BLOCKS, STRUCTURES, WITHOUT_NORM, Invertible
 from repfold.errors import RepFoldError
 
 GEOMETRIES = {
@@ -75,6 +75,25 @@ def test_a_structure_trains_and_has_its_norms_inside_or_none(name):
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in block.modules()) == (name not in WITHOUT_NORM)
     block.train()(torch.rand(4, 4, 6, 6)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in block.parameters())
+
+
+@pytest.mark.parametrize("geometry", ["plain", "stride", "depthwise"])
+@pytest.mark.parametrize("name", sorted(name for name, kind in STRUCTURES.items() if issubclass(kind, Invertible)))
+def test_what_takes_over_a_convolution_is_the_structures_own(name, geometry):
+    block = STRUCTURES[name](4, 4, **GEOMETRIES[geometry])
+    inverse = block.inverse()
+    parameters, modules = ({id(own) for own in owned} for owned in (block.parameters(), block.modules()))
+    taken = [tensor for tensor in (inverse.kernel, inverse.bias, inverse.absorbs) if tensor is not None]
+    norms = [norm for norm in (inverse.norm, inverse.through, *inverse.quiet) if norm is not None]
+    assert taken and {id(tensor) for tensor in taken} <= parameters
+    assert {id(norm) for norm in norms} <= modules and len({id(norm) for norm in norms}) == len(norms)
+    assert (inverse.norm is not None) == type(block).has_norms
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_NORM))
+def test_a_structure_without_norms_takes_a_bias(name):
+    block = STRUCTURES[name](4, 4, bias=True)
+    assert block.inverse().bias.shape == (4,) and STRUCTURES[name](4, 4).inverse().bias is None
 
 
 @pytest.mark.parametrize("name", sorted(BLOCKS))

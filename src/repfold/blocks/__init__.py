@@ -1,7 +1,8 @@
 """Training-time structures, one paper a file: ordinary module trees, none of which knows how it folds.
 
 Each is linear in eval mode, has no activation, and takes (in_channels, out_channels, *, kernel_size, stride, dilation,
-groups, padding_mode) and its paper's own options; ``Block`` adds the activation and a squeeze-excite.
+groups, padding_mode) and its paper's own options, and says beside its forward what ``structure`` asks of it: whether it
+has norms, and which of its parameters equal a given convolution. ``Block`` adds the activation and a squeeze-excite.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from repfold.blocks.mobileone import MobileOneBranches
 from repfold.blocks.qarepvgg import QARepVGGBranches
 from repfold.blocks.repghost import RepGhostBranches
 from repfold.blocks.repvgg import RepVGGBlock, RepVGGBranches
+from repfold.blocks.structure import Inverse, Invertible, Structure
 
 BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "acb": ACB,
@@ -37,13 +39,19 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "repvgg": RepVGGBranches,
 }
 
+# What each of them says of itself, by name; "plain" is a convolution as it is.
+STRUCTURES: dict[str, type[Structure]] = {
+    name: block for name, block in BLOCKS.items() if isinstance(block, type) and issubclass(block, Structure)
+}
+
 # These have no BatchNorm inside: a network puts one behind them.
-WITHOUT_NORM = frozenset({"csla", "dirac", "doconv", "expandnet"})
+WITHOUT_NORM = frozenset(name for name, structure in STRUCTURES.items() if not structure.has_norms)
 
 __all__ = [
     "ACB",
     "BLOCKS",
     "DBB",
+    "STRUCTURES",
     "WITHOUT_NORM",
     "Block",
     "CSLABranches",
@@ -51,10 +59,13 @@ __all__ = [
     "DiracConv2d",
     "ExpandConv2d",
     "ExpandLinear",
+    "Inverse",
+    "Invertible",
     "MobileOneBranches",
     "QARepVGGBranches",
     "RepGhostBranches",
     "RepVGGBlock",
     "RepVGGBranches",
+    "Structure",
     "plain",
 ]

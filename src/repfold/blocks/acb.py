@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from repfold.blocks.conv_norm import Geometry, conv_norm
+from repfold.blocks.structure import Inverse, Invertible
 
 
-class ACB(nn.Module):
+class ACB(Invertible):
     """y = BN(conv_KxK(x)) + BN(conv_Kx1(x)) + BN(conv_1xK(x)).
 
     A strip lies on the square's centre column or row, so it is padded along its own line only: the Kx1 along H, the
@@ -26,6 +26,9 @@ class ACB(nn.Module):
         self.column = conv_norm(in_channels, out_channels, (rows, 1), **shape.how(padding=(high, 0)))
         self.under_row = shape.under_centre(along_w=False)
         self.row = conv_norm(in_channels, out_channels, (1, columns), **shape.how(padding=(0, wide)))
+
+    def inverse(self) -> Inverse:
+        return Inverse(self.square.conv.weight, norm=self.square.norm, quiet=(self.column.norm, self.row.norm))
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         return self.square(x_NCHW) + self.column(self.under_column(x_NCHW)) + self.row(self.under_row(x_NCHW))

@@ -16,6 +16,18 @@ Size2 = int | tuple[int, int]
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
+class Normed(nn.Sequential):
+    """Layers in a row, the last of which is the BatchNorm ``norm``."""
+
+    norm: nn.BatchNorm2d
+
+
+class ConvNorm(Normed):
+    """A convolution and its BatchNorm."""
+
+    conv: nn.Conv2d
+
+
 def conv_norm(
     in_channels: int,
     out_channels: int,
@@ -26,8 +38,8 @@ def conv_norm(
     dilation: Size2 = 1,
     groups: int = 1,
     padding_mode: PaddingMode = "zeros",
-) -> nn.Sequential:
-    """Conv2d without bias (``.conv``), then BatchNorm2d (``.norm``): [N, in, H, W] -> [N, out, H', W']."""
+) -> ConvNorm:
+    """Conv2d without bias, then BatchNorm2d: [N, in, H, W] -> [N, out, H', W']."""
     conv = nn.Conv2d(
         in_channels,
         out_channels,
@@ -39,7 +51,7 @@ def conv_norm(
         bias=False,
         padding_mode=padding_mode,
     )
-    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels)))
+    return ConvNorm(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels)))
 
 
 @dataclass(frozen=True)
@@ -99,11 +111,11 @@ class Geometry:
             borders += [pad - dilation * before, pad - dilation * (size - 1 - before)] if along else [0, 0]
         return Reframe(borders, self.padding_mode) if any(borders) else nn.Identity()
 
-    def kxk(self) -> nn.Sequential:
+    def kxk(self) -> ConvNorm:
         """The full kernel with its BatchNorm."""
         return conv_norm(self.in_channels, self.out_channels, self.kernel_size, **self.how(padding=self.pads))
 
-    def point(self) -> nn.Sequential:
+    def point(self) -> ConvNorm:
         """A 1x1 with its BatchNorm, for what ``under_centre`` gives."""
         return conv_norm(self.in_channels, self.out_channels, 1, stride=self.stride, groups=self.groups)
 
@@ -146,6 +158,6 @@ class Reframe(nn.Module):
         return F.pad(x_NCHW, self.cut) if any(self.cut) else x_NCHW
 
 
-def plain(in_channels: int, out_channels: int, **geometry: Any) -> nn.Sequential:
+def plain(in_channels: int, out_channels: int, **geometry: Any) -> ConvNorm:
     """One convolution with its BatchNorm and no other branch."""
     return Geometry(in_channels, out_channels, **geometry).kxk()

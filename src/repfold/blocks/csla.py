@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Inverse, Invertible
 
 
-class CSLABranches(nn.Module):
+class CSLABranches(Invertible):
     """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value a channel.
 
     The sum is linear in its weights all through training: gradient re-parameterization trains the folded kernel to
@@ -21,6 +22,8 @@ class CSLABranches(nn.Module):
         train_scales: make s and t parameters too, as in the network that searches for them.
         bias: of the full kernel, scaled with it; without one a BatchNorm usually follows.
     """
+
+    has_norms = False
 
     kxk_scale_O11: torch.Tensor
     point_scale_O11: torch.Tensor
@@ -55,6 +58,9 @@ class CSLABranches(nn.Module):
             scale_O11 = getattr(self, name)
             delattr(self, name)
             self.register_parameter(name, nn.Parameter(scale_O11))
+
+    def inverse(self) -> Inverse:
+        return Inverse(self.kxk.weight, bias=self.kxk.bias, absorbs=self.kxk.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)

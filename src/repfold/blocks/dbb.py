@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import Geometry, Normed
+from repfold.blocks.structure import Inverse, Invertible
 from repfold.errors import RepFoldError
 
 
-class DBB(nn.Module):
+class DBB(Invertible):
     """y = BN(conv_KxK(x)) + BN(conv_1x1(x)) + BN(conv_KxK(pad(BN(conv_1x1(x))))) + BN(avg_KxK(pad(BN(conv_1x1(x))))).
 
     The paper's transforms: conv-BN (I), sum of branches (II), 1x1 -> KxK (III) with the concatenation over groups (IV),
@@ -47,7 +48,7 @@ class DBB(nn.Module):
         self.under_centre = shape.under_centre()
         self.point = None if depthwise else shape.point()
         first = PointFromIdentity(in_channels, groups) if inner == in_channels else _point(in_channels, inner, groups)
-        self.point_kxk = nn.Sequential(
+        self.point_kxk = Normed(
             OrderedDict(
                 point=first,
                 pad=NormAndPad(inner, padding),
@@ -61,7 +62,12 @@ class DBB(nn.Module):
             average["pad"] = NormAndPad(out_channels, padding)
         average["pool"] = nn.AvgPool2d(size, stride=stride, padding=padding if depthwise else 0)
         average["norm"] = nn.BatchNorm2d(out_channels)
-        self.average = nn.Sequential(average)
+        self.average = Normed(average)
+
+    def inverse(self) -> Inverse:
+        point = () if self.point is None else (self.point.norm,)
+        others = (*point, self.point_kxk.norm, self.average.norm)
+        return Inverse(self.kxk.conv.weight, norm=self.kxk.norm, quiet=others)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.kxk(x_NCHW) + self.point_kxk(x_NCHW) + self.average(x_NCHW)

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Inverse, Invertible
 
 
-class DiracConv2d(nn.Module):
+class DiracConv2d(Invertible):
     """A convolution with the kernel diag(α)·δ + diag(β)·W/‖W‖, the norm taken of each filter.
 
     δ passes input channel c of a group to its output channel c, for as many channels as both sides have. α and β
@@ -19,6 +20,9 @@ class DiracConv2d(nn.Module):
     Args:
         alpha, beta: the values to start from. Published: 1 and 0.1 (the default), or 5 and 0.001.
     """
+
+    has_norms = False
+    enriches_1x1 = True
 
     delta_OIHW: torch.Tensor
 
@@ -39,6 +43,17 @@ class DiracConv2d(nn.Module):
         self.alpha = nn.Parameter(torch.full((out_channels,), alpha))
         self.beta = nn.Parameter(torch.full((out_channels,), beta))
         self.register_buffer("delta_OIHW", _delta(self.shape, self.weight.shape))
+
+    def inverse(self) -> Inverse:
+        return Inverse(self.weight, bias=self.bias)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """W = K − α·δ and β = ‖W‖, where W holds the kernel K; a filter that is α·δ alone keeps some W, with β = 0."""
+        rest_OIHW = self.weight - self.alpha.view(-1, 1, 1, 1) * self.delta_OIHW
+        length_O = rest_OIHW.flatten(1).norm(dim=1)
+        self.weight.copy_(torch.where(length_O.view(-1, 1, 1, 1) > 0, rest_OIHW, torch.ones_like(rest_OIHW)))
+        self.beta.copy_(length_O)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         weight = self.weight

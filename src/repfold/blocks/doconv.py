@@ -9,14 +9,17 @@ import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Inverse, Invertible
 
 
-class DOConv2d(nn.Module):
+class DOConv2d(Invertible):
     """A convolution with the kernel W'[o,i,m] = Σ_s (D[i,m,s] + δ_ms) · W[o,i,s], m and s over the K·K taps.
 
     D is zero in the beginning, so the layer starts as the convolution with the kernel W. Exact for any geometry, as
     only the weights change. A 1x1 kernel has one tap and no D.
     """
+
+    has_norms = False
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = False, **geometry: Any) -> None:
         super().__init__()
@@ -25,6 +28,9 @@ class DOConv2d(nn.Module):
         self.weight, self.bias = initial.weight, initial.bias
         taps = math.prod(self.shape.kernel)
         self.depthwise = nn.Parameter(torch.zeros(in_channels, taps, taps)) if taps > 1 else None
+
+    def inverse(self) -> Inverse:
+        return Inverse(self.weight, bias=self.bias)  # D is zero
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         weight_OIHW = self.weight

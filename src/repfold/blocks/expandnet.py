@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry, Size2
+from repfold.blocks.structure import Inverse, Invertible
 from repfold.errors import RepFoldError
 
 
-class ExpandConv2d(nn.Module):
+class ExpandConv2d(Invertible):
     """A KxK convolution as a row of convolutions.
 
     Args:
@@ -24,6 +25,9 @@ class ExpandConv2d(nn.Module):
         rate: r, the factor between outer and inner channels.
         bias: of every layer.
     """
+
+    has_norms = False
+    enriches_1x1 = True
 
     def __init__(
         self,
@@ -58,6 +62,25 @@ class ExpandConv2d(nn.Module):
                 )
             )
         self.layers = nn.Sequential(*layers)
+
+    def inverse(self) -> Inverse:
+        """Of kind "cl"; a row of 3x3s makes few kernels."""
+        _, between, last = self._convolutions()
+        return Inverse(bias=last.bias, absorbs=between.weight)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Outer 1x1s with orthonormal columns and rows, so that the kernel between them can be any; bias at the end."""
+        first, *_, last = layers = self._convolutions()
+        for layer in (first, last):
+            for weight in layer.weight.chunk(layer.groups):
+                nn.init.orthogonal_(weight)
+        for layer in layers[:-1]:
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def _convolutions(self) -> list[nn.Conv2d]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         return self.layers(x_NCHW)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Inverse, Invertible
 from repfold.errors import RepFoldError
 
 
-class MobileOneBranches(nn.Module):
+class MobileOneBranches(Invertible):
     """y = Σ_k BN(conv_k(x)) + BN(conv_1x1(x)) + BN(x): the 1x1 only for larger kernels, the identity where it fits.
 
     Depthwise with groups = in_channels, pointwise with kernel_size = 1.
@@ -19,6 +21,9 @@ class MobileOneBranches(nn.Module):
     Args:
         branches: k, the number of full kernels; 4 in MobileOne-S0, else 1.
     """
+
+    enriches_1x1 = True
+    replacement_options = MappingProxyType({"branches": 4})  # as in MobileOne-S0
 
     def __init__(self, in_channels: int, out_channels: int, *, branches: int = 1, **geometry: Any) -> None:
         super().__init__()
@@ -29,6 +34,13 @@ class MobileOneBranches(nn.Module):
         self.under_centre = shape.under_centre()
         self.point = shape.point() if shape.kernel != (1, 1) else None
         self.identity = nn.BatchNorm2d(out_channels) if shape.has_identity else None
+
+    def inverse(self) -> Inverse:
+        first: Any = self.kxk[0]
+        norms = (module for module in self.modules() if isinstance(module, nn.BatchNorm2d))
+        return Inverse(
+            first.conv.weight, norm=first.norm, quiet=tuple(norm for norm in norms if norm is not first.norm)
+        )
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.kxk[0](x_NCHW)

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Inverse, Invertible
 
 
-class QARepVGGBranches(nn.Module):
+class QARepVGGBranches(Invertible):
     """y = BN(BN(conv_kxk(x)) + conv_1x1(x) + x): no BatchNorm on the 1x1 and the identity, one after the sum.
 
     The identity exists only where in = out channels and stride = 1.
@@ -24,6 +25,10 @@ class QARepVGGBranches(nn.Module):
         self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)
         self.has_identity = shape.has_identity
         self.norm = nn.BatchNorm2d(out_channels)
+
+    def inverse(self) -> Inverse:
+        # The 1x1 takes the identity off, so that the norm in the middle sees what the norm at the end is known to see.
+        return Inverse(self.kxk.conv.weight, norm=self.norm, through=self.kxk.norm, absorbs=self.point.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)

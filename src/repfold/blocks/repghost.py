@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Structure
 from repfold.errors import RepFoldError
 
 
-class RepGhostBranches(nn.Module):
+class RepGhostBranches(Structure):
     """y = BN(depthwise(x)) + BN(x): [N, C, H, W] -> [N, C, H, W]."""
 
     def __init__(self, in_channels: int, out_channels: int, *, groups: int | None = None, **geometry: Any) -> None:

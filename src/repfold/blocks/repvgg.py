@@ -9,9 +9,10 @@ from torch import nn
 
 from repfold.blocks.block import Block, SePlace
 from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.structure import Inverse, Invertible
 
 
-class RepVGGBranches(nn.Module):
+class RepVGGBranches(Invertible):
     """y = BN(conv_kxk(x)) + BN(conv_1x1(x)) + BN(x); the last term only where in = out channels and stride = 1."""
 
     def __init__(self, in_channels: int, out_channels: int, **geometry: Any) -> None:
@@ -21,6 +22,10 @@ class RepVGGBranches(nn.Module):
         self.under_centre = shape.under_centre()
         self.point = shape.point()
         self.identity = nn.BatchNorm2d(out_channels) if shape.has_identity else None
+
+    def inverse(self) -> Inverse:
+        identity = () if self.identity is None else (self.identity,)
+        return Inverse(self.kxk.conv.weight, norm=self.kxk.norm, quiet=(self.point.norm, *identity))
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)
