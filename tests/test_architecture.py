@@ -24,11 +24,13 @@ ARROWS: dict[str, set[str]] = {
     "norms": LEAVES,
     "data": LEAVES,
     "fold": LEAVES | {"algebra"},
-    "blocks": LEAVES | {"algebra", "fold", "norms"},
+    "blocks": LEAVES | {"algebra", "norms"},
+    "expand": LEAVES | {"algebra", "fold", "blocks"},
     "optim": LEAVES | {"algebra", "fold", "schedule"},
-    "models": LEAVES | {"algebra", "fold", "blocks", "norms"},
-    "train": LEAVES | {"algebra", "fold", "blocks", "models", "norms", "optim", "schedule", "data"},
-    "study": LEAVES | {"algebra", "fold", "blocks", "models", "norms", "optim", "schedule", "data", "train", "report"},
+    "models": LEAVES | {"algebra", "fold", "blocks", "expand", "norms"},
+    "train": LEAVES | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
+    "study": LEAVES
+    | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data", "train", "report"},
     "deploy": LEAVES | {"algebra", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room

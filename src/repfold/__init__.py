@@ -15,8 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from repfold import fold, models
-    from repfold.blocks.expand import expand
+    from repfold import expand, fold, models
     from repfold.fold import profile
     from repfold.models import load, save
 
@@ -29,8 +28,8 @@ _LAZY: dict[str, str | None] = {
     "data": None,
     "deploy": None,
     "engine": None,
-    "expand": "repfold.blocks.expand",
-    "fold": None,  # the module is itself callable
+    "expand": None,  # this module and fold are themselves callable
+    "fold": None,
     "load": "repfold.models",
     "models": None,
     "norms": None,

@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from repfold import models, norms
-from repfold.blocks.expand import expand
 from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
+from repfold.expand import expand
 from repfold.fold import OnlineFold
 from repfold.models import Architecture, Description, Preprocessing
 from repfold.optim.averages import Average

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repfold.blocks.expand_sites import skeleton
 from repfold.errors import RepFoldError
-from repfold.fold import FoldError
-from repfold.fold.trace import Untraceable, graph_of, run_network
+from repfold.expand.folding import FoldError, Untraceable, calls_of, output_of
+from repfold.expand.sites import skeleton
 
 # The largest difference of outputs that is rounding, relative to the largest output.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-2, torch.bfloat16: 3e-1}
@@ -18,20 +17,20 @@ def check_runs(network: nn.Module, result: nn.Module, block: str) -> None:
     """Raises: RepFoldError when the forward could be traced before and cannot now."""
     for mode in (True, False):
         try:
-            graph_of(skeleton(network).train(mode))
+            calls_of(skeleton(network).train(mode))
         except Untraceable:
             continue
         try:
-            graph_of(skeleton(result).train(mode))
+            calls_of(skeleton(result).train(mode))
         except Untraceable as error:
             raise _no_longer_runs(network, block, error) from error
 
 
 def check_equal(network: nn.Module, result: nn.Module, example: Tensor, block: str) -> None:
     """Raises: RepFoldError when the outputs on the example, in eval mode, differ by more than rounding."""
-    before = run_network(skeleton(network).eval(), (example,))
+    before = output_of(skeleton(network).eval(), example)
     try:
-        after = run_network(skeleton(result).eval(), (example,))
+        after = output_of(skeleton(result).eval(), example)
     except FoldError as refusal:
         raise _no_longer_runs(network, block, refusal) from refusal
     if not (isinstance(before, Tensor) and before.is_floating_point()):

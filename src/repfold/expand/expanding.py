@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
 
 from torch import Tensor, nn
 
-from repfold.blocks import BLOCKS
-from repfold.blocks.expand_checks import check_equal, check_runs
-from repfold.blocks.expand_inverse import INVERSES, Moments, take_over
-from repfold.blocks.expand_sites import Left, Site, Where, find_sites, skeleton
+from repfold.algebra import conv_axes
+from repfold.blocks import STRUCTURES, Invertible
 from repfold.errors import RepFoldError, nearest
-from repfold.fold.read_modules import conv_axes
-from repfold.fold.trace import run_network
+from repfold.expand.checks import check_equal, check_runs
+from repfold.expand.inverse import take_over
+from repfold.expand.moments import Moments, moments_of
+from repfold.expand.sites import Left, Site, Where, find_sites
 
-OPTIONS: dict[str, dict[str, Any]] = {"mobileone": {"branches": 4}}  # as in MobileOne-S0
-
-# Of a 1x1 kernel these make nothing that is not another 1x1 kernel; the papers leave them as they are.
-NEED_A_LARGER_KERNEL = frozenset({"acb", "csla", "dbb", "doconv", "qarepvgg", "repvgg"})
+EXPANDABLE: dict[str, type[Invertible]] = {
+    name: structure for name, structure in STRUCTURES.items() if issubclass(structure, Invertible)
+}
 
 
 class ExpandWarning(UserWarning):
@@ -57,16 +55,15 @@ def expand(
     Raises: RepFoldError for an unknown block, a network without 2-D convolutions, a ``where`` that selects none, and
     when nothing that it selects can be replaced.
     """
-    if block not in INVERSES:
-        raise RepFoldError(f"Unknown block '{block}' to expand by. {nearest(str(block), INVERSES)}")
-    structures = tuple(structure for structure in BLOCKS.values() if isinstance(structure, type))
+    if block not in EXPANDABLE:
+        raise RepFoldError(f"Unknown block '{block}' to expand by. {nearest(str(block), EXPANDABLE)}")
     result = copy.deepcopy(network)
-    sites, left = find_sites(result, where, structures)
-    moments = {} if example is None or fresh else _moments(network, sites, example)
+    sites, left = find_sites(result, where)
+    moments = {} if example is None or fresh else moments_of(network, sites, example)
     replaced = []
     for site in sites:
         try:
-            result = _replace(result, block, site, fresh, moments.get(site.name))
+            result = _replace(result, EXPANDABLE[block], site, fresh, moments.get(site.name))
         except RepFoldError as refusal:
             left.append(Left(site.name, str(refusal)))
         else:
@@ -78,14 +75,14 @@ def expand(
     return result
 
 
-def _replace(network: nn.Module, block: str, site: Site, fresh: bool, moments: Moments | None) -> nn.Module:
+def _replace(network: nn.Module, kind: type[Invertible], site: Site, fresh: bool, moments: Moments | None) -> nn.Module:
     """``network``, changed in place, or the structure itself where the network is the convolution."""
-    conv, inverse = site.conv, INVERSES[block]
-    norm = network.get_submodule(site.norm) if site.norm is not None and inverse.norm is not None else None
-    structure = _structure(block, conv)
+    conv = site.conv
+    norm = network.get_submodule(site.norm) if site.norm is not None and kind.has_norms else None
+    structure = _structure(kind, conv)
     _match_norms(structure, norm)
     if not fresh:
-        take_over(structure.double(), inverse, conv, norm, moments)
+        take_over(structure.double(), conv, norm, moments)
     if not conv.weight.requires_grad:
         structure.requires_grad_(False)
     structure.to(conv.weight.device, conv.weight.dtype)
@@ -100,15 +97,15 @@ def _replace(network: nn.Module, block: str, site: Site, fresh: bool, moments: M
     return network
 
 
-def _structure(block: str, conv: nn.Conv2d) -> nn.Module:
+def _structure(kind: type[Invertible], conv: nn.Conv2d) -> Invertible:
     """A fresh structure of the convolution's geometry. Raises: RepFoldError when there is none."""
-    if conv.kernel_size == (1, 1) and block in NEED_A_LARGER_KERNEL:
+    if conv.kernel_size == (1, 1) and not kind.enriches_1x1:
         raise RepFoldError("its kernel is 1x1, which has no smaller branch")
     axes = conv_axes(conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     if any(axis.low != axis.high for axis in axes):
         raise RepFoldError("its 'same' padding of an even kernel is one-sided, which no structure has: pad before it")
-    bias = {} if INVERSES[block].bias is None else {"bias": conv.bias is not None}
-    return BLOCKS[block](
+    bias = {} if kind.has_norms else {"bias": conv.bias is not None}
+    return kind(
         conv.in_channels,
         conv.out_channels,
         kernel_size=conv.kernel_size,
@@ -118,7 +115,7 @@ def _structure(block: str, conv: nn.Conv2d) -> nn.Module:
         groups=conv.groups,
         padding_mode=conv.padding_mode,
         **bias,
-        **OPTIONS.get(block, {}),
+        **kind.replacement_options,
     )
 
 
@@ -127,28 +124,6 @@ def _match_norms(structure: nn.Module, norm: nn.Module | None) -> None:
     for inner in structure.modules():
         if isinstance(inner, nn.BatchNorm2d) and norm is not None:
             inner.eps, inner.momentum = norm.eps, norm.momentum  # type: ignore[assignment]
-
-
-def _moments(network: nn.Module, sites: list[Site], example: Tensor) -> dict[str, Moments]:
-    """What the convolutions without a norm behind them give on the example, in eval mode."""
-    found: dict[str, Moments] = {}
-    twin = skeleton(network).eval()
-
-    def watch(name: str) -> Any:
-        def record(module: nn.Module, _: Any, output: Tensor) -> None:
-            y_CX = output.double().cpu().transpose(0, 1).flatten(1)
-            mean_C = y_CX.mean(1)
-            if isinstance(module.bias, Tensor):
-                mean_C = mean_C - module.bias.double().cpu()
-            found[name] = Moments(mean_C, y_CX.var(1, unbiased=y_CX.shape[1] > 1))
-
-        return record
-
-    for site in sites:
-        if site.norm is None:
-            twin.get_submodule(site.name).register_forward_hook(watch(site.name))
-    run_network(twin, (example,))
-    return found
 
 
 def _tell(block: str, replaced: list[Site], left: list[Left]) -> None:

@@ -8,14 +8,14 @@ from torch import nn
 from users_networks import FOREIGN, settled
 
 import repfold
-from repfold.blocks.expand_inverse import INVERSES
+from repfold.expand import EXPANDABLE
 from repfold.optim import RepSGD, reparameterize
 
-pytestmark = pytest.mark.filterwarnings("ignore::repfold.blocks.expand.ExpandWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::repfold.expand.ExpandWarning")
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("name", sorted(INVERSES))
+@pytest.mark.parametrize("name", sorted(EXPANDABLE))
 def test_every_branch_trains_and_the_result_folds(name, fresh):
     torch.manual_seed(0)
     network = settled(FOREIGN["resnet"](), torch.float32)

@@ -12,11 +12,10 @@ from users_networks import FOREIGN, settled
 
 import repfold
 from repfold.blocks import Block
-from repfold.blocks.expand import ExpandWarning
-from repfold.blocks.expand_inverse import INVERSES
+from repfold.expand import EXPANDABLE, ExpandWarning
 
-BLOCKS = sorted(INVERSES)
-WITH_NORMS = sorted(name for name, inverse in INVERSES.items() if inverse.norm is not None)
+BLOCKS = sorted(EXPANDABLE)
+WITH_NORMS = sorted(name for name, structure in EXPANDABLE.items() if structure.has_norms)
 IMAGES = torch.randn(3, 3, 25, 27, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
 
@@ -86,7 +85,7 @@ def test_before_a_norm_train_mode_computes_the_same_too(name):
     torch.testing.assert_close(rich.train()(x), copy.deepcopy(network).train()(x), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.filterwarnings("ignore::repfold.blocks.expand.ExpandWarning")
+@pytest.mark.filterwarnings("ignore::repfold.expand.ExpandWarning")
 @pytest.mark.parametrize("name", BLOCKS)
 @pytest.mark.parametrize("foreign", sorted(FOREIGN))
 def test_networks_that_nobody_here_wrote(foreign, name):
@@ -103,7 +102,7 @@ def test_networks_that_nobody_here_wrote(foreign, name):
     assert all(not isinstance(rich.get_submodule(path), nn.Conv2d) for path in large)
 
 
-@pytest.mark.filterwarnings("ignore::repfold.blocks.expand.ExpandWarning")
+@pytest.mark.filterwarnings("ignore::repfold.expand.ExpandWarning")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_float32_agrees_to_rounding(name):
     torch.manual_seed(2)

@@ -6,14 +6,15 @@ import copy
 import fnmatch
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
+from repfold.blocks import Structure
 from repfold.errors import RepFoldError, nearest
-from repfold.fold.trace import Untraceable, graph_of
+from repfold.expand.folding import Calls, Untraceable, calls_of
 
 Where = str | Callable[[str, nn.Conv2d], bool]
 
@@ -42,7 +43,7 @@ class Left:
     reason: str
 
 
-def find_sites(network: nn.Module, where: Where | None, structures: tuple[type, ...]) -> tuple[list[Site], list[Left]]:
+def find_sites(network: nn.Module, where: Where | None) -> tuple[list[Site], list[Left]]:
     """The convolutions that ``where`` selects, and those of them that no structure can replace.
 
     Raises: RepFoldError for a network without 2-D convolutions, and when ``where`` selects none.
@@ -65,7 +66,7 @@ def find_sites(network: nn.Module, where: Where | None, structures: tuple[type, 
     owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
     sites, left = [], []
     for conv, names in chosen.items():
-        reason = _obstacle(network, conv, names, owners, calls, structures)
+        reason = _obstacle(network, conv, names, owners, calls)
         if reason is None:
             sites.append(Site(tuple(names), conv, _norm_behind(network, names, calls)))
         else:
@@ -79,14 +80,7 @@ def _selects(where: Where | None, name: str, conv: nn.Conv2d) -> bool:
     return where is None or bool(where(name, conv))
 
 
-def _obstacle(
-    network: nn.Module,
-    conv: nn.Conv2d,
-    names: list[str],
-    owners: Counter[int],
-    calls: Calls,
-    structures: tuple[type, ...],
-) -> str | None:
+def _obstacle(network: nn.Module, conv: nn.Conv2d, names: list[str], owners: Counter[int], calls: Calls) -> str | None:
     """Why the convolution cannot be replaced by anything, or None."""
     if isinstance(conv, nn.modules.lazy.LazyModuleMixin):
         return "it is lazy and has no weight yet: run the network once"
@@ -100,21 +94,8 @@ def _obstacle(
         return "the network reads its weight itself"
     prefixes = [name.split(".")[:depth] for name in names for depth in range(name.count(".") + 1)]
     around = [network.get_submodule(".".join(prefix)) for prefix in prefixes]
-    inside = next((type(module).__name__ for module in around if isinstance(module, structures)), None)
+    inside = next((type(module).__name__ for module in around if isinstance(module, Structure)), None)
     return f"it is a branch of a {inside} already" if inside else None
-
-
-@dataclass
-class Calls:
-    """What a network's forward does with its modules."""
-
-    norm_of: dict[str, str] = field(default_factory=dict)  # convolution -> the module that alone reads its output
-    called: Counter[str] = field(default_factory=Counter)
-    read: set[str] = field(default_factory=set)  # parameters that are read by name
-
-    def agrees(self, conv: str, norm: str) -> bool:
-        """Whether the norm is behind the convolution here, or neither is called."""
-        return self.norm_of.get(conv) == norm or not (self.called[conv] or self.called[norm])
 
 
 def _calls(network: nn.Module) -> Calls:
@@ -135,7 +116,7 @@ def _traced_calls(module: nn.Module) -> Calls:
     if not any(True for _ in module.children()):
         return Calls()
     try:
-        graph = graph_of(module)
+        return calls_of(module)
     except Untraceable:
         found = Calls()
         for prefix, child in module.named_children():
@@ -144,16 +125,6 @@ def _traced_calls(module: nn.Module) -> Calls:
             found.called += Counter({f"{prefix}.{name}": count for name, count in inner.called.items()})
             found.read |= {f"{prefix}.{name}" for name in inner.read}
         return found
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    called = Counter(str(node.target) for node in calls)
-    pairs = [(str(node.target), str(user.target)) for node in calls for user in _only_user(node)]
-    norm_of = {conv: norm for conv, norm in pairs if called[conv] == called[norm] == 1}
-    return Calls(norm_of, called, {str(node.target) for node in graph.nodes if node.op == "get_attr"})
-
-
-def _only_user(node: fx.Node) -> list[fx.Node]:
-    """The module call that alone reads the node, if there is one."""
-    return [user for user in node.users if len(node.users) == 1 and user.op == "call_module"]
 
 
 def _norm_behind(network: nn.Module, names: list[str], calls: Calls) -> str | None:

@@ -9,8 +9,8 @@ from torch.nn.utils import parametrizations
 from users_networks import FOREIGN, settled
 
 import repfold
-from repfold.blocks.expand import ExpandWarning
 from repfold.errors import RepFoldError
+from repfold.expand import ExpandWarning
 
 X = torch.randn(2, 3, 12, 12)
 
