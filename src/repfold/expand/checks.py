@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from repfold.errors import RepFoldError
-from repfold.expand.folding import FoldError, Untraceable, calls_of, output_of
+from repfold.expand.calls import NotFollowed, calls_of
+from repfold.expand.folding import FoldError, output_of
 from repfold.expand.sites import skeleton
 
 # The largest difference of outputs that is rounding, relative to the largest output.
@@ -18,11 +19,11 @@ def check_runs(network: nn.Module, result: nn.Module, block: str) -> None:
     for mode in (True, False):
         try:
             calls_of(skeleton(network).train(mode))
-        except Untraceable:
+        except NotFollowed:
             continue
         try:
             calls_of(skeleton(result).train(mode))
-        except Untraceable as error:
+        except NotFollowed as error:
             raise _no_longer_runs(network, block, error) from error
 
 

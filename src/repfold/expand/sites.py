@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from repfold.blocks import Structure
 from repfold.errors import RepFoldError, nearest
-from repfold.expand.folding import Calls, Untraceable, calls_of
+from repfold.expand.calls import Calls, NotFollowed, calls_of
 
 Where = str | Callable[[str, nn.Conv2d], bool]
 
@@ -117,7 +117,7 @@ def _traced_calls(module: nn.Module) -> Calls:
         return Calls()
     try:
         return calls_of(module)
-    except Untraceable:
+    except NotFollowed:
         found = Calls()
         for prefix, child in module.named_children():
             inner = _traced_calls(child)
