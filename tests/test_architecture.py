@@ -23,15 +23,16 @@ ARROWS: dict[str, set[str]] = {
     "report": LEAVES,
     "norms": LEAVES,
     "data": LEAVES,
-    "fold": LEAVES | {"algebra"},
+    "graph": LEAVES,
+    "fold": LEAVES | {"algebra", "graph"},
     "blocks": LEAVES | {"algebra", "norms"},
-    "expand": LEAVES | {"algebra", "fold", "blocks"},
-    "optim": LEAVES | {"algebra", "fold", "schedule"},
-    "models": LEAVES | {"algebra", "fold", "blocks", "expand", "norms"},
-    "train": LEAVES | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
+    "expand": LEAVES | {"algebra", "graph", "fold", "blocks"},
+    "optim": LEAVES | {"algebra", "graph", "fold", "schedule"},
+    "models": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
+    "train": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
     "study": LEAVES
     | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data", "train", "report"},
-    "deploy": LEAVES | {"algebra", "fold", "blocks", "models", "data", "engine", "report"},
+    "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
 NO_TORCH = {"report", "engine", "schedule", "errors", "atomic", "notation"}

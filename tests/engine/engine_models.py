@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,44 +12,58 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from safetensors.numpy import save_file
 
-ACTIVATIONS = {
-    "ReLU": lambda x: np.where(x < 0, 0, x),
-    "ReLU6": lambda x: np.clip(x, 0, 6),
-    "LeakyReLU": lambda x: np.where(x > 0, x, 0.1 * x),
-    "Hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
-    "Hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
-    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "SiLU": lambda x: x / (1 + np.exp(-x)),
+# name -> its operator, the operator's arguments, and its value.
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = {
+    "relu": ("relu", {}, lambda x: np.where(x < 0, 0, x)),
+    "clamp": ("clamp", {"low": 0, "high": None}, lambda x: np.where(x < 0, 0, x)),
+    "relu6": ("clamp", {"low": 0.0, "high": 6.0}, lambda x: np.clip(x, 0, 6)),
+    "leaky_relu": ("leaky_relu", {"slope": 0.1}, lambda x: np.where(x > 0, x, 0.1 * x)),
+    "hardswish": ("hardswish", {}, lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    "hardsigmoid": ("hardsigmoid", {}, lambda x: np.clip(x + 3, 0, 6) / 6),
+    "sigmoid": ("sigmoid", {}, lambda x: 1 / (1 + np.exp(-x))),
+    "silu": ("silu", {}, lambda x: x / (1 + np.exp(-x))),
 }
 
 
 @dataclass
 class Graph:
-    """A network under construction: what the file will hold, and beside it the oracle's value of every node."""
+    """A network under construction: what the file will hold, and beside it the oracle's result of every value."""
 
     x: np.ndarray
     seed: int = 0
-    nodes: list[dict[str, Any]] = field(default_factory=list)
-    modules: dict[str, Any] = field(default_factory=dict)
+    written: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
-        self.nodes.append({"name": "x", "op": "placeholder", "target": "x", "args": [], "kwargs": {}})
+        shape = [size(0), self.x.shape[1], size(2), size(3)]
+        self.written.append({"name": "x", "op": "input", "arguments": {"index": 0}, "shape": shape, "dtype": "float32"})
         self.values["x"] = self.x.astype(np.float64)
 
-    def call(self, op: str, target: str, args: list[Any], value: np.ndarray, **kwargs: Any) -> str:
-        name = f"n{len(self.nodes)}"
-        self.nodes.append({"name": name, "op": op, "target": target, "args": args, "kwargs": kwargs})
+    def value(self, op: str, value: np.ndarray, scope: str = "", /, **arguments: Any) -> str:
+        name = f"v{len(self.written)}"
+        self.written.append(
+            {"name": name, "op": op, "arguments": arguments, "shape": list(value.shape), "dtype": "float32"}
+        )
+        if scope:
+            self.written[-1]["scope"] = scope
         self.values[name] = value
         return name
 
-    def layer(self, kind: str, at: str, value: np.ndarray, tensors: dict[str, np.ndarray], **arguments: Any) -> str:
-        path = f"layers.{len(self.modules)}"
-        self.modules[path] = {"class": kind, "arguments": arguments}
-        self.tensors |= {f"{path}.{key}": tensor.astype(np.float32) for key, tensor in tensors.items()}
-        return self.call("call_module", path, [{"node": at}], value)
+    def call(self, op: str, at: str, value: np.ndarray, scope: str = "", /, **arguments: Any) -> str:
+        """An operator of the value ``at``, and what it is."""
+        return self.value(op, value, scope, x={"value": at}, **arguments)
+
+    def layer(self, op: str, at: str, value: np.ndarray, tensors: dict[str, np.ndarray], **arguments: Any) -> str:
+        """An operator with tensors of its own."""
+        path = f"layers.{len(self.tensors)}"
+        given: dict[str, Any] = {}
+        for key, tensor in tensors.items():
+            self.tensors[f"{path}.{key}"] = tensor.astype(np.float32)
+            given[key] = {"value": self.value("state", tensor, path=f"{path}.{key}")}
+        return self.call(op, at, value, path, **given, **arguments)
 
     def conv(
         self,
@@ -69,39 +84,62 @@ class Graph:
             tensors["bias"] = self.random.standard_normal(out_channels) * 0.1
         tensors = {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
         value = convolve(x, tensors["weight"], tensors.get("bias"), stride, padding, groups, dilation)
+        rest: dict[str, Any] = {} if bias else {"bias": None}
         return self.layer(
-            "Conv2d", at, value, tensors, in_channels=x.shape[1], out_channels=out_channels,
-            kernel_size={"tuple": list(kernel)}, stride={"tuple": [stride, stride]}, padding={"tuple": list(padding)},
-            dilation={"tuple": [dilation, dilation]}, groups=groups, bias=bias, padding_mode="zeros",
+            "conv", at, value, tensors, **rest, stride=[stride, stride], padding=list(padding),
+            dilation=[dilation, dilation], groups=groups, transposed=False, output_padding=[0, 0],
         )  # fmt: skip
 
     def activation(self, at: str, kind: str) -> str:
-        arguments = {"negative_slope": 0.1} if kind == "LeakyReLU" else {}
-        return self.layer(kind, at, ACTIVATIONS[kind](self.values[at]), {}, **arguments)
+        op, arguments, function = ACTIVATIONS[kind]
+        return self.call(op, at, function(self.values[at]), **arguments)
+
+    def flatten(self, at: str) -> str:
+        """To [images, values]; height and width are the input's, or 1."""
+        n, c, h, w = self.values[at].shape
+        count = c if h == w == 1 else {"size": ["*", c, size(2), size(3)]}
+        return self.call("view", at, self.values[at].reshape(n, -1), size=[{"size": size(0)}, count])
 
     def linear(self, at: str, out_features: int) -> str:
         x = self.values[at]
         weight = (self.random.standard_normal((out_features, x.shape[1])) / x.shape[1] ** 0.5).astype(np.float32)
         bias = self.random.standard_normal(out_features).astype(np.float32)
         tensors = {"weight": weight, "bias": bias}
-        return self.layer(
-            "Linear", at, x @ weight.T.astype(np.float64) + bias, tensors, in_features=x.shape[1],
-            out_features=out_features, bias=True,
-        )  # fmt: skip
+        return self.layer("linear", at, x @ weight.T.astype(np.float64) + bias, tensors)
+
+    def mean(self, at: str, keepdim: bool = True) -> str:
+        return self.call("mean", at, self.values[at].mean((2, 3), keepdims=keepdim), dims=[2, 3], keepdim=keepdim)
+
+    def max_pool(self, at: str, value: np.ndarray, kernel: int, stride: int, padding: int) -> str:
+        window = {"kernel": [kernel] * 2, "stride": [stride] * 2, "padding": [padding] * 2, "dilation": [1, 1]}
+        return self.call("max_pool", at, value, **window, ceil_mode=False)
 
     def head(self, at: str, classes: int = 10) -> str:
         """Global average pool, flatten, linear."""
-        pooled = self.layer("AdaptiveAvgPool2d", at, self.values[at].mean((2, 3), keepdims=True), {}, output_size=1)
-        flat = self.call("call_function", "torch.flatten", [{"node": pooled}, 1], self.values[pooled][:, :, 0, 0])
-        return self.linear(flat, classes)
+        return self.linear(self.flatten(self.mean(at)), classes)
 
     def save(self, path: Path, output: str, **header: Any) -> np.ndarray:
         """Write the file; returns the oracle's result."""
-        end = {"name": "output", "op": "output", "target": "output", "args": [{"node": output}], "kwargs": {}}
-        graph = {"nodes": [*self.nodes, end], "modules": self.modules, "attributes": {}}
-        content = {"format": "repfold-model", "version": 1, "form": "folded", "graph": graph} | header
+        graph = {
+            "inputs": ["x"],
+            "values": self.written,
+            "outputs": [output],
+            "updates": {},
+            "checks": self.checks,
+            "sizes": [[0, axis, samples] for axis, samples in enumerate(self.x.shape)],
+            "state": dict.fromkeys(self.tensors, "parameter"),
+            "arguments": [{"value": "x"}],
+            "output": {"value": output},
+            "parameter_names": ["x"],
+        }
+        content = {"format": "repfold-model", "version": 2, "form": "folded", "graph": graph} | header
         save_file(self.tensors or {"nothing": np.zeros(1, np.float32)}, path, {"repfold": json.dumps(content)})
         return self.values[output].reshape(len(self.x), -1)
+
+
+def size(axis: int) -> list[Any]:
+    """The samples along an axis of the input."""
+    return ["size", 0, axis]
 
 
 def convolve(
@@ -140,5 +178,5 @@ def plain_network(path: Path, x: np.ndarray, widths: tuple[int, ...], depth: int
     at = "x"
     for width in widths:
         for layer in range(depth):
-            at = graph.activation(graph.conv(at, width, stride=2 if layer == 0 else 1), "ReLU")
+            at = graph.activation(graph.conv(at, width, stride=2 if layer == 0 else 1), "relu")
     return graph.save(path, graph.head(at))

@@ -35,31 +35,68 @@ def model(tmp_path: Path) -> Path:
 
 
 def first_layer(description: dict[str, Any]) -> dict[str, Any]:
-    return description["graph"]["modules"]["layers.0"]
+    return next(value for value in description["graph"]["values"] if value["op"] == "conv")
+
+
+def arguments(**changed: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    return lambda h, d: first_layer(d)["arguments"].update(changed)
+
+
+def of_tensor(name: str, **changed: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    return lambda h, d: h[name].update(changed)
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], None], str]] = {
     "no description": (lambda h, d: h.pop("__metadata__"), "without RepFold's description"),
     "another format": (lambda h, d: d.update(format="onnx"), "not a RepFold model file"),
-    "newer version": (lambda h, d: d.update(version=2), "newer format version"),
+    "older version": (lambda h, d: d.update(version=1), "load and save it again"),
+    "newer version": (lambda h, d: d.update(version=3), "newer format version"),
     "training form": (lambda h, d: d.update(graph=None), "fold it first"),
     "no such tensor": (lambda h, d: h.pop("layers.0.weight"), "layers.0.weight"),
-    "wrong shape": (lambda h, d: first_layer(d)["arguments"].update(out_channels=9), "layers.0.weight"),
-    "huge shape": (lambda h, d: h["layers.0.weight"].update(shape=[2**31, 2**31, 2**31, 3]), "more bytes than"),
-    "offsets beyond": (lambda h, d: h["layers.0.weight"].update(data_offsets=[0, 10**9]), "data_offsets"),
-    "offsets reversed": (lambda h, d: h["layers.0.weight"].update(data_offsets=[864, 0]), "disagree"),
-    "integer weights": (lambda h, d: h["layers.0.weight"].update(dtype="I32"), "must be floating point"),
-    "unknown layer": (lambda h, d: first_layer(d).update({"class": "LSTM"}), "'layers.0' is a 'LSTM'"),
-    "reflect padding": (
-        lambda h, d: first_layer(d)["arguments"].update(padding_mode="reflect"),
-        "padding mode 'reflect'",
-    ),
-    "no groups": (lambda h, d: first_layer(d)["arguments"].update(groups=0), "'groups' of layer 'layers.0'"),
-    "zero stride": (lambda h, d: first_layer(d)["arguments"].update(stride=0), "'stride' of layer 'layers.0'"),
-    "unknown node": (lambda h, d: d["graph"]["nodes"][1]["args"].__setitem__(0, {"node": "y"}), "'y' before"),
-    "two outputs of one name": (lambda h, d: d["graph"]["nodes"][2].update(name="n1"), "'n1'"),
-    "no layers": (lambda h, d: d["graph"].update(nodes=[]), "no output"),
+    "wrong shape": (of_tensor("layers.0.bias", shape=[2, 4]), "layers.0.bias"),
+    "huge shape": (of_tensor("layers.0.weight", shape=[2**31, 2**31, 2**31, 3]), "more bytes than"),
+    "offsets beyond": (of_tensor("layers.0.weight", data_offsets=[0, 10**9]), "data_offsets"),
+    "offsets reversed": (of_tensor("layers.0.weight", data_offsets=[864, 0]), "disagree"),
+    "integer weights": (of_tensor("layers.0.weight", dtype="I32"), "must be floating point"),
+    "unknown operator": (lambda h, d: first_layer(d).update(op="lstm"), "'layers.0' is a 'lstm'"),
+    "transposed": (arguments(transposed=True), "'layers.0' is a transposed convolution"),
+    "no stride": (lambda h, d: first_layer(d)["arguments"].pop("stride"), "'layers.0' lacks its stride"),
+    "no groups": (arguments(groups=0), "'groups' of layer 'layers.0'"),
+    "zero stride": (arguments(stride=[0]), "'stride' of layer 'layers.0'"),
+    "a stride of text": (arguments(stride=["size", 0, 2]), "'stride' of layer 'layers.0'"),
+    "a stride that is no list": (arguments(stride=2), "'stride' of layer 'layers.0'"),
+    "half a stride": (arguments(stride=[{"size": ["/", 1, 2]}]), "'stride' of layer 'layers.0'"),
+    "computed weights": (arguments(weight={"value": "x"}), "whose weight is computed"),
+    "a flag that is a number": (arguments(transposed=0), "true or false"),
+    "unknown value": (arguments(x={"value": "y"}), "'y' before"),
+    "a number for an image": (arguments(x=3), "no image"),
+    "two values of one name": (lambda h, d: d["graph"]["values"][2].update(name="x"), "'x'"),
+    "no layers": (lambda h, d: d["graph"].update(values=d["graph"]["values"][:1], outputs=["x"]), "no layers"),
+    "no output": (lambda h, d: d["graph"].update(outputs=[]), "'output' is more or less than one"),
+    "no checks": (lambda h, d: d["graph"].pop("checks"), "lacks its checks"),
+    "no sizes": (lambda h, d: d["graph"].update(sizes=[]), "takes no images"),
 }
+
+SIZES: dict[str, tuple[Any, str]] = {
+    "unknown operation": (["^", 1, 2], "unknown '\\^'"),
+    "division by zero": (["//", 1, ["-", 0]], "unknown '-'"),
+    "modulo zero": (["%", 1, 0], "divided by zero"),
+    "another input": (["size", 1, 0], "the input of a size"),
+    "another axis": (["size", 0, 4], "the axis of a size"),
+    "half a leaf": (["size", 0], "no axis"),
+    "text": ("2", "neither a number"),
+    "no operands": (["+"], "neither a number"),
+    "beyond every integer": (["**", 10, 400], "an integer from"),
+    "no number": (["/", ["**", 10, 400], ["**", 10, 400]], "an integer from"),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_refuses_sizes_that_are_none(name: str, model: Path) -> None:
+    size, message = SIZES[name]
+    rewrite(model, arguments(padding=[{"size": size}]))
+    with pytest.raises(engine.EngineError, match=message):
+        engine.load(model, threads=1)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -70,27 +107,32 @@ def test_refuses_at_load_and_says_why(name: str, model: Path) -> None:
         engine.load(model, threads=1).plan(1, 3, 16, 16)
 
 
-SLICE = {"slice": [None, None, None]}
-FUNCTIONS: dict[str, tuple[str, list[Any]]] = {
-    "concatenation": ("torch.cat", []),
-    "sine": ("torch.sin", []),
-    "matrix product": ("operator.matmul", []),
-    "one image": ("operator.getitem", [0]),
-    "half the channels": ("operator.getitem", [{"tuple": [SLICE, {"slice": [None, None, 2]}]}]),
-    "a crop": ("operator.getitem", [{"tuple": [SLICE, SLICE, {"slice": [1, None, None]}]}]),
-    "reflection": ("torch.nn.functional.pad", [{"tuple": [1, 1]}, "reflect"]),
-    "a padding that crops": ("torch.nn.functional.pad", [{"tuple": [0, -1]}]),
-    "a padding of ones": ("torch.nn.functional.pad", [{"tuple": [1, 1]}, "constant", 1.0]),
+OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "concatenation": ("cat", {"xs": [{"value": "v3"}], "dim": 1}),
+    "sine": ("aten.sin.default", {}),
+    "matrix product": ("matmul", {"other": {"value": "v3"}}),
+    "one image": ("select", {"dim": 0, "index": 0}),
+    "a sum with a number": ("add", {"other": 1.0}),
+    "half the channels": ("slice", {"dim": 1, "start": 0, "end": None, "step": 2}),
+    "a crop": ("slice", {"dim": 2, "start": 1, "end": None, "step": 1}),
+    "a crop at the end": ("slice", {"dim": 2, "start": 0, "end": 3, "step": 1}),
+    "reflection": ("pad", {"pads": [1, 1], "mode": "reflect", "value": 0.0}),
+    "a padding that crops": ("pad", {"pads": [0, -1], "mode": "constant", "value": 0.0}),
+    "a padding of ones": ("pad", {"pads": [1, 1], "mode": "constant", "value": 1.0}),
+    "the mean of channels": ("mean", {"dims": [1], "keepdim": True}),
+    "images as channels": ("view", {"size": [1, 8, 16, 1]}),
+    "another bound": ("clamp", {"low": 0.0, "high": 1.0}),
+    "dropout": ("dropout", {"p": 0.5, "kind": "dropout", "training": True}),
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_refuses_functions_and_names_the_node(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OPERATORS)
+def test_refuses_operators_and_names_the_layer(name: str, tmp_path: Path) -> None:
     graph = Graph(images(1, 3, 4, 4))
-    target, arguments = FUNCTIONS[name]
-    at = graph.call("call_function", target, [{"node": graph.conv("x", 8)}, *arguments], np.zeros((1, 1)))
+    op, given = OPERATORS[name]
+    at = graph.call(op, graph.conv("x", 8), np.zeros((1, 1)), "stage.odd", **given)
     graph.save(tmp_path / "m.safetensors", at)
-    with pytest.raises(engine.EngineError, match=r"'n2'.*cannot run"):
+    with pytest.raises(engine.EngineError, match=r"'stage\.odd'.*cannot run"):
         engine.load(tmp_path / "m.safetensors")
 
 

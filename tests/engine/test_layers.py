@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_models import ACTIVATIONS, Graph, images, relative_error
+from engine_models import ACTIVATIONS, Graph, images, relative_error, size
 from numpy.lib.stride_tricks import sliding_window_view
 
 from repfold import engine
@@ -22,20 +22,26 @@ def pool_windows(x: np.ndarray, kernel: int, stride: int, padding: int, fill: fl
 
 
 def max_pool(graph: Graph, at: str) -> str:
-    value = pool_windows(graph.values[at], 3, 2, 1, -np.inf).max((-1, -2))
-    return graph.layer("MaxPool2d", at, value, {}, kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
+    return graph.max_pool(at, pool_windows(graph.values[at], 3, 2, 1, -np.inf).max((-1, -2)), 3, 2, 1)
 
 
 def average_pool(graph: Graph, at: str) -> str:
     value = pool_windows(graph.values[at], 3, 2, 1, 0).mean((-1, -2))
-    return graph.layer("AvgPool2d", at, value, {}, kernel_size=3, stride=2, padding=1)
+    window = {"kernel": [3, 3], "stride": [2, 2], "padding": [1, 1]}
+    return graph.call("avg_pool", at, value, **window, ceil_mode=False, count_include_pad=True, divisor=None)
 
 
 def average_pool_of_pixels(graph: Graph, at: str) -> str:
-    x = graph.values[at]
-    value = np.nanmean(pool_windows(x, 2, 2, 1, np.nan), (-1, -2))
-    arguments = [{"node": at}, 2, 2, 1, False, False]
-    return graph.call("call_function", "torch.nn.functional.avg_pool2d", arguments, value)
+    value = np.nanmean(pool_windows(graph.values[at], 2, 2, 1, np.nan), (-1, -2))
+    window = {"kernel": [2], "stride": [2], "padding": [1]}
+    return graph.call("avg_pool", at, value, **window, ceil_mode=False, count_include_pad=False, divisor=None)
+
+
+def pool_of_the_whole_image(graph: Graph, at: str) -> str:
+    """A window taken from the shape: as large as the image is."""
+    window = {"kernel": [{"size": size(2)}, {"size": size(3)}], "stride": [1, 1], "padding": [0, 0]}
+    value = graph.values[at].mean((2, 3), keepdims=True)
+    return graph.call("avg_pool", at, value, **window, ceil_mode=False, count_include_pad=True, divisor=None)
 
 
 def adaptive_pool(graph: Graph, at: str) -> str:
@@ -43,55 +49,67 @@ def adaptive_pool(graph: Graph, at: str) -> str:
     h, w = x.shape[2:]
     cut = lambda size: [(i * size // 3, -(-(i + 1) * size // 3)) for i in range(3)]  # noqa: E731
     value = np.stack([[x[:, :, a:b, c:d].mean((2, 3)) for c, d in cut(w)] for a, b in cut(h)]).transpose(2, 3, 0, 1)
-    return graph.layer("AdaptiveAvgPool2d", at, value, {}, output_size={"tuple": [3, 3]})
+    return graph.call("adaptive_avg_pool", at, value, size=[3, 3])
+
+
+def combined(graph: Graph, op: str, a: str, b: str) -> str:
+    value = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[op](graph.values[a], graph.values[b])
+    return graph.call(op, a, value, other={"value": b})
 
 
 def residual(graph: Graph, at: str) -> str:
-    first = graph.activation(graph.conv(at, 24), "ReLU")
-    second = graph.conv(graph.activation(graph.conv(first, 24), "ReLU"), 24)
-    total = graph.values[first] + graph.values[second]
-    added = graph.call("call_function", "operator.add", [{"node": second}, {"node": first}], total)
-    return graph.activation(added, "ReLU")
+    first = graph.activation(graph.conv(at, 24), "relu")
+    second = graph.conv(graph.activation(graph.conv(first, 24), "relu"), 24)
+    return graph.activation(combined(graph, "add", second, first), "relu")
 
 
 def subtraction(graph: Graph, at: str) -> str:
     """f - A*u, as MgNet's smoother has it."""
-    first, second = graph.conv(at, 20), graph.conv(at, 20)
-    value = graph.values[first] - graph.values[second]
-    return graph.call("call_function", "operator.sub", [{"node": first}, {"node": second}], value)
+    return combined(graph, "sub", graph.conv(at, 20), graph.conv(at, 20))
+
+
+def every_second(graph: Graph, at: str, dim: int) -> str:
+    x = graph.values[at]
+    value = x[:, :, ::2] if dim == 2 else x[:, :, :, ::2]
+    return graph.call("slice", at, value, dim=dim, start=0, end=None, step=2)
 
 
 def sliced_shortcut(graph: Graph, at: str) -> str:
     """Every second pixel, with zeros around the channels: the shortcut without parameters of a ResNet for CIFAR."""
-    x = graph.values[at]
-    whole, second = {"slice": [None, None, None]}, {"slice": [None, None, 2]}
-    index = {"tuple": [whole, whole, second, second]}
-    pixels = graph.call("call_function", "operator.getitem", [{"node": at}, index], x[:, :, ::2, ::2])
+    rows = every_second(graph, at, 2)
+    pixels = every_second(graph, rows, 3)
     value = np.pad(graph.values[pixels], ((0, 0), (1, 5), (0, 0), (0, 0)))
-    sides = {"tuple": [0, 0, 0, 0, 1, 5]}
-    padded = graph.call("call_function", "torch.nn.functional.pad", [{"node": pixels}, sides], value, mode="constant")
-    conv = graph.conv(at, 24, stride=2)
-    total = graph.values[conv] + value
-    return graph.activation(
-        graph.call("call_function", "operator.add", [{"node": conv}, {"node": padded}], total), "ReLU"
-    )
+    padded = graph.call("pad", pixels, value, pads=[0, 0, 0, 0, 1, 5], mode="constant", value=0.0)
+    return graph.activation(combined(graph, "add", graph.conv(at, 24, stride=2), padded), "relu")
+
+
+def rows_used_twice(graph: Graph, at: str) -> str:
+    rows = every_second(graph, at, 2)
+    return combined(graph, "add", graph.mean(every_second(graph, rows, 3)), graph.mean(rows))
 
 
 def zero_padding(graph: Graph, at: str) -> str:
-    """As a fold puts it before a convolution that pads one side more."""
-    value = np.pad(graph.values[at], ((0, 0), (0, 0), (2, 0), (0, 1)))
-    padded = graph.layer("ZeroPad2d", at, value, {}, padding={"tuple": [0, 1, 2, 0]})
+    """As a fold puts it before a convolution that pads one side more; here by what makes the height even."""
+    value = np.pad(graph.values[at], ((0, 0), (0, 0), (2, 1), (0, 1)))
+    odd = {"size": ["%", size(2), 2]}
+    padded = graph.call("pad", at, value, pads=[0, 1, 2, odd], mode="constant", value=0.0)
     return graph.conv(padded, 20, stride=2, padding=(0, 0))
 
 
 def squeeze_excite(graph: Graph, at: str) -> str:
     image = graph.conv(at, 32)
-    mean = graph.values[image].mean((2, 3), keepdims=True)
-    gate = graph.call("call_method", "mean", [{"node": image}, {"tuple": [2, 3]}], mean, keepdim=True)
-    gate = graph.activation(graph.conv(gate, 8, (1, 1)), "ReLU")
-    gate = graph.activation(graph.conv(gate, 32, (1, 1)), "Sigmoid")
-    value = graph.values[image] * graph.values[gate]
-    return graph.call("call_function", "operator.mul", [{"node": gate}, {"node": image}], value)
+    gate = graph.activation(graph.conv(graph.mean(image), 8, (1, 1)), "relu")
+    gate = graph.activation(graph.conv(gate, 32, (1, 1)), "sigmoid")
+    return combined(graph, "mul", gate, image)
+
+
+def squeeze_excite_of_vectors(graph: Graph, at: str) -> str:
+    """As the paper's own code has it: linear layers, and the gate viewed as an image."""
+    image = graph.conv(at, 32)
+    gate = graph.activation(graph.linear(graph.mean(image, keepdim=False), 8), "relu")
+    gate = graph.activation(graph.linear(gate, 32), "sigmoid")
+    value = graph.values[gate][:, :, None, None]
+    return combined(graph, "mul", image, graph.call("view", gate, value, size=[{"size": size(0)}, 32, 1, 1]))
 
 
 def batch_norm(graph: Graph, at: str) -> str:
@@ -100,7 +118,7 @@ def batch_norm(graph: Graph, at: str) -> str:
     tensors = {name: random.uniform(0.5, 1.5, x.shape[1]).astype(np.float32) for name in names}
     wide = {key: tensor.astype(np.float64)[:, None, None] for key, tensor in tensors.items()}
     value = (x - wide["running_mean"]) / np.sqrt(wide["running_var"] + 1e-5) * wide["weight"] + wide["bias"]
-    return graph.layer("BatchNorm2d", at, value, tensors, num_features=x.shape[1], eps=1e-5)
+    return graph.layer("batch_norm", at, value, tensors, training=False, momentum=0.1, eps=1e-5)
 
 
 LAYERS: dict[str, Callable[[Graph, str], str]] = {
@@ -121,12 +139,15 @@ LAYERS: dict[str, Callable[[Graph, str], str]] = {
     "max pool": max_pool,
     "average pool": average_pool,
     "average pool of pixels": average_pool_of_pixels,
+    "pool of the whole image": pool_of_the_whole_image,
     "adaptive pool": adaptive_pool,
     "residual": residual,
     "subtraction": subtraction,
     "sliced shortcut": sliced_shortcut,
+    "rows used twice": rows_used_twice,
     "zero padding": zero_padding,
     "squeeze-excite": squeeze_excite,
+    "squeeze-excite of vectors": squeeze_excite_of_vectors,
     "batch norm": batch_norm,
     **{kind: lambda g, at, kind=kind: g.activation(g.conv(at, 21), kind) for kind in ACTIVATIONS},
 }
@@ -156,9 +177,7 @@ def test_layer_in_bf16(name: str, tmp_path: Path) -> None:
 
 def test_vgg_head_flattens_in_channel_order(kernels: str, tmp_path: Path) -> None:
     graph = Graph(images(3, 3, 6, 4))
-    at = graph.conv("x", 20)
-    flat = graph.layer("Flatten", at, graph.values[at].reshape(3, -1), {}, start_dim=1, end_dim=-1)
-    hidden = graph.activation(graph.linear(flat, 30), "ReLU")
+    hidden = graph.activation(graph.linear(graph.flatten(graph.conv("x", 20)), 30), "relu")
     expected = graph.save(tmp_path / "m.safetensors", graph.linear(hidden, 7))
     loaded = engine.load(tmp_path / "m.safetensors", threads=1, kernels=kernels)
     assert relative_error(loaded(graph.x), expected) < TOLERANCE
@@ -166,14 +185,26 @@ def test_vgg_head_flattens_in_channel_order(kernels: str, tmp_path: Path) -> Non
         loaded(images(1, 3, 7, 4))
 
 
-def test_view_by_batch_size(tmp_path: Path) -> None:
-    graph = Graph(images(2, 3, 5, 5))
-    at = graph.conv("x", 8)
-    size = graph.call("call_method", "size", [{"node": at}, 0], np.zeros(0))
-    flat = graph.values[at].reshape(2, -1)
-    output = graph.call("call_method", "view", [{"node": at}, {"node": size}, -1], flat)
-    expected = graph.save(tmp_path / "m.safetensors", output)
-    assert relative_error(engine.load(tmp_path / "m.safetensors", threads=1)(graph.x), expected) < TOLERANCE
+def test_sizes_are_those_of_the_call(tmp_path: Path) -> None:
+    """What hangs on sizes is computed anew for every image: here the mean, as a pooling as large as the image is."""
+    graph = Graph(images(2, 3, 9, 7))
+    at = pool_of_the_whole_image(graph, graph.conv("x", 8))
+    graph.save(tmp_path / "pooling.safetensors", at)
+    other = Graph(images(2, 3, 9, 7))
+    other.save(tmp_path / "mean.safetensors", other.mean(other.conv("x", 8)))
+    pooling, mean = (engine.load(tmp_path / f"{name}.safetensors", threads=1) for name in ("pooling", "mean"))
+    for x in (images(1, 3, 4, 12), images(3, 3, 9, 7), images(2, 3, 1, 1)):
+        assert relative_error(pooling(x), mean(x)) < TOLERANCE
+
+
+def test_a_check_refuses_other_images_with_its_reason(tmp_path: Path) -> None:
+    graph = Graph(images(2, 3, 8, 8))
+    graph.checks.append({"condition": ["==", ["%", size(2), 8], 0], "reason": "its forward decides by it (net.py:7)"})
+    graph.save(tmp_path / "m.safetensors", graph.conv("x", 8))
+    loaded = engine.load(tmp_path / "m.safetensors", threads=1)
+    assert loaded(images(1, 3, 16, 5)).shape
+    with pytest.raises(engine.EngineError, match=r"does not take images \[1, 3, 12, 8\].*net\.py:7"):
+        loaded(images(1, 3, 12, 8))
 
 
 def test_oracle_tells_a_wrong_network(tmp_path: Path) -> None:

@@ -26,9 +26,8 @@ def test_special_values_as_the_reference(value: str, precision: str, tmp_path: P
         pytest.skip("this CPU has no bf16")
     path = tmp_path / "m.safetensors"
     graph = Graph(images(2, 18, 12, 12))
-    at = graph.activation(graph.conv(graph.activation(graph.conv("x", 33), "ReLU"), 20), "ReLU")
-    at = graph.layer("MaxPool2d", at, graph.values[at], {}, kernel_size=2, stride=2, padding=0)
-    graph.save(path, at)
+    at = graph.activation(graph.conv(graph.activation(graph.conv("x", 33), "relu"), 20), "relu")
+    graph.save(path, graph.max_pool(at, graph.values[at], 2, 2, 0))
     x = images(2, 18, 12, 12)
     x[0, 3, 5, 7] = SPECIAL[value]
     expected = engine.load(path, threads=1, kernels="scalar")(x)
@@ -47,7 +46,7 @@ def test_special_values_as_the_reference(value: str, precision: str, tmp_path: P
 
 def test_relu_keeps_nan(kernels: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    for kind in ("ReLU", "ReLU6", "LeakyReLU", "Hardswish"):
+    for kind in ("relu", "relu6", "leaky_relu", "hardswish"):
         graph = Graph(images(1, 4, 5, 5))
         graph.save(path, graph.activation(graph.conv("x", 16, (1, 1)), kind))
         x = images(1, 4, 5, 5)

@@ -26,7 +26,7 @@ def test_tile_equals_the_reference(convolution: str, kernels: str, tmp_path: Pat
     for index, ((n, h, w), (i, o)) in enumerate(zip(sizes, channels, strict=True)):
         graph = Graph(images(n, i, h, w), seed=index)
         padding = (1, 1) if min(h, w) < 8 else (index % 2, 2)
-        first = graph.activation(graph.conv("x", o, padding=padding), "ReLU")
+        first = graph.activation(graph.conv("x", o, padding=padding), "relu")
         graph.save(path, first)
         expected = engine.load(path, threads=1, kernels="scalar")(graph.x)
         for threads in (1, 2, 3):
@@ -44,7 +44,7 @@ def test_bf16_tile_has_the_error_of_bf16(tmp_path: Path) -> None:
     path, x = tmp_path / "m.safetensors", images(2, 32, 20, 20)
     graph, at = Graph(x), "x"
     for _ in range(4):
-        at = graph.activation(graph.conv(at, 64), "ReLU")
+        at = graph.activation(graph.conv(at, 64), "relu")
     expected = graph.save(path, graph.conv(at, 64))
     errors = {}
     for convolution in ("direct", "2x2", "6x6"):
@@ -61,7 +61,7 @@ def test_every_way_to_divide_the_work_is_taken(tmp_path: Path) -> None:
     """The plans that the tests run do cover blocks of tiles, slices of channels and points."""
     path = tmp_path / "m.safetensors"
     graph = Graph(images(1, 192, 14, 14))
-    wide = graph.conv(graph.activation(graph.conv("x", 192), "ReLU"), 192)
+    wide = graph.conv(graph.activation(graph.conv("x", 192), "relu"), 192)
     graph.save(path, wide)
     loaded = engine.load(path, threads=2)
     reference = engine.load(path, threads=1, convolution="direct")

@@ -34,13 +34,13 @@ class Undecided(Mixed):
 def test_each_layer_stands_beside_its_modules():
     comparison = compare_forms(Mixed().eval(), torch.randn(1, 3, 8, 8))
     layers = {layer.name: layer for layer in comparison.layers}
-    assert set(layers) == {"block.branches.conv", "block.activation", "conv", "dirac.conv", "(operators)", "head"}
+    assert set(layers) == {"block.branches.conv", "conv", "dirac", "(operators)", "head"}
     block, plain = layers["block.branches.conv"], layers["conv"]
     assert block.train.parameters == (3 * 4 * 9 + 8) + (3 * 4 + 8) and block.folded.parameters == 3 * 4 * 9 + 4
     assert plain.train.parameters == 148 + 8 and plain.folded.parameters == 148
     assert plain.train.multiply_adds == 144 * 64 + 4 * 64 and plain.folded.multiply_adds == 144 * 64
     assert layers["head"].train == layers["head"].folded
-    assert layers["dirac.conv"].train.parameters == 144 + 8 and layers["dirac.conv"].folded.parameters == 144
+    assert layers["dirac"].train.parameters == 144 + 8 and layers["dirac"].folded.parameters == 144
     assert comparison.regions == 3
 
 
@@ -58,8 +58,9 @@ def test_parts_of_what_cannot_be_traced_keep_their_places():
     comparison = compare_forms(Undecided().eval(), torch.randn(1, 3, 8, 8))
     layers = {layer.name: layer for layer in comparison.layers}
     assert layers["block.branches.conv"].folded.parameters == 112
-    # Read by the forward itself, this pair is not folded.
-    assert layers["norm"].train == layers["norm"].folded
+    # The forward calls this pair itself, and reads nothing between the two.
+    assert layers["conv"].train.parameters == 148 + 8 and layers["conv"].folded.parameters == 148
+    assert "norm" not in layers
 
 
 def test_the_comparison_is_plain_data():

@@ -134,7 +134,7 @@ class Untraceable(nn.Module):
 REFUSED = {
     "norms in branches": (lambda: RepVGGBlock(3, 3), r"branches\.\w+\.norm is a BatchNorm inside a branch.*block=csla"),
     "no branches": (lambda: nn.Conv2d(3, 4, 3), "has no branches"),
-    "not traceable": (Untraceable, "cannot be traced as a whole"),
+    "not traceable": (Untraceable, "cannot be followed as a whole"),
 }
 
 

@@ -87,7 +87,7 @@ def test_saving_leaves_train_mode_as_it_was(tmp_path):
     assert network.training and network[0].training and not network[1].training
 
 
-class Untraceable(nn.Module):
+class DecidesByData(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
 
@@ -101,10 +101,10 @@ class OnlyInTraining(nn.Module):
         return self.main(x) + self.extra(x) if self.training else self.main(x)
 
 
-@pytest.mark.parametrize("network", [Untraceable(), OnlyInTraining()])
+@pytest.mark.parametrize("network", [DecidesByData(), OnlyInTraining()])
 def test_a_network_that_its_graph_would_not_describe_needs_a_factory(tmp_path, network):
     with pytest.raises(RepFoldError, match=r"package\.module:factory"):
-        repfold.save(network, tmp_path / "net.safetensors")
+        repfold.save(network, tmp_path / "net.safetensors", example=torch.randn(3, 2))
     assert not (tmp_path / "net.safetensors").exists()
 
 
@@ -132,7 +132,7 @@ def test_a_run_directory_vouches_by_its_recipe_and_prefers_its_best(tmp_path):
         architecture=models.Architecture("torch.nn:Linear", options={"in_features": 2, "out_features": 2})
     )
     repfold.save(best, tmp_path / "best.safetensors", description=own)
-    repfold.save(fx.symbolic_trace(last), tmp_path / "plain.safetensors")
+    repfold.save(fx.symbolic_trace(last), tmp_path / "plain.safetensors", example=torch.randn(1, 2))
     with pytest.raises(RepFoldError, match="If you trust"):
         repfold.load(tmp_path)
     (tmp_path / "recipe.toml").write_text('model = "torch.nn:Linear"\n')
@@ -205,7 +205,7 @@ FAULTS = {
     "huge header": (lambda path, good: path.write_bytes(b"\xff" * 64), "not a complete safetensors"),
     "foreign weights": (lambda path, good: save_file({"a": torch.zeros(1)}, path), "of which network"),
     "other format": (rewrite(lambda h, t: h.update(format="other")), "not that of a RepFold model"),
-    "later version": (rewrite(lambda h, t: h.update(version=2)), "later one"),
+    "later version": (rewrite(lambda h, t: h.update(version=3)), "later one"),
     "no form": (rewrite(lambda h, t: h.pop("form")), "form is None"),
     "nothing to build": (rewrite(lambda h, t: h.update(architecture=None)), "neither an architecture nor a graph"),
     "unknown model": (rewrite(lambda h, t: h["architecture"].update(name="repvgg-pic")), "Did you mean"),

@@ -178,7 +178,7 @@ REFUSED = {
     "not finite": (infinite, r"other\.weight holds values that are not finite"),
     "a scale of two layers": (SharedScale, "u is used in more than one layer"),
     "tied weights": (tied, "used in more than one layer|no weight to re-parameterize"),
-    "not traceable": (Untraceable, "cannot be traced as a whole"),
+    "not traceable": (Untraceable, "cannot be followed as a whole"),
 }
 
 

@@ -27,7 +27,7 @@ def fold(
     """Fold a network's linear regions into single convolutions, and prove that its function is the same.
 
     Args:
-        model: A run directory, a model file, a model's name, or package.module:factory.
+        model: A run directory, a model file, an ONNX file, a model's name, or package.module:factory.
         output: The file to write: .safetensors, .onnx or .pt2. For a run directory plain.safetensors in it.
         weights: Checkpoint to load into a network given by name.
         example: Shape of an input, such as 1,3,224,224. Known for trained models.
@@ -40,16 +40,22 @@ def fold(
     from dataclasses import replace
     from json import dumps
 
+    from rich.console import Console
+
     from repfold import atomic, deploy, models
-    from repfold.cli.model_source import make_example, open_model, output_path, parse_shape
+    from repfold.cli.model_source import is_onnx, make_example, open_model, output_path, parse_shape
     from repfold.fold import fold as fold_network
 
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    shape = parse_shape(example)
+    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes, example=shape)
     path = output_path(output, model, "plain.safetensors", [".safetensors", *deploy.EXPORTERS])
-    x = make_example(parse_shape(example), source)
-    plain, proof = fold_network(source.network, x, policy=policy)
+    x = make_example(shape, source)
+    with Console(stderr=True).status("folding") as status:
+        plain, proof = fold_network(source.network, x, policy=policy, progress=status.update)
     if path.suffix == ".safetensors":
         models.save(plain, path, description=replace(source.description, form="folded"))
+    elif path.suffix == ".onnx" and is_onnx(model):
+        deploy.write_back(plain, x, model, path)
     else:
         deploy.EXPORTERS[path.suffix](plain, x, path)
     if certificate is None and Path(model).is_dir():
@@ -76,6 +82,10 @@ def _print_report(summary: dict[str, Any], proof: Certificate) -> None:
     before, after = summary["parameters"]
     console.print(f"{len(proof.regions)} regions folded, {len(proof.left)} left; {before:,} -> {after:,} parameters.")
     console.print(f"Relative error of the whole network: {proof.error:.2e} (proved in float64, run in {proof.dtype}).")
+    compared = ", ".join(" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in proof.sizes)
+    console.print(f"Compared on inputs of {compared}.")
+    for caveat in proof.caveats:
+        console.print(f"Caveat: {caveat}.", markup=False)
     if proof.left:
         table = Table("left as it is", "because", box=None)
         for region in proof.left:

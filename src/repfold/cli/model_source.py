@@ -1,4 +1,4 @@
-"""What a command's MODEL argument means: a model file, a run directory, or a network by name."""
+"""What a command's MODEL argument means: a model file, an ONNX file, a run directory, or a network by name."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def open_model(
     factory: str | None = None,
     weights: Path | None = None,
     num_classes: int | None = None,
+    example: Sequence[int] | None = None,
 ) -> Model:
     """Open MODEL: a path, or a name of repfold.models or package.module:factory, with ``weights`` from a checkpoint.
+
+    ``example``: the shape of an input to follow an ONNX file with.
 
     Raises: RepFoldError when it is none of these, or when options of the one are given with the other.
     """
@@ -32,6 +35,8 @@ def open_model(
     if Path(model).exists():
         if weights is not None or num_classes is not None:
             raise RepFoldError(f"{model} brings its weights and classes: --weights and --num-classes are for names.")
+        if is_onnx(model):
+            return _open_onnx(model, example)
         return models.load_model(model, form=form, factory=factory)
     if ":" not in model and model not in models.MODELS:
         raise RepFoldError(
@@ -44,13 +49,48 @@ def open_model(
     return models.Model(network, models.Description(architecture=models.Architecture(model, num_classes)))
 
 
+def is_onnx(model: str) -> bool:
+    """Whether MODEL is an ONNX file."""
+    return Path(model).suffix == ".onnx" and Path(model).is_file()
+
+
+def _open_onnx(model: str, example: Sequence[int] | None) -> Model:
+    """An ONNX file as an ordinary network."""
+    from repfold import models
+    from repfold.graph.module import to_module
+    from repfold.graph.onnx.read import read_onnx
+
+    read = read_onnx(model, sizes={(0, axis): size for axis, size in enumerate(example or ())})
+    if len(read.arguments) != 1:
+        raise RepFoldError(
+            f"{model} takes {len(read.arguments)} inputs, and the command line makes one. In Python: "
+            "repfold.graph.onnx.read.read_onnx, repfold.graph.module.to_module, repfold.fold."
+        )
+    network = to_module(
+        read.graph,
+        read.state,
+        arguments=read.arguments,
+        output=read.output,
+        name="Imported",
+        parameter_names=("x",),
+    )
+    return models.Model(network, models.Description())
+
+
 def make_example(shape: Sequence[int] | None, model: Model) -> torch.Tensor:
     """A random input of ``shape``, by default one image as the model's preprocessing makes it, else 1x3x224x224.
+
+    A network from an ONNX file has the sizes that the file was followed with.
 
     Its dtype is that of the model's parameters.
     """
     import torch
 
+    from repfold.graph.module import GraphNetwork
+
+    if shape is None and model.description.preprocessing is None and isinstance(model.network, GraphNetwork):
+        graph = model.network.repfold_graph
+        shape = graph.numeric(graph.inputs[0].shape)
     if shape is None:
         seen = model.description.preprocessing
         shape = (1, seen.channels, seen.image_size, seen.image_size) if seen else (1, 3, 224, 224)

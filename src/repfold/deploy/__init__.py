@@ -4,6 +4,7 @@ from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
 from repfold.deploy.compare import compare_forms, why_not_native
 from repfold.deploy.export import EXPORTERS, Exported, check_onnx, export_onnx, export_pt2
 from repfold.deploy.machine import describe_machine
+from repfold.deploy.write_back import write_back
 from repfold.report.timings import Timing, Timings
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "pytorch_form",
     "time_forms",
     "why_not_native",
+    "write_back",
 ]

@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from repfold.fold import FoldError, make_plan
-from repfold.fold.trace import run_network
+from repfold.fold.compare import run
 
 __all__ = ["FoldError", "kernel_of", "output_of"]
 
 
 def output_of(network: nn.Module, x: Tensor) -> Any:
     """What the network gives on a copy of ``x``. Raises: FoldError when it cannot run."""
-    return run_network(network, (x,))
+    return run(network, (x,))
 
 
 def kernel_of(structure: nn.Module, example: Tensor) -> Callable[[], Tensor]:
     """Computes the kernel of the one convolution that ``structure`` folds to, in float64 and differentiably, from what
     its parameters hold at each call.
     """
-    (region,) = make_plan(structure.eval(), (example,), "always").regions
-    return lambda: region.reading.build().weight
+    plan = make_plan(structure.eval(), (example,), "always")
+    (region,) = plan.regions
+    return lambda: region.reading.build(plan.recorded.state, torch.float64).weight

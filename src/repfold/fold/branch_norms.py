@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from torch import fx
-
-from repfold.fold.pieces import Apply, Sum
+from repfold.fold.left import label
+from repfold.fold.pieces import Sum
 from repfold.fold.plan import Plan
 from repfold.fold.regions import Region
+from repfold.graph.graph import Value
+
+NORMS = ("batch_norm", "instance_norm")
+Place = tuple[str, str, int]  # scope, operator, which one of its kind there
 
 
 def norm_in_branch(training: Plan, evaluated: Plan) -> str | None:
@@ -14,17 +17,30 @@ def norm_in_branch(training: Plan, evaluated: Plan) -> str | None:
 
     In eval mode a norm is linear, so a sum that is in a region then but in none in training has a norm to blame.
     """
-    summed = {n.name for region in training.regions for n in region.interior if isinstance(training.pieces[n], Sum)}
+    places = _places(training)
+    summed = {places[v] for region in training.regions for v in region.interior if isinstance(training.pieces[v], Sum)}
+    places = _places(evaluated)
     for region in evaluated.regions:
-        apart = [n for n in region.interior if isinstance(evaluated.pieces[n], Sum) and n.name not in summed]
-        for node in region.interior:
-            piece = evaluated.pieces[node]
-            if isinstance(piece, Apply) and piece.is_norm and any(_reaches(node, later, region) for later in apart):
-                return str(node.target) if node.op == "call_module" else node.name
+        sums = [v for v in region.interior if isinstance(evaluated.pieces[v], Sum)]
+        apart = [value for value in sums if places[value] not in summed]
+        for value in region.interior:
+            if value.op in NORMS and any(_reaches(value, later, region) for later in apart):
+                return label(evaluated, value)
     return None
 
 
-def _reaches(node: fx.Node, later: fx.Node, region: Region) -> bool:
-    return node in later.all_input_nodes or any(
-        _reaches(node, operand, region) for operand in later.all_input_nodes if operand in region.interior
+def _places(plan: Plan) -> dict[Value, Place]:
+    """Where each value stands in the network's own code, in whichever mode it runs."""
+    counts: dict[tuple[str, str], int] = {}
+    found: dict[Value, Place] = {}
+    for value in plan.recorded.graph.values:
+        kind = (value.scope, value.op)
+        counts[kind] = counts.get(kind, 0) + 1
+        found[value] = (*kind, counts[kind])
+    return found
+
+
+def _reaches(value: Value, later: Value, region: Region) -> bool:
+    return value in later.operands or any(
+        _reaches(value, operand, region) for operand in later.operands if operand in region.interior
     )

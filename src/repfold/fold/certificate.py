@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from repfold.algebra import AffineConv
-from repfold.fold.constants import Constants, float64, float64_module
 from repfold.fold.errors import FoldError
-from repfold.fold.pieces import CHANNELS_LAST
-from repfold.fold.regions import Region
-from repfold.fold.trace import Traced
+from repfold.graph.graph import STATE, Value
+from repfold.graph.interpret import compute
+from repfold.graph.sizes import Expression
+
+if TYPE_CHECKING:
+    from repfold.fold.plan import Plan
+    from repfold.fold.regions import Region
 
 # The algebra must hold to float64 rounding; what is left is the rounding of the folded weights to the network's dtype.
 TOLERANCE_FLOAT64 = 1e-9
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 3e-1}
+
+SHOWN = 6  # lines of a kind that a printed certificate spends
 
 
 @dataclass(frozen=True)
@@ -46,37 +50,66 @@ class LeftRegion:
 
 @dataclass(frozen=True)
 class Certificate:
-    """``error``: the whole network's relative error, folded against unfolded in its own dtype, on the given example
-    (and on another batch of random values); relative to the largest unfolded output."""
+    """What was proved of a fold.
+
+    Args:
+        error: the whole network's largest error, folded against unfolded in its own dtype, over all that was compared;
+            relative to the largest unfolded output.
+        absolute_error: the same, absolute.
+        dtype: the network's.
+        sizes: the shapes of the inputs on which both were compared, one tuple of shapes a comparison.
+        caveats: what the comparison does not say, or says under a condition.
+    """
 
     error: float
     absolute_error: float
     regions: tuple[FoldedRegion, ...]
     left: tuple[LeftRegion, ...]
     dtype: str
+    sizes: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    caveats: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
 
+    def __str__(self) -> str:
+        """A screenful: the error, the sizes, the caveats, and what was left, by reason."""
+        sizes = ", ".join(" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in self.sizes)
+        lines = [f"{len(self.regions)} regions folded; {self.dtype}, relative error {self.error:.1e} on {sizes}"]
+        lines += _shown([f"caveat: {caveat}" for caveat in self.caveats])
+        reasons: dict[str, list[str]] = {}
+        for item in self.left:
+            reasons.setdefault(item.reason.split(":")[0], []).append(item.name)
+        counted = sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+        lines += _shown(
+            [f"left {len(names):3d}: {reason} ({names[0]}{', ...' * (len(names) > 1)})" for reason, names in counted]
+        )
+        return "\n".join(lines)
+
+
+def _shown(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN
+    return lines if more <= 0 else [*lines[:SHOWN], f"... and {more} more"]
+
 
 def certify(
-    traced: Traced, constants: Constants, region: Region, name: str, conv: AffineConv, layer: Any
+    plan: Plan, region: Region, name: str, conv: AffineConv, values: tuple[Value, ...], tensors: dict[str, Tensor]
 ) -> FoldedRegion:
     """Run the region, unfolded and folded, on random input in float64 and in the network's dtype.
 
     Raises: FoldError when they differ by more than rounding, or are not finite.
     """
-    x = _random_input(traced, region)
-    try:
-        expected = _run_unfolded(traced, constants, region, x.double())
-    except Exception:  # reshapes that fix the image's size run on that size alone
-        x = _random_input(traced, region, full_size=True)
-        expected = _run_unfolded(traced, constants, region, x.double())
-    scale = float(expected.abs().max()) or 1.0
-    algebra = float((conv(x.double()) - expected).abs().max())
-    own = float((layer(x).double() - expected).abs().max())
-    dtype = traced.values[region.target].dtype
+    x = _random_input(plan, region)
+    sizes = plan.recorded.graph.sizes
+    with torch.no_grad():
+        expected = _run_unfolded(plan, region, x.double())
+        scale = float(expected.abs().max()) or 1.0
+        exact = conv(x.double())
+        algebra = float((exact.reshape(expected.shape) - expected).abs().max())
+        (found,) = compute((values[-1],), {region.source: x}, tensors, sizes)
+        own = float((found.double() - expected).abs().max())
+    dtype = region.target.dtype
     for error, tolerance, kind in ((algebra, TOLERANCE_FLOAT64, "float64"), (own, TOLERANCE[dtype], str(dtype))):
         if not error <= tolerance * scale:
             raise FoldError(
@@ -86,64 +119,52 @@ def certify(
             )
     return FoldedRegion(
         name=name,
-        nodes=tuple(node.name for node in region.interior),
+        nodes=tuple(value.name for value in region.interior),
         error=own / scale,
         error_float64=algebra / scale,
         absolute_error=own,
         parameters=(region.before.parameters, region.after.parameters),
         multiply_adds=(region.before.multiply_adds, region.after.multiply_adds),
-        modules=tuple(dict.fromkeys(_module_of(node) for node in region.interior)),
+        modules=tuple(dict.fromkeys(value.scope for value in region.interior)),
     )
 
 
-def _module_of(node: fx.Node) -> str:
-    if node.op == "call_module":
-        return str(node.target)
-    stack = node.meta.get("nn_module_stack") or {}
-    return next(reversed([path for path, _ in stack.values()]), "")
-
-
-def _random_input(traced: Traced, region: Region, full_size: bool = False) -> Tensor:
-    """Random values for the region's source: two examples, small images unless the full size is asked for."""
-    value = traced.values[region.source]
-    shape, axes = list(value.shape), region.reading.geometry.axes
-    if not full_size and region.reading.channel_axis != CHANNELS_LAST:
-        shape[0] = 2
+def _random_input(plan: Plan, region: Region) -> Tensor:
+    """Random values for the region's source: a small image, or where sizes are told in it, the example's."""
+    source, axes = region.source, region.reading.geometry.axes
+    shape = list(plan.recorded.graph.numeric(source.shape))
+    if axes and not any(_is_sized(value) for value in region.interior):
+        shape[0] = 1
         for i, axis in enumerate(axes):
             smallest = axis.extent + 2 * axis.stride + abs(axis.low) + abs(axis.high)
             shape[2 + i] = min(shape[2 + i], max(smallest, 6))
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype).to(device_of(traced))
+    device = next((tensor.device for tensor in plan.recorded.state.values()), torch.device("cpu"))
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(source.dtype).to(device)
 
 
-def device_of(traced: Traced) -> torch.device:
-    return next((p.device for p in traced.root.parameters()), torch.device("cpu"))
+def _is_sized(value: Value) -> bool:
+    """Whether an argument is a size, of this example or of any."""
+    return value.op in ("view", "expand") or any(
+        isinstance(argument, Expression) for argument in value.arguments.values()
+    )
 
 
-def _run_unfolded(traced: Traced, constants: Constants, region: Region, x: Tensor) -> Tensor:
-    """The region's own nodes, one by one, in float64."""
-    computed: dict[fx.Node, Any] = {region.source: x}
-
-    def value(node: fx.Node) -> Any:
-        if node in computed:
-            return computed[node]
-        return constants.value(node) if node in constants.nodes else traced.values[node]
-
-    for node in region.interior:
-        arguments, keywords = fx.node.map_arg(node.args, value), fx.node.map_arg(node.kwargs, value)
-        computed[node] = _call(traced, node)(*fx.node.map_aggregate(arguments, _fresh), **keywords)
-    return computed[region.target]
+def _run_unfolded(plan: Plan, region: Region, x: Tensor) -> Tensor:
+    """The region's own operators, one by one, in float64."""
+    known: dict[Value, Any] = {region.source: x}
+    for value in region.interior:
+        for operand in value.operands:
+            if operand in plan.constants:
+                known[operand] = _float64(plan, operand)
+    (found,) = compute((region.target,), known, plan.recorded.state, plan.recorded.graph.sizes)
+    return found
 
 
-def _fresh(value: Any) -> Any:
-    """In-place calls of the network must not write into what other branches still read."""
-    return float64(value.clone()) if isinstance(value, Tensor) else value
-
-
-def _call(traced: Traced, node: fx.Node) -> Callable[..., Any]:
-    if node.op == "call_module":
-        return float64_module(traced.module(node))
-    if node.op == "call_method":
-        return lambda first, *rest, **keywords: getattr(first, str(node.target))(*rest, **keywords)
-    assert callable(node.target)
-    return node.target
+def _float64(plan: Plan, constant: Value) -> Any:
+    if constant.op == STATE or constant.dtype.is_floating_point:
+        tensor = plan.recorded.state[constant["path"]] if constant.op == STATE else None
+        if tensor is not None and not tensor.is_floating_point():
+            return tensor
+        return plan.constants.number(constant, plan.recorded.state, torch.float64)
+    return compute((constant,), {}, plan.recorded.state, {})[0]

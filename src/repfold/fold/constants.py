@@ -1,112 +1,122 @@
-"""Values that depend on parameters alone: evaluated in float64, or in another dtype while a network trains."""
+"""Values that depend on parameters alone: their numbers in float64, or in another dtype while a network trains."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
-CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "contiguous", "detach", "clone"})
-RANDOM = frozenset(
-    {"bernoulli", "dropout", "multinomial", "normal", "poisson", "rand", "rand_like", "randn", "randn_like"}
-)
-
-_ARITHMETIC: ContextVar[torch.dtype] = ContextVar("arithmetic", default=torch.float64)
+from repfold.fold.pieces import State
+from repfold.graph.graph import INPUT, STATE, Graph, Value, map_argument
+from repfold.graph.interpret import compute
+from repfold.graph.operators import is_random
+from repfold.graph.sizes import Expression
 
 
-@contextmanager
-def arithmetic(dtype: torch.dtype) -> Iterator[None]:
-    """Build kernels in ``dtype``, with gradients, where every step builds them and float64 would cost more than it is
-    worth. Nothing that is to last is computed so."""
-    token = _ARITHMETIC.set(dtype)
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        _ARITHMETIC.reset(token)
-
-
-def arithmetic_dtype() -> torch.dtype:
-    """What kernels are built in: float64 but within ``arithmetic``."""
-    return _ARITHMETIC.get()
-
-
-def float64_module(module: nn.Module) -> nn.Module:
-    """A private float64 copy whose weights, normed or parametrized, are up to date; with gradients on, the module."""
-    if torch.is_grad_enabled():
-        return module
-    twin = copy.deepcopy(module).double()
-    for hook in twin._forward_pre_hooks.values():  # torch.nn.utils.weight_norm and spectral_norm, in their older form
-        hook(twin, ())
-    return twin
-
-
-def float64(tensor: Tensor | None) -> Tensor | None:
-    """The tensor in float64 (in ``arithmetic_dtype``)."""
-    return tensor.to(_ARITHMETIC.get()) if tensor is not None and tensor.is_floating_point() else tensor
-
-
-def float64_weights(module: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """A layer's weight and bias in float64."""
-    twin = float64_module(module)
-    weight, bias = float64(getattr(twin, "weight")), float64(getattr(twin, "bias"))  # noqa: B009
-    assert weight is not None
-    return weight, bias
-
-
-def has_derived_weight(module: nn.Module) -> bool:
-    """Whether the module computes its weight at every call."""
-    return parametrize.is_parametrized(module) or bool(module._forward_pre_hooks)
-
-
-def attribute(root: nn.Module, target: str) -> Any:
-    """The parameter, buffer or constant that a ``get_attr`` node names."""
-    path, _, name = target.rpartition(".")
-    return getattr(root.get_submodule(path), name)
-
-
+@dataclass(frozen=True)
 class Constants:
-    """The nodes of a graph that depend on no input, and their values."""
+    """The values of a graph that hang on no input, size of an input or chance."""
 
-    def __init__(self, root: nn.Module, graph: fx.Graph, pinned: frozenset[fx.Node]) -> None:
-        self.root = root
-        self.nodes: set[fx.Node] = set()
-        for node in graph.nodes:
-            if node not in pinned and self._is_constant(node):
-                self.nodes.add(node)
+    graph: Graph
 
-    def _is_constant(self, node: fx.Node) -> bool:
-        if node.op == "get_attr":
-            return isinstance(attribute(self.root, str(node.target)), Tensor)
-        if node.op in ("placeholder", "output") or not node.all_input_nodes:
-            return False
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-        return name not in RANDOM and all(operand in self.nodes for operand in node.all_input_nodes)
+    @cached_property
+    def values(self) -> frozenset[Value]:
+        found: set[Value] = set()
+        for value in self.graph.values:
+            fixed = value.op != INPUT and not is_random(value.op) and _is_numeric(value)
+            if fixed and all(operand in found for operand in value.operands):
+                found.add(value)
+        return frozenset(found)
 
-    def parameters_of(self, node: fx.Node) -> set[str]:
-        """The names of the parameters and buffers that ``node`` is computed from."""
-        if node.op == "get_attr":
-            return {str(node.target)}
-        return set().union(*(self.parameters_of(operand) for operand in node.all_input_nodes))
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
 
-    def value(self, node: fx.Node) -> Any:
-        """The node's value, floating tensors in float64."""
-        if node.op == "get_attr":
-            return float64(attribute(self.root, str(node.target)))
-        arguments: Any = fx.node.map_arg(node.args, self.value)
-        keywords: Any = fx.node.map_arg(node.kwargs, self.value)
-        if node.op == "call_module":
-            return float64_module(self.root.get_submodule(str(node.target)))(*arguments, **keywords)
-        if node.op == "call_method":
-            tensor: Any = arguments[0]
-            if node.target in CASTS:
-                return tensor.detach() if node.target == "detach" else tensor
-            return getattr(tensor, str(node.target))(*arguments[1:], **keywords)
-        assert callable(node.target)
-        return node.target(*arguments, **keywords)
+    @cached_property
+    def _exact(self) -> dict[Value, Value]:
+        return {}
+
+    def state_of(self, values: Iterable[Value]) -> tuple[Value, ...]:
+        """The state that ``values`` are computed from."""
+        return tuple(value for value in _cone(values) if value.op == STATE)
+
+    def readers_of(self, tensor: Value) -> frozenset[Value]:
+        """The values that hang on inputs and read ``tensor``, or something that is computed from it."""
+        if tensor not in self._readers:
+            found: set[Value] = set()
+            for user in self.graph.users[tensor]:
+                found |= self.readers_of(user) if user in self else {user}
+            self._readers[tensor] = frozenset(found)
+        return self._readers[tensor]
+
+    @cached_property
+    def _readers(self) -> dict[Value, frozenset[Value]]:
+        return {}
+
+    def trains(self, values: Iterable[Value], state: State) -> bool:
+        """Whether a gradient of ``values`` reaches a tensor that requires one."""
+        waiting, seen = [value for value in values if value.grad and value.op != "detach"], set()
+        while waiting:
+            value = waiting.pop()
+            if value.op == STATE and state[value["path"]].requires_grad:
+                return True
+            seen.add(value)
+            waiting += [v for v in value.operands if v not in seen and v.grad and v.op != "detach"]
+        return False
+
+    def number(self, value: Value, state: State, dtype: torch.dtype) -> Tensor:
+        """The value's numbers in ``dtype``, computed in it wherever the network's own rounding decides nothing.
+
+        One that was rounded to an integer or a narrower type, or compared, is computed as the network does.
+        """
+        if value.op == STATE:
+            return state[value["path"]].to(dtype)
+        cone = _cone((value,))
+        if any(_decides(v) for v in cone):
+            return compute((value,), {}, state, {})[0].to(dtype)
+        used = {v["path"]: state[v["path"]] for v in cone if v.op == STATE}
+        cast = {path: tensor.to(dtype) if tensor.is_floating_point() else tensor for path, tensor in used.items()}
+        return compute((self._without_casts(value),), {}, cast, {})[0].to(dtype)
+
+    def _without_casts(self, value: Value) -> Value:
+        """The value with its casts between floating types left out."""
+        if value not in self._exact:
+            if value.op == "to" and value.dtype.is_floating_point and value["x"].dtype.is_floating_point:
+                self._exact[value] = self._without_casts(value["x"])
+            else:
+                arguments = {name: map_argument(a, self._without_casts) for name, a in value.arguments.items()}
+                self._exact[value] = replace(value, arguments=arguments)
+        return self._exact[value]
+
+
+def _decides(value: Value) -> bool:
+    """Whether rounding decides something here: integers, truths, or numbers of a narrower type are computed."""
+    if value.op == "to" and value.dtype.is_floating_point and value["x"].dtype.is_floating_point:
+        return torch.finfo(value.dtype).eps > torch.finfo(value["x"].dtype).eps
+    return bool(value.operands) and not value.dtype.is_floating_point and not value.dtype.is_complex
+
+
+def _is_numeric(value: Value) -> bool:
+    return not any(isinstance(argument, Expression) for argument in _flat(value.arguments.values()))
+
+
+def _flat(arguments: Iterable[object]) -> Iterable[object]:
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from _flat(argument)
+        else:
+            yield argument
+
+
+def _cone(values: Iterable[Value]) -> list[Value]:
+    """The values and all that they are computed from."""
+    found: dict[Value, None] = {}
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if value not in found:
+            found[value] = None
+            waiting += value.operands
+    return list(found)

@@ -1,4 +1,4 @@
-"""What the readers of calls may look at: the trace, and which values are constants."""
+"""What the readers of operators may look at."""
 
 from __future__ import annotations
 
@@ -7,48 +7,50 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from repfold.fold.constants import Constants, arithmetic_dtype
-from repfold.fold.pieces import Piece, Unfoldable
-from repfold.fold.trace import Traced
-
-Arguments = dict[str, Any]
+from repfold.fold.constants import Constants
+from repfold.fold.movement import Layout
+from repfold.fold.pieces import Apply, Piece, State, Sum, Unfoldable
+from repfold.graph.graph import Graph, Value
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a reader may look at: the trace, and which nodes are constants."""
+    """What a reader may look at: the graph, which of its values are constants, and how channels were moved."""
 
-    traced: Traced
+    graph: Graph
     constants: Constants
+    pieces: dict[Value, Piece]  # of the values before
+    layouts: dict[Value, Layout]
 
-    def shape(self, node: Any) -> tuple[int, ...]:
-        shape = self.traced.shape(node) if isinstance(node, fx.Node) else None
-        if shape is None:
-            raise Unfoldable("its operand is no tensor")
-        return shape
+    def channels_last(self, value: Value) -> bool:
+        """Whether ``value`` has its channels last, as what it was computed by left them."""
+        piece = self.pieces.get(value)
+        if isinstance(piece, Sum):
+            return self.channels_last(piece.terms[0][0])
+        return len(value.shape) == 2 or (isinstance(piece, Apply) and piece.reading.channels_last)
 
-    def is_constant(self, value: Any) -> bool:
-        return isinstance(value, (int, float)) or (isinstance(value, fx.Node) and value in self.constants.nodes)
+    def is_constant(self, argument: Any) -> bool:
+        return isinstance(argument, (int, float)) or (isinstance(argument, Value) and argument in self.constants)
 
-    def tensor(self, value: Any) -> Tensor:
-        """The float64 value of a constant node or number."""
-        return torch.as_tensor(
-            self.constants.value(value) if isinstance(value, fx.Node) else value, dtype=arithmetic_dtype()
-        )
-
-    def optional(self, value: Any) -> Tensor | None:
-        return None if value is None else self.tensor(value)
-
-    def constant_shape(self, value: Any) -> tuple[int, ...]:
-        """Raises: Unfoldable when ``value`` depends on the input."""
-        if not self.is_constant(value):
+    def weight(self, argument: Value) -> Value:
+        """Raises: Unfoldable when it depends on the input."""
+        if argument not in self.constants:
             raise Unfoldable("its weight depends on the input")
-        return self.shape(value) if isinstance(value, fx.Node) else ()
+        return argument
 
-    def is_derived(self, *values: Any) -> bool:
-        return any(isinstance(value, fx.Node) and value.op != "get_attr" for value in values)
+    def number(self, argument: Any, state: State, dtype: torch.dtype) -> Tensor:
+        if isinstance(argument, Value):
+            return self.constants.number(argument, state, dtype)
+        return torch.as_tensor(argument, dtype=dtype)
+
+    def optional(self, argument: Any, state: State, dtype: torch.dtype) -> Tensor | None:
+        return None if argument is None else self.number(argument, state, dtype)
 
 
-Reader = Callable[[Context, fx.Node, Arguments], Piece]
+Reader = Callable[[Context, Value], Piece]
+
+
+def each_axis(given: tuple[int, ...], n: int) -> tuple[int, ...]:
+    return tuple(given) * n if len(given) == 1 else tuple(given)

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from repfold.fold.trace import run_network
+from repfold.fold.compare import run
 
 # F(2x2, 3x3): 16 multiplies for a tile of 2x2 outputs instead of 36 (Lavin and Gray, arXiv:1509.09308).
 WINOGRAD_TILE, WINOGRAD_MULTIPLIES = 2, 16
@@ -95,7 +95,7 @@ def profile(network: nn.Module, example: Any) -> Profile:
         module.register_forward_pre_hook(counter.enter(path))
         module.register_forward_hook(counter.leave, always_call=True)
     with _unfused_attention(), counter:
-        run_network(twin, arguments)
+        run(twin, arguments)
     learned = _parameters(twin)
     costs = counter.costs | {path: counter.costs.get(path, LayerCost(path, "")) for path in learned}
     return Profile(

@@ -10,26 +10,26 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from repfold.algebra import AffineConv
-from repfold.algebra.affine import CONVOLUTIONS
 from repfold.fold.branch_norms import norm_in_branch
-from repfold.fold.certificate import certify
-from repfold.fold.constants import arithmetic, attribute
 from repfold.fold.errors import FoldError
-from repfold.fold.pieces import Reading
 from repfold.fold.plan import Plan, make_plan
-from repfold.fold.rewrite import call_regions, name_regions
-from repfold.fold.trace import Untraceable
+from repfold.fold.rewrite import layer_tensors, name_regions, rewrite
+from repfold.graph.copying import NotCopied, private_copy
+from repfold.graph.graph import Value
+from repfold.graph.interpret import compute
+from repfold.graph.record import NotFollowed
+from repfold.graph.sizes import evaluate
+from repfold.graph.structure import rebuild, take_apart
 
 
 class OnlineFold(nn.Module):
     """``network``, of which every sum of branches runs as one convolution while it trains.
 
     It owns nothing: parameters and buffers are those of ``network``, which goes on being the one to evaluate, save and
-    fold. In eval mode, and where no gradients are wanted, the network itself is called.
+    fold. In eval mode, and where no gradients are wanted or the sizes are others than it was made for, the network
+    itself is called.
 
     Args:
         network: a network whose branches hold no BatchNorm (one may follow their sum); its modules are used as they
@@ -38,8 +38,6 @@ class OnlineFold(nn.Module):
 
     Raises: FoldError when nothing can be folded in train mode, or a region does not prove exact.
     """
-
-    _graph: fx.GraphModule
 
     def __init__(self, network: nn.Module, example: Any) -> None:
         super().__init__()
@@ -50,67 +48,56 @@ class OnlineFold(nn.Module):
         if not plan.regions:
             raise FoldError(_nothing_to_fold(network, arguments, plan))
         self.regions = len(plan.regions)
-        # Hidden from nn.Module: its modules are those of ``network``, and are to be counted once.
-        object.__setattr__(self, "_graph", _graph(plan, network))
+        self._plan = plan
+        self._names = name_regions(plan)
+        self._folded = plan.recorded.rewritten(rewrite(plan).graph, {})
 
     def forward(self, *arguments: Any) -> Any:
         """As the network's own."""
-        folds = self.network.training and torch.is_grad_enabled()
-        return self._graph(*arguments) if folds else self.network(*arguments)
+        graph = self._folded.graph
+        tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
+        sizes = {(i, axis): n for i, x in enumerate(tensors) for axis, n in enumerate(x.shape)}
+        folds = self.network.training and torch.is_grad_enabled() and len(tensors) == len(graph.inputs)
+        if not folds or not all(evaluate(check.condition, sizes) for check in graph.checks):
+            return self.network(*arguments)
+        state = self._state()
+        values = [*graph.outputs, *graph.updates.values()]
+        found = compute(tuple(values), dict(zip(graph.inputs, tensors, strict=True)), state, sizes)
+        with torch.no_grad():
+            for path, tensor in zip(graph.updates, found[len(graph.outputs) :], strict=True):
+                state[path].copy_(tensor)
+        results = iter(found)
+        return rebuild(self._folded.output, lambda leaf: next(results) if isinstance(leaf, Value) else leaf)
+
+    def _state(self) -> dict[str, Tensor]:
+        """The network's tensors as they are now, and the kernels that its branches fold to."""
+        named = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        state = {path: named.get(path, tensor) for path, tensor in self._plan.recorded.state.items()}
+        for region, name in zip(self._plan.regions, self._names, strict=True):
+            dtype = torch.promote_types(region.target.dtype, torch.float32)
+            with torch.autocast(region_device(state), enabled=False):
+                state |= layer_tensors(region.reading.build(state, dtype), region, name)
+        return state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnlineFold:
         return OnlineFold(copy.deepcopy(self.network, memo), self.example)
 
 
-class _OnlineConvolution(nn.Module):
-    """One region: its kernel, built from the branches' weights as they are now, and its convolution."""
-
-    def __init__(self, reading: Reading, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.reading = reading
-        self.dtype = dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False), arithmetic(torch.promote_types(self.dtype, torch.float32)):
-            conv = self.reading.build().to(self.dtype)
-        return convolve(conv, x)
-
-
-def convolve(conv: AffineConv, x: Tensor) -> Tensor:
-    """``conv(x)``, by PyTorch's own layers where these have its geometry."""
-    axes = conv.geometry.axes
-    if not axes and conv.geometry.groups == 1:
-        return F.linear(x, conv.weight, conv.bias)
-    symmetric = all(axis.low == axis.high >= 0 and axis.upsampling == 1 for axis in axes)
-    if not axes or not symmetric or (conv.geometry.pads and conv.geometry.mode != "zeros"):
-        return conv(x)
-    return CONVOLUTIONS[len(axes)](
-        x,
-        conv.weight,
-        conv.bias,
-        stride=[axis.stride for axis in axes],
-        padding=[axis.low for axis in axes],
-        dilation=[axis.dilation for axis in axes],
-        groups=conv.geometry.groups,
-    )
+def region_device(state: dict[str, Tensor]) -> str:
+    return next(iter(state.values())).device.type
 
 
 def _plan(network: nn.Module, arguments: tuple[Any, ...], training: bool) -> Plan:
-    """The plan in train or eval mode; the network keeps its mode and its buffers."""
-    modes = [(module, module.training) for module in network.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    """The plan in train or eval mode; the network keeps its own."""
     try:
-        return make_plan(network.train(training), arguments)
-    except Untraceable as error:
+        if network.training == training:
+            return make_plan(network, arguments)
+        plan = make_plan(private_copy(network).train(training), arguments)
+    except (NotFollowed, NotCopied) as error:
         raise FoldError(
-            f"{type(network).__name__} cannot be traced as a whole, so not folded online: {error}"
+            f"{type(network).__name__} cannot be followed as a whole, so not folded online: {error}"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+    return plan
 
 
 def _nothing_to_fold(network: nn.Module, arguments: tuple[Any, ...], plan: Plan) -> str:
@@ -121,22 +108,3 @@ def _nothing_to_fold(network: nn.Module, arguments: tuple[Any, ...], plan: Plan)
         f"{type(network).__name__} cannot be folded online: {norm} is a BatchNorm inside a branch, and its statistics "
         "need that branch's output. Use blocks with one norm after the sum (block=csla, say), or train it as it is."
     )
-
-
-def _graph(plan: Plan, network: nn.Module) -> fx.GraphModule:
-    graph, calls = call_regions(plan)
-    ours = set(calls)
-    modules: dict[str, Any] = {}
-    for node in graph.nodes:
-        if node.op in ("call_module", "get_attr") and node not in ours:
-            target = str(node.target)
-            modules[target] = network.get_submodule(target) if node.op == "call_module" else attribute(network, target)
-    names = name_regions(plan, set(modules))
-    for region, call, name in zip(plan.regions, calls, names, strict=True):
-        with torch.no_grad():
-            conv = region.reading.build()
-            dtype = plan.traced.values[region.target].dtype
-            certify(plan.traced, plan.constants, region, name, conv, conv.to(dtype))
-        call.target = name
-        modules[name] = _OnlineConvolution(region.reading, dtype)
-    return fx.GraphModule(modules, graph, f"OnlineFold{type(network).__name__}")

@@ -1,81 +1,187 @@
-"""Folding a module whole, or part by part where its Python cannot be traced."""
+"""Folding a module whole, or part by part where its forward cannot be followed."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from repfold.fold.certificate import FoldedRegion
-from repfold.fold.plan import make_plan
-from repfold.fold.rewrite import rewrite
-from repfold.fold.trace import Untraceable, private
+from repfold.fold.compare import refuse_if_it_differs_from_itself
+from repfold.fold.errors import FoldError
+from repfold.fold.folded import Folded
+from repfold.fold.left import explain
+from repfold.fold.plan import plan_graph
+from repfold.fold.rewrite import Rewritten, rewrite
+from repfold.fold.siblings import join_siblings
+from repfold.fold.trials import Proof, prove
+from repfold.graph.copying import copies, private_copy
+from repfold.graph.graph import Check
+from repfold.graph.module import to_module
+from repfold.graph.record import NotFollowed, Recorded, record
+
+ENOUGH = 0.8  # of the regions; fewer are not worth the sizes that they would leave free
 
 
-@dataclass(frozen=True)
-class Folded:
-    """A folded module; ``left`` are names and reasons."""
+def fold_proved(
+    module: nn.Module,
+    original: nn.Module,
+    arguments: tuple[Any, ...],
+    policy: str,
+    path: str = "",
+    progress: Callable[[str], None] = lambda stage: None,
+) -> tuple[Folded, nn.Module, Proof]:
+    """The folded module, proved against ``module``; part by part where it would else take fewer sizes than that does.
 
-    network: nn.Module
-    regions: list[FoldedRegion]
-    left: list[tuple[str, str]]
+    Raises: FoldError when the two differ, or ``module`` from itself.
+    """
+    expected = refuse_if_it_differs_from_itself(module, arguments)
+    progress("recording its forward")
+    with torch.no_grad():
+        folded = fold_module(module, original, arguments, policy, path, progress)
+        progress("comparing both on other sizes")
+        plain, proof = prove(module, folded, arguments, expected)
+        if not proof.bound or folded.by_parts is None:
+            return folded, plain, proof
+        parts = folded.by_parts()
+        if len(parts.regions) < ENOUGH * len(folded.regions):
+            return folded, plain, proof
+        freer, freely = prove(module, parts, arguments, expected)
+    return (parts, freer, freely) if not freely.bound else (folded, plain, proof)
 
 
-def fold_module(module: nn.Module, arguments: tuple[Any, ...], policy: str, path: str = "") -> Folded:
-    """Fold ``module``, whose place in the network is ``path``. Raises: FoldError when a region does not prove exact."""
+def fold_module(
+    module: nn.Module,
+    original: nn.Module,
+    arguments: tuple[Any, ...],
+    policy: str,
+    path: str = "",
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Folded:
+    """Fold ``module``, a private copy of ``original``, whose place in the network is ``path``.
+
+    Raises: FoldError when a region does not prove exact.
+    """
     try:
-        plan = make_plan(module, arguments, policy)
-    except Untraceable as refusal:
-        return _fold_children(module, arguments, policy, path, str(refusal))
-    rewritten = rewrite(plan)
-    left = [(_join(path, _label(item.node)), item.reason) for item in plan.left]
+        recorded = record(original, arguments)
+    except NotFollowed as refusal:
+        return _fold_children(module, original, arguments, policy, path, str(refusal))
+    plan = plan_graph(recorded, policy)
+    rewritten = rewrite(plan, lambda count, of: progress(f"folding {count} of {of} regions"))
+    left = [(_join(path, name), reason) for name, reason in explain(plan)]
     regions = [_placed(region, path) for region in rewritten.regions]
-    return Folded(rewritten.network, regions, left)
+
+    def by_parts() -> Folded:
+        reason = "followed as a whole it fixes sizes, which the network does not"
+        return _fold_children(module, original, arguments, policy, path, reason)
+
+    checks = rewritten.graph.checks
+    return Folded(
+        build=lambda needed: build(recorded, rewritten, needed, original),
+        refold=lambda twin, given: fold_module(twin, twin, given, policy).build(()),
+        regions=regions,
+        left=left,
+        fixed=tuple(check for check in checks if check.fixes),
+        checks=tuple(check for check in checks if not check.fixes),
+        remarks=list(recorded.remarks),
+        by_parts=by_parts if any(original.children()) else None,
+    )
 
 
-def _fold_children(module: nn.Module, arguments: tuple[Any, ...], policy: str, path: str, reason: str) -> Folded:
+def build(recorded: Recorded, rewritten: Rewritten, checks: tuple[Check, ...], original: nn.Module) -> Any:
+    """The folded graph as a module whose tensors are its own."""
+    graph = replace(rewritten.graph, checks=checks)
+    ours = recorded.rewritten(graph, _own(rewritten.state))
+    return to_module(
+        graph,
+        ours.state,
+        arguments=ours.arguments,
+        output=ours.output,
+        copy=recorded.copy,
+        name=type(original).__name__,
+        parameter_names=parameter_names(original, len(ours.arguments)),
+    )
+
+
+def _own(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies, of which those that were one tensor are one again, and those that were frozen are frozen."""
+    memo: dict[int, torch.Tensor] = {}
+    for tensor in state.values():
+        if id(tensor) not in memo:
+            copy = tensor.detach().clone()
+            memo[id(tensor)] = (
+                nn.Parameter(copy, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+            )
+    return {path: memo[id(tensor)] for path, tensor in state.items()}
+
+
+def parameter_names(network: nn.Module, count: int) -> tuple[str, ...]:
+    """What the forward calls its first ``count`` arguments; its further ones of a ``*`` are numbered."""
+    import inspect
+
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        named = [p.name for p in inspect.signature(network.forward).parameters.values() if p.kind in kinds]
+    except (TypeError, ValueError):
+        named = []
+    return tuple(named[i] if i < len(named) else f"x{i}" for i in range(count))
+
+
+def _fold_children(
+    module: nn.Module, original: nn.Module, arguments: tuple[Any, ...], policy: str, path: str, reason: str
+) -> Folded:
     """A copy of ``module`` with every child folded that was called, whose replacement changes nothing."""
-    calls = _record_calls(module, arguments)
-    result = copy.deepcopy(module)
+    calls = _record_calls(private_copy(original), arguments)
+    result = private_copy(original)
     regions: list[FoldedRegion] = []
-    left = [(path or type(module).__name__, f"its forward cannot be traced as a whole ({reason}); folded part by part")]
-    for name, child in _called_descendants(module, calls):
-        folded = fold_module(child, calls[name], policy, _join(path, name))
+    left = [
+        (path or type(original).__name__, f"its forward cannot be followed as a whole ({reason}); folded part by part")
+    ]
+    remarks: list[str] = []
+    for name, child in _called_descendants(result, calls):
+        part = original.get_submodule(name)
+        try:
+            folded, plain, _ = fold_proved(private_copy(part), part, calls[name], policy, _join(path, name))
+        except FoldError as refusal:
+            left.append((_join(path, name), str(refusal)))
+            continue
         left += folded.left
         if not folded.regions:
             continue
-        original = result.get_submodule(name)
-        _set_submodule(result, name, folded.network)
+        _set_submodule(result, name, plain)
         if _runs(result, arguments):
             regions += folded.regions
+            remarks += folded.remarks
         else:
-            _set_submodule(result, name, original)
+            _set_submodule(result, name, child)
             left.append((_join(path, name), "the module around it uses more of it than its output"))
-    return Folded(result, regions, left)
+    joined = join_siblings(result, arguments, policy)
+    regions += [_placed(region, path) for region in joined.regions]
+    return Folded(
+        build=lambda needed: private_copy(result),
+        refold=lambda twin, given: fold_module(twin, twin, given, policy).build(()),
+        regions=regions,
+        left=left,
+        remarks=[*remarks, *joined.remarks],
+    )
 
 
 def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
     """For every submodule that is called with positional arguments alone: those of its first call."""
     calls: dict[str, tuple[Any, ...]] = {}
-    handles = []
     for name, child in module.named_modules():
-        if not name:
-            continue
+        if name and not isinstance(child, torch.jit.ScriptModule):
 
-        def record(_: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any], name: str = name) -> None:
-            if not keywords and name not in calls:
-                calls[name] = private(given)
+            def note(_: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any], name: str = name) -> None:
+                if not keywords and name not in calls:
+                    calls[name] = copies(given)
 
-        handles.append(child.register_forward_pre_hook(record, with_kwargs=True))
-    try:
-        with torch.no_grad():
-            module(*private(arguments))
-    finally:
-        for handle in handles:
-            handle.remove()
+            child.register_forward_pre_hook(note, with_kwargs=True)
+    with torch.no_grad():
+        module(*copies(arguments))
     return calls
 
 
@@ -98,11 +204,10 @@ def _set_submodule(root: nn.Module, path: str, module: nn.Module) -> None:
 
 def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
     """Whether the network still runs with the part replaced; its values are proved at the end."""
-    with torch.no_grad():
-        try:
-            network(*private(arguments))
-        except Exception:  # an attribute of the child that the parent reads and a graph module lacks
-            return False
+    try:
+        network(*copies(arguments))
+    except Exception:  # an attribute of the child that the parent reads and a folded one lacks
+        return False
     return True
 
 
@@ -115,7 +220,3 @@ def _placed(region: FoldedRegion, path: str) -> FoldedRegion:
 
 def _join(path: str, name: str) -> str:
     return ".".join(part for part in (path, name) if part)
-
-
-def _label(node: fx.Node) -> str:
-    return str(node.target) if node.op == "call_module" else node.name

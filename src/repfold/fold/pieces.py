@@ -1,16 +1,18 @@
-"""What a node of a traced graph is to the fold: an affine convolution of a value, a sum, a concatenation, or opaque."""
+"""What a value of a graph is to the fold: an affine convolution of another, a sum, a concatenation, or opaque."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import fx
+import torch
+from torch import Tensor
 
 from repfold.algebra import AffineConv, Geometry
+from repfold.graph.graph import Value
 
-CHANNELS_SECOND = 1  # [N, C, *size]
-CHANNELS_LAST = -1  # [..., C], what torch.nn.Linear reads
+State = Mapping[str, Tensor]
+Build = Callable[[State, torch.dtype], AffineConv]
 
 
 @dataclass(frozen=True)
@@ -29,39 +31,46 @@ class Cost:
 
 @dataclass(frozen=True)
 class Reading:
-    """A value as an affine convolution of another: its geometry now, its numbers (float64) when built."""
+    """A value as an affine convolution of another: its geometry now, its numbers when built from the graph's tensors.
+
+    With spatial axes the channels are axis 1, [N, C, *size]; without any they are the last, [..., C], as a linear layer
+    reads them.
+    """
 
     geometry: Geometry
-    build: Callable[[], AffineConv]
-    channel_axis: int = CHANNELS_SECOND
+    build: Build
+
+    @property
+    def channels_last(self) -> bool:
+        return not self.geometry.axes
 
 
 @dataclass(frozen=True)
 class Apply:
-    """node = affine(source)."""
+    """value = affine(source)."""
 
-    source: fx.Node
+    source: Value
     reading: Reading
     cost: Cost = Cost()
     is_kernel: bool = False  # a convolution or linear layer, worth folding into
     is_derived: bool = False  # its weight is computed from others at every call
-    is_norm: bool = False
     is_free: bool = False  # moves samples and computes nothing
+    constants: tuple[Value, ...] = ()  # what its numbers are computed from
 
 
 @dataclass(frozen=True)
 class Sum:
-    """node = Σ sign·term."""
+    """value = Σ sign·term."""
 
-    terms: tuple[tuple[fx.Node, float], ...]
+    terms: tuple[tuple[Value, float], ...]
     cost: Cost = Cost()
 
 
 @dataclass(frozen=True)
 class Concat:
-    """node = the parts, one after another along the channels."""
+    """value = the parts, one after another along the channels."""
 
-    parts: tuple[fx.Node, ...]
+    parts: tuple[Value, ...]
 
 
 @dataclass(frozen=True)

@@ -1,137 +1,106 @@
-"""How functional layers read: convolutions, norms, pools, padding, shuffles, concatenation."""
+"""How convolutions, linear layers and norms read."""
 
 from __future__ import annotations
 
-from math import prod
-from types import SimpleNamespace
+from dataclasses import replace
 
 import torch
-from torch import fx
 
 from repfold.algebra import (
     AffineConv,
     Geometry,
-    average_pool,
+    conv_axes,
     identity_geometry,
-    pixel_shuffle,
-    pixel_unshuffle,
     scaling,
     transposed,
 )
-from repfold.fold.context import Arguments, Context
-from repfold.fold.pieces import CHANNELS_LAST, CHANNELS_SECOND, Apply, Concat, Cost, Opaque, Piece, Reading, Unfoldable
-from repfold.fold.read_modules import conv_axes, flat_pads, identity_reading, pad_reading, per_axis, pool_axes
+from repfold.fold.context import Context, each_axis
+from repfold.fold.pieces import Apply, Build, Cost, Opaque, Piece, Reading, State, Unfoldable
+from repfold.graph.graph import STATE, Value
 
 
-def read_conv(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    shape = context.constant_shape(a["weight"])
-    bias_shape = None if a["bias"] is None else context.constant_shape(a["bias"])
-    axes = conv_axes(shape[2:], a["stride"], a["padding"], a["dilation"])
-    geometry = Geometry(shape[1] * a["groups"], shape[0], axes, a["groups"])
-    build = lambda: AffineConv(context.tensor(a["weight"]), context.optional(a["bias"]), geometry)  # noqa: E731
-    assert bias_shape is None or bias_shape == (shape[0],)
-    return Apply(
-        a["input"], Reading(geometry, build), Cost(prod(shape)), True, context.is_derived(a["weight"], a["bias"])
-    )
-
-
-def read_transposed(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    shape = context.constant_shape(a["weight"])
+def read_conv(context: Context, value: Value) -> Piece:
+    weight, bias, groups = context.weight(value["weight"]), value["bias"], value["groups"]
+    if bias is not None:
+        context.weight(bias)
+    shape = context.graph.numeric(weight.shape)
     n = len(shape) - 2
-    axes = conv_axes(shape[2:], a["stride"], a["padding"], a["dilation"])
-    extra = per_axis(a["output_padding"], n)
-    geometry = transposed(torch.empty(shape, device="meta"), None, a["groups"], axes, extra).geometry
+    axes = conv_axes(shape[2:], *(each_axis(value[name], n) for name in ("stride", "padding", "dilation")))
+    build: Build
+    if value["transposed"]:
+        extra = each_axis(value["output_padding"], n)
+        geometry = transposed(torch.empty(shape, device="meta"), None, groups, axes, extra).geometry
 
-    def build() -> AffineConv:
-        return transposed(context.tensor(a["weight"]), context.optional(a["bias"]), a["groups"], axes, extra)
+        def build(state: State, dtype: torch.dtype) -> AffineConv:
+            kernel, shift = context.number(weight, state, dtype), context.optional(bias, state, dtype)
+            return transposed(kernel, shift, groups, axes, extra)
+    else:
+        geometry = Geometry(shape[1] * groups, shape[0], axes, groups)
 
-    return Apply(
-        a["input"], Reading(geometry, build), Cost(prod(shape)), True, context.is_derived(a["weight"], a["bias"])
-    )
+        def build(state: State, dtype: torch.dtype) -> AffineConv:
+            return AffineConv(context.number(weight, state, dtype), context.optional(bias, state, dtype), geometry)
 
-
-def read_linear(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    shape = context.constant_shape(a["weight"])
-    if len(shape) != 2:
-        return Opaque("its weight is no matrix")
-    geometry = Geometry(shape[1], shape[0])
-    build = lambda: AffineConv(context.tensor(a["weight"]), context.optional(a["bias"]), geometry)  # noqa: E731
-    derived = context.is_derived(a["weight"], a["bias"])
-    return Apply(a["input"], Reading(geometry, build, CHANNELS_LAST), Cost(prod(shape)), True, derived)
+    return _kernel(value["x"], Reading(geometry, build), weight, bias)
 
 
-def read_matmul(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    if context.is_constant(a["input"]) or not context.is_constant(a["other"]):
+def read_linear(context: Context, value: Value) -> Piece:
+    weight, bias = context.weight(value["weight"]), value["bias"]
+    if bias is not None:
+        context.weight(bias)
+    out_channels, in_channels = context.graph.numeric(weight.shape)
+    geometry = Geometry(in_channels, out_channels)
+
+    def build(state: State, dtype: torch.dtype) -> AffineConv:
+        return AffineConv(context.number(weight, state, dtype), context.optional(bias, state, dtype), geometry)
+
+    return _kernel(value["x"], Reading(geometry, build), weight, bias)
+
+
+def read_matmul(context: Context, value: Value) -> Piece:
+    weight = value["other"]
+    if value["x"] in context.constants or weight not in context.constants or len(weight.shape) != 2:
         return Opaque()
-    shape = context.constant_shape(a["other"])
-    if len(shape) != 2:
-        return Opaque()
-    geometry = Geometry(shape[0], shape[1])
-    build = lambda: AffineConv(context.tensor(a["other"]).T, None, geometry)  # noqa: E731
-    return Apply(a["input"], Reading(geometry, build, CHANNELS_LAST), Cost(prod(shape)), True, True)
+    in_channels, out_channels = context.graph.numeric(weight.shape)
+    geometry = Geometry(in_channels, out_channels)
+
+    def build(state: State, dtype: torch.dtype) -> AffineConv:
+        return AffineConv(context.number(weight, state, dtype).T, None, geometry)
+
+    return replace(_kernel(value["x"], Reading(geometry, build), weight, None), is_derived=True)
 
 
-def read_batch_norm(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    if a["training"] is not False or a["running_mean"] is None:
-        raise Unfoldable("it normalises by the batch's own statistics")
-    for name in ("running_mean", "running_var", "weight", "bias"):
-        if a[name] is not None:
-            context.constant_shape(a[name])
-    shape = context.shape(a["input"])
-
-    def build() -> AffineConv:
-        scale = torch.rsqrt(context.tensor(a["running_var"]) + a["eps"])
-        scale = scale if a["weight"] is None else context.tensor(a["weight"]) * scale
-        carried = context.tensor(a["running_mean"]) * scale
-        return scaling(scale, -carried if a["bias"] is None else context.tensor(a["bias"]) - carried, len(shape) - 2)
-
-    reading = Reading(identity_geometry(shape[1], len(shape) - 2), build)
-    return Apply(a["input"], reading, Cost(2 * shape[1]), is_norm=True)
+def _kernel(source: Value, reading: Reading, weight: Value, bias: Value | None) -> Apply:
+    constants = (weight,) if bias is None else (weight, bias)
+    derived = any(constant.op != STATE for constant in constants)
+    return Apply(source, reading, Cost(reading.geometry.weight_count), True, derived, constants=constants)
 
 
-def read_average_pool(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    shape = context.shape(a["input"])
-    axes, divisor = pool_axes(SimpleNamespace(**a), len(shape) - 2), a.get("divisor_override")
-    geometry = average_pool(shape[1], axes, divisor).geometry
-    return Apply(a["input"], Reading(geometry, lambda: average_pool(shape[1], axes, divisor)))
+def read_batch_norm(context: Context, value: Value) -> Piece:
+    if value["training"]:
+        if value["running_mean"] is None:
+            raise Unfoldable("it keeps no running statistics, so it normalises by the batch's own")
+        raise Unfoldable("it is in train mode, where it normalises by the batch's own statistics; call eval()")
+    return _running_norm(context, value)
 
 
-def read_identity(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    return Apply(a["input"], identity_reading(context.shape(a["input"])), is_free=True)
+def read_instance_norm(context: Context, value: Value) -> Piece:
+    if value["use_input_stats"]:
+        raise Unfoldable("it normalises by each image's own statistics")
+    return _running_norm(context, value)
 
 
-def read_dropout(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    if a["training"] is not False and a["p"] != 0:
-        raise Unfoldable("it is in train mode, where it is random; call eval()")
-    return read_identity(context, node, a)
+def _running_norm(context: Context, value: Value) -> Piece:
+    """Normalisation by running statistics; without spatial axes the channels are axis 1 of two."""
+    names = ("running_mean", "running_var", "weight", "bias")
+    given = tuple(context.weight(value[name]) for name in names if value[name] is not None)
+    channels, dimensions = context.graph.numeric(value["x"].shape)[1], len(value["x"].shape) - 2
 
+    def build(state: State, dtype: torch.dtype) -> AffineConv:
+        mean, variance, weight, bias = (context.optional(value[name], state, dtype) for name in names)
+        assert mean is not None and variance is not None
+        scale = torch.rsqrt(variance + value["eps"])
+        scale = scale if weight is None else weight * scale
+        return scaling(scale, -mean * scale if bias is None else bias - mean * scale, dimensions)
 
-def read_pad(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    pads = flat_pads(tuple(a["pad"]))
-    mode = "zeros" if a["mode"] == "constant" else str(a["mode"])
-    shape = context.shape(a["input"])
-    if len(pads) > len(shape) - 2:
-        return Opaque()
-    if a["value"] not in (None, 0, 0.0):
-        raise Unfoldable("it pads with a value other than 0")
-    return Apply(a["input"], pad_reading(shape, pads, mode), is_free=True)
-
-
-def read_pixel_shuffle(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    factor, channels = a["factor"], context.shape(a["input"])[1] // a["factor"] ** 2
-    reading = Reading(pixel_shuffle(channels, factor).geometry, lambda: pixel_shuffle(channels, factor))
-    return Apply(a["input"], reading, is_free=True)
-
-
-def read_pixel_unshuffle(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    factor, channels = a["factor"], context.shape(a["input"])[1]
-    reading = Reading(pixel_unshuffle(channels, factor).geometry, lambda: pixel_unshuffle(channels, factor))
-    return Apply(a["input"], reading, is_free=True)
-
-
-def read_cat(context: Context, node: fx.Node, a: Arguments) -> Piece:
-    parts = tuple(a["tensors"])
-    rank = len(context.shape(node))
-    if a["dim"] % rank != CHANNELS_SECOND or any(context.is_constant(part) for part in parts):
-        return Opaque()
-    return Concat(parts)
+    reading = Reading(identity_geometry(channels, dimensions), build)
+    return Apply(value["x"], reading, Cost(2 * channels), constants=given)

@@ -13,7 +13,7 @@ from math import gcd
 from typing import TypeGuard
 
 import torch
-from torch import fx
+from torch import nn
 
 from repfold.algebra import (
     AffineConv,
@@ -30,81 +30,92 @@ from repfold.algebra import (
     split_groups,
     sum_geometry,
 )
-from repfold.fold.constants import arithmetic_dtype
-from repfold.fold.pieces import CHANNELS_LAST, Apply, Concat, Cost, Opaque, Piece, Reading, Sum
+from repfold.fold.constants import Constants
+from repfold.fold.pieces import Apply, Concat, Cost, Opaque, Piece, Reading, State, Sum
 from repfold.fold.read import multiply_adds
-from repfold.fold.trace import Traced
+from repfold.graph.graph import INPUT, STATE, Graph, Value
 
 LARGEST_TRIAL = 1 << 26  # weights; a larger candidate is not built only to count its zeros
 
 
 @dataclass(frozen=True)
 class Region:
-    """target = one affine convolution of source; ``interior`` are the nodes between, target included."""
+    """target = one affine convolution of source; ``interior`` are the values between, target included."""
 
-    source: fx.Node
-    target: fx.Node
+    source: Value
+    target: Value
     reading: Reading
-    interior: tuple[fx.Node, ...]
+    interior: tuple[Value, ...]
     before: Cost
     after: Cost
 
 
 @dataclass(frozen=True)
 class Left:
-    """Linear nodes that were not folded together, and why."""
+    """A linear value that was not folded into another, and why."""
 
-    node: fx.Node
+    value: Value
     reason: str
 
 
-Readings = dict[fx.Node, Reading]  # by source
+Readings = dict[Value, Reading]  # by source
 
 
 @dataclass(frozen=True)
 class Grown:
-    """Every node's readings, nearest source first; for nodes that could not be joined to their operand, the reason."""
+    """Every value's readings, nearest source first; for values that could not be joined to their operand, the reason.
 
-    traced: Traced
-    pieces: dict[fx.Node, Piece]
-    readings: dict[fx.Node, Readings]
-    refusals: dict[fx.Node, str]
-    position: dict[fx.Node, int]
+    ``state``: the graph's tensors. ``trains``: whether they are being trained, so that what is zero may not stay so.
+    """
+
+    graph: Graph
+    constants: Constants
+    state: State
+    pieces: dict[Value, Piece]
+    readings: dict[Value, Readings]
+    refusals: dict[Value, str]
+    trains: bool
 
 
-def grow(traced: Traced, pieces: dict[fx.Node, Piece]) -> Grown:
-    """Read every node as an affine convolution of each earlier value that it is one of."""
-    readings: dict[fx.Node, Readings] = {}
-    refusals: dict[fx.Node, str] = {}
-    for node, piece in pieces.items():
+def grow(constants: Constants, state: State, pieces: dict[Value, Piece], *, trains: bool = False) -> Grown:
+    """Read every value as an affine convolution of each earlier value that it is one of."""
+    grown = Grown(constants.graph, constants, state, pieces, {}, {}, trains)
+    for value, piece in pieces.items():
         try:
-            readings[node] = _grow_node(traced, readings, piece)
+            grown.readings[value] = _grow_value(grown, value, piece)
         except Inexact as refusal:
-            readings[node] = {piece.source: piece.reading} if isinstance(piece, Apply) else {}
-            refusals[node] = str(refusal)
-    return Grown(traced, pieces, readings, refusals, {node: i for i, node in enumerate(traced.graph.nodes)})
+            grown.readings[value] = {piece.source: piece.reading} if isinstance(piece, Apply) else {}
+            grown.refusals[value] = str(refusal)
+    return grown
 
 
-def _grow_node(traced: Traced, readings: dict[fx.Node, Readings], piece: Piece) -> Readings:
+def _grow_value(grown: Grown, value: Value, piece: Piece) -> Readings:
     if isinstance(piece, Apply):
-        if piece.source in traced.pinned:  # its value changes in place: only the node itself reads it at the right time
-            return {}
         found = {piece.source: piece.reading}
-        earlier = readings.get(piece.source, {})
+        earlier = _joinable(grown, piece.source, value)
         for i, (source, inner) in enumerate(earlier.items()):
             try:
-                found[source] = _sequence(inner, piece.reading, trains=traced.root.training)
+                found[source] = _sequence(grown, inner, piece.reading)
             except Inexact:
                 if i == 0 and len(earlier) == 1:
                     raise
         return found
     if isinstance(piece, Sum):
-        terms = [_with_itself(traced, readings, term) for term, _ in piece.terms]
+        terms = [_with_itself(grown, term, value) for term, _ in piece.terms]
         signs = [sign for _, sign in piece.terms]
         return _common(terms, partial(_sum, signs))
     if isinstance(piece, Concat):
-        return _common([_with_itself(traced, readings, part) for part in piece.parts], _concatenate)
+        return _common([_with_itself(grown, part, value) for part in piece.parts], _concatenate)
     return {}
+
+
+def _joinable(grown: Grown, operand: Value, reader: Value) -> Readings:
+    """The operand's readings, where gradients pass between the two as they would in one layer."""
+    if operand.op not in (INPUT, STATE) and operand.grad != reader.grad:
+        if grown.readings.get(operand):
+            raise Inexact("torch.no_grad stops gradients between the two; a fold would let them through")
+        return {}
+    return grown.readings.get(operand, {})
 
 
 def _common(operands: list[Readings], combine: Callable[[list[Reading]], Reading]) -> Readings:
@@ -122,132 +133,128 @@ def _common(operands: list[Readings], combine: Callable[[list[Reading]], Reading
     return found
 
 
-def _with_itself(traced: Traced, readings: dict[fx.Node, Readings], node: fx.Node) -> Readings:
-    """A node's readings and, first, itself as the identity of itself."""
-    known = readings.get(node, {})
-    shape = traced.shape(node)
-    if shape is None or len(shape) < 2 or node in traced.pinned:
-        return known
-    last = any(reading.channel_axis == CHANNELS_LAST for reading in known.values())
+def _with_itself(grown: Grown, operand: Value, reader: Value) -> Readings:
+    """An operand's readings and, first, itself as the identity of itself."""
+    known = _joinable(grown, operand, reader)
+    shape = operand.shape
+    last = len(shape) == 2 or any(reading.channels_last for reading in known.values())
     channels, dimensions = (shape[-1], 0) if last else (shape[1], len(shape) - 2)
+    if not isinstance(channels, int):
+        return known
     itself = Reading(
-        identity_geometry(channels, dimensions),
-        partial(identity, channels, dimensions),
-        CHANNELS_LAST if last else 1,
+        identity_geometry(channels, dimensions), lambda state, dtype: identity(channels, dimensions, dtype)
     )
-    return {node: itself, **known}
+    return {operand: itself, **known}
 
 
-def _sequence(inner: Reading, outer: Reading, *, trains: bool) -> Reading:
-    if inner.channel_axis != outer.channel_axis:
+def _sequence(grown: Grown, inner: Reading, outer: Reading) -> Reading:
+    if inner.channels_last != outer.channels_last:
         raise Inexact("channels on different axes")
     geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=True)
     inserts = any(axis.upsampling > 1 for axis in outer.geometry.axes)
     if inserts or (outer.geometry.pads and outer.geometry.mode == "zeros"):
-        bias_is_zero = _bias_is_zero(inner, trains)
+        bias_is_zero = _bias_is_zero(grown, inner)
         geometry = sequence_geometry(inner.geometry, outer.geometry, inner_bias_is_zero=bias_is_zero)
-    return Reading(geometry, lambda: sequence(_build(inner), _build(outer)), inner.channel_axis)
+    return Reading(geometry, lambda state, dtype: sequence(inner.build(state, dtype), outer.build(state, dtype)))
 
 
-def _build(reading: Reading) -> AffineConv:
-    """Its numbers in the dtype of the arithmetic, constants too."""
-    return reading.build().to(arithmetic_dtype())
-
-
-def _bias_is_zero(reading: Reading, trains: bool) -> bool:
+def _bias_is_zero(grown: Grown, reading: Reading) -> bool:
     """Whether it is zero and stays so: one that trains is not to be relied on while the network is in train mode."""
-    with torch.set_grad_enabled(trains):
-        conv = reading.build()
-    return conv.bias_is_zero() and not (trains and conv.bias is not None and conv.bias.requires_grad)
+    with torch.set_grad_enabled(grown.trains):
+        conv = reading.build(grown.state, torch.float64)
+    return conv.bias_is_zero() and not (grown.trains and conv.bias is not None and conv.bias.requires_grad)
 
 
 def _sum(signs: list[float], terms: list[Reading]) -> Reading:
-    if len({term.channel_axis for term in terms}) > 1:
+    if len({term.channels_last for term in terms}) > 1:
         raise Inexact("channels on different axes")
 
-    def build() -> AffineConv:
-        signed = (_build(t) if sign == 1 else scale(sign, _build(t)) for t, sign in zip(terms, signs, strict=True))
-        return reduce(add, signed)
+    def build(state: State, dtype: torch.dtype) -> AffineConv:
+        convs = [term.build(state, dtype) for term in terms]
+        return reduce(add, (c if sign == 1 else scale(sign, c) for c, sign in zip(convs, signs, strict=True)))
 
-    return Reading(reduce(sum_geometry, (term.geometry for term in terms)), build, terms[0].channel_axis)
+    return Reading(reduce(sum_geometry, (term.geometry for term in terms)), build)
 
 
 def _concatenate(parts: list[Reading]) -> Reading:
-    if any(part.channel_axis == CHANNELS_LAST for part in parts):
-        raise Inexact("a concatenation along another axis than the channels")
     geometry = concatenate_geometry([part.geometry for part in parts])
-    return Reading(geometry, lambda: concatenate([_build(part) for part in parts]))
+    return Reading(geometry, lambda state, dtype: concatenate([part.build(state, dtype) for part in parts]))
 
 
 def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
-    """Walk back from the outputs; at every value that is still needed take the largest region that pays."""
-    traced, pieces = grown.traced, grown.pieces
-    live = {node for node in traced.graph.nodes if not node.users or node in traced.pinned}
+    """Walk back from the results; at every value that is still needed take the largest region that pays."""
+    live = set(grown.graph.results)
     regions: list[Region] = []
     left: list[Left] = []
-    for node in reversed(traced.graph.nodes):
-        if node not in live:
+    for value in reversed(grown.graph.values):
+        if value not in live:
             continue
-        piece = pieces[node]
-        region, refused = (None, piece.reason) if isinstance(piece, Opaque) else _best(grown, node, policy, live)
-        members = (node,) if region is None else region.interior
-        live.update(node.all_input_nodes if region is None else (region.source,))
+        piece = grown.pieces[value]
+        region, refused = (None, piece.reason) if isinstance(piece, Opaque) else _best(grown, value, policy, live)
+        members = (value,) if region is None else region.interior
+        live.update(value.operands if region is None else (region.source,))
         if region is not None:
             regions.append(region)
-        left += [Left(node, refused)] if refused else []
+        left += [Left(value, refused)] if refused else []
         left += [Left(member, grown.refusals[member]) for member in members if member in grown.refusals]
     return regions[::-1], left[::-1]
 
 
-def _best(grown: Grown, target: fx.Node, policy: str, live: set[fx.Node]) -> tuple[Region | None, str | None]:
+def _best(grown: Grown, target: Value, policy: str, live: set[Value]) -> tuple[Region | None, str | None]:
     """The region ending at ``target`` that saves most, and why a larger one was not taken; under "always" the largest.
 
-    Of regions that save alike, the one that makes more nodes superfluous is taken, then the smaller: it recomputes
+    Of regions that save alike, the one that makes more values superfluous is taken, then the smaller: it recomputes
     nothing that others read as well.
     """
     best: Region | None = None
     most: tuple[int, int, int] | None = None
     refused: str | None = None
     for source, reading in grown.readings[target].items():
-        interior = tuple(_between(grown, source, target))
+        interior = tuple(_between(grown.graph, source, target))
         if not _is_worth_a_look(grown.pieces, interior):
             continue
-        dead = _dead(interior, target, live)
-        before = reduce(Cost.__add__, (getattr(grown.pieces[node], "cost", Cost()) for node in dead), Cost())
-        candidate = Region(source, target, reading, interior, before, _cost(grown.traced, reading, source, target))
+        dead = _dead(grown.graph, interior, target, live)
+        before = reduce(Cost.__add__, (getattr(grown.pieces[value], "cost", Cost()) for value in dead), Cost())
+        candidate = Region(source, target, reading, interior, before, _cost(grown.graph, reading, source, target))
         candidate = _with_groups(grown, candidate)
         after = candidate.after
         saved = (before.multiply_adds - after.multiply_adds, before.parameters - after.parameters, len(dead))
         problem = _not_expressible(candidate.reading.geometry)
+        if policy != "always":
+            problem = problem or _unties(grown, interior)
         if problem is None and policy == "always":
             best = candidate
-        elif problem is None and after <= before:
+        elif problem is None and after <= before and _kernels(grown.pieces, tuple(dead)):
             best, most = (candidate, saved) if most is None or saved > most else (best, most)
         else:
             refused = problem or _growth(candidate)
     return best, refused
 
 
-def _between(grown: Grown, source: fx.Node, target: fx.Node) -> list[fx.Node]:
-    """The nodes on the ways from source to target, target included, in the order of the graph."""
-    reaches: dict[fx.Node, bool] = {source: True}
+def _between(graph: Graph, source: Value, target: Value) -> list[Value]:
+    """The values on the ways from source to target, target included, in the order of the graph."""
+    reaches: dict[Value, bool] = {source: True}
 
-    def visit(node: fx.Node) -> bool:
-        if node not in reaches:
-            after_source = grown.position[node] > grown.position[source]
-            reaches[node] = after_source and any([visit(operand) for operand in node.all_input_nodes])
-        return reaches[node]
+    def visit(value: Value) -> bool:
+        if value not in reaches:
+            after_source = graph.position[value] > graph.position[source]
+            reaches[value] = after_source and any([visit(operand) for operand in value.operands])
+        return reaches[value]
 
     visit(target)
-    found = [node for node, reached in reaches.items() if reached and node is not source]
-    return sorted(found, key=grown.position.__getitem__)
+    found = [value for value, reached in reaches.items() if reached and value is not source]
+    return sorted(found, key=graph.position.__getitem__)
 
 
-def _is_worth_a_look(pieces: dict[fx.Node, Piece], interior: tuple[fx.Node, ...]) -> bool:
+def _is_worth_a_look(pieces: dict[Value, Piece], interior: tuple[Value, ...]) -> bool:
     """A region holds a convolution and something besides, or a convolution whose weight is computed at every call."""
     active = [p for p in map(pieces.__getitem__, interior) if not isinstance(p, Opaque) and not _is_identity(p)]
-    kernels = [p for p in active if isinstance(p, Apply) and p.is_kernel]
+    kernels = _kernels(pieces, interior)
     return bool(kernels) and (len(active) > 1 or any(p.is_derived for p in kernels))
+
+
+def _kernels(pieces: dict[Value, Piece], values: tuple[Value, ...]) -> list[Apply]:
+    return [p for p in map(pieces.__getitem__, values) if isinstance(p, Apply) and p.is_kernel]
 
 
 def _is_identity(piece: Piece) -> bool:
@@ -259,20 +266,18 @@ def _is_free(piece: Piece | None) -> TypeGuard[Apply]:
     return isinstance(piece, Apply) and piece.is_free
 
 
-def _dead(interior: tuple[fx.Node, ...], target: fx.Node, live: set[fx.Node]) -> set[fx.Node]:
-    """The target, and the nodes before it that nothing else reads once the region is folded."""
+def _dead(graph: Graph, interior: tuple[Value, ...], target: Value, live: set[Value]) -> set[Value]:
+    """The target, and the values before it that nothing else reads once the region is folded."""
     dead = {target}
-    for node in reversed(interior):
-        if node is not target and node not in live and all(user in dead for user in node.users):
-            dead.add(node)
+    for value in reversed(interior):
+        if value is not target and value not in live and all(user in dead for user in graph.users[value]):
+            dead.add(value)
     return dead
 
 
-def _cost(traced: Traced, reading: Reading, source: fx.Node, target: fx.Node) -> Cost:
-    in_shape, out_shape = traced.shape(source), traced.shape(target)
-    assert in_shape is not None and out_shape is not None
-    count = reading.geometry.weight_count
-    return Cost(count, multiply_adds(reading.geometry, in_shape, out_shape, reading.channel_axis))
+def _cost(graph: Graph, reading: Reading, source: Value, target: Value) -> Cost:
+    in_shape, out_shape = graph.numeric(source.shape), graph.numeric(target.shape)
+    return Cost(reading.geometry.weight_count, multiply_adds(reading.geometry, in_shape, out_shape))
 
 
 def _with_groups(grown: Grown, region: Region) -> Region:
@@ -281,17 +286,15 @@ def _with_groups(grown: Grown, region: Region) -> Region:
     joined = any(isinstance(piece, Concat) or _is_free(piece) for piece in map(grown.pieces.get, region.interior))
     if region.after <= region.before or not joined or geometry.groups != 1 or geometry.weight_count > LARGEST_TRIAL:
         return region
-    if grown.traced.root.training:  # what is zero now may be trained to be otherwise
-        return region
-    if gcd(geometry.in_channels, geometry.out_channels) == 1:
-        return region
-    with torch.no_grad():
-        groups = split_groups(region.reading.build()).geometry.groups
-    if groups == 1:
+    if grown.trains or gcd(geometry.in_channels, geometry.out_channels) == 1:  # what is zero may be trained to be not
         return region
     build = region.reading.build
-    reading = replace(region.reading, geometry=replace(geometry, groups=groups), build=lambda: split_groups(build()))
-    return replace(region, reading=reading, after=_cost(grown.traced, reading, region.source, region.target))
+    with torch.no_grad():
+        groups = split_groups(build(grown.state, torch.float64)).geometry.groups
+    if groups == 1:
+        return region
+    split = Reading(replace(geometry, groups=groups), lambda state, dtype: split_groups(build(state, dtype)))
+    return replace(region, reading=split, after=_cost(grown.graph, split, region.source, region.target))
 
 
 def _not_expressible(geometry: Geometry) -> str | None:
@@ -305,6 +308,20 @@ def _not_expressible(geometry: Geometry) -> str | None:
                 return "no transposed convolution of PyTorch has its padding"
     if any(a.upsampling > 1 for a in geometry.axes) and geometry.mode != "zeros":
         return f"no transposed convolution pads by '{geometry.mode}'"
+    return None
+
+
+def _unties(grown: Grown, interior: tuple[Value, ...]) -> str | None:
+    """Why the region's parameters would be in two places afterwards, or None."""
+    pieces = [(value, grown.pieces[value]) for value in interior]
+    for value, piece in pieces:
+        for tensor in grown.constants.state_of(piece.constants) if isinstance(piece, Apply) else ():
+            held = grown.state[tensor["path"]]
+            same = [twin for twin in grown.graph.state if grown.state[twin["path"]] is held]
+            others = {reader for twin in same for reader in grown.constants.readers_of(twin)} - set(interior)
+            if others and isinstance(held, nn.Parameter):
+                called = "the module is called more than once: " if {v.scope for v in others} == {value.scope} else ""
+                return f"{called}{tensor['path']} is used more than once; a fold would untie it (policy 'always' does)"
     return None
 
 

@@ -1,124 +1,151 @@
-"""Rewriting: the folded network as a new graph module of ordinary layers, each region proved as it is replaced."""
+"""Rewriting: the graph with every region replaced by its one layer, each proved as it is replaced."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
-from torch import fx, nn
+from torch import Tensor, nn
 
-from repfold.fold.certificate import FoldedRegion, certify, device_of
-from repfold.fold.constants import attribute
-from repfold.fold.layers import to_layers
+from repfold.algebra import AffineConv, Axis
+from repfold.fold.certificate import FoldedRegion, certify
 from repfold.fold.pieces import Apply, Piece
 from repfold.fold.plan import Plan
 from repfold.fold.regions import Region
+from repfold.graph.graph import STATE, Graph, Value, substitute
+from repfold.graph.sizes import plus
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    network: fx.GraphModule
+    """The folded graph and its tensors, by path."""
+
+    graph: Graph
+    state: dict[str, Tensor]
     regions: tuple[FoldedRegion, ...]
 
 
-def rewrite(plan: Plan) -> Rewritten:
-    """A new network with every region replaced by its layer. Raises: FoldError when a region does not prove exact."""
-    traced = plan.traced
-    graph, calls = call_regions(plan)
-    ours = set(calls)
-    kept = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr") and node not in ours}
-    modules: dict[str, Any] = {}
+def rewrite(plan: Plan, done: Callable[[int, int], None] = lambda count, of: None) -> Rewritten:
+    """Every region by its layer; ``done`` is told how many are. Raises: FoldError when one does not prove exact."""
+    recorded = plan.recorded
+    state = dict(recorded.state)
+    replacements: dict[Value, Value] = {}
+    added: dict[Value, tuple[Value, ...]] = {}
     folded: list[FoldedRegion] = []
-    for region, call, name in zip(plan.regions, calls, name_regions(plan, kept), strict=True):
-        layers, certified = _prove(plan, region, name)
-        folded.append(certified)
-        _insert_layers(graph, call, name, layers, modules)
-    for layer in modules.values():
-        layer.eval()
-    _copy_kept(traced.root, graph, modules)
-    network = fx.GraphModule(modules, graph, type(traced.root).__name__)
-    network.training = False  # not eval(): what is kept keeps the mode it had
-    return Rewritten(network, tuple(folded))
+    for region, name in zip(plan.regions, name_regions(plan), strict=True):
+        with torch.no_grad():
+            conv = region.reading.build(recorded.state, torch.float64)
+        tensors = layer_tensors(conv, region, name)
+        values = layer_values(conv, region, tensors)
+        trains = plan.constants.trains(_constants(plan, region), recorded.state)
+        folded.append(certify(plan, region, name, conv, values, tensors))
+        for path, tensor in tensors.items():
+            state[path] = nn.Parameter(tensor, requires_grad=trains)
+        replacements[region.target], added[region.target] = values[-1], values
+        done(len(folded), len(plan.regions))
+    graph = substitute(recorded.graph, replacements, added)
+    used = {value["path"] for value in graph.state} | graph.updates.keys()
+    return Rewritten(graph, {path: tensor for path, tensor in state.items() if path in used}, tuple(folded))
 
 
-def call_regions(plan: Plan) -> tuple[fx.Graph, list[fx.Node]]:
-    """A copy of the graph in which every region is one call of a module, and these calls, their targets still empty."""
-    graph = fx.Graph()
-    twins: dict[fx.Node, fx.Node] = {}
-    graph.output(graph.graph_copy(plan.traced.graph, twins))
-    copied = set(graph.nodes)
-    calls = [_call_layers(graph, twins, region) for region in plan.regions]
-    for node in reversed(list(graph.nodes)):
-        # What only the regions read goes; a call that nothing read before, an assertion say, stays.
-        if (
-            not node.users
-            and node in copied
-            and node.op not in ("placeholder", "output")
-            and not _was_unread(twins, node)
-        ):
-            graph.erase_node(node)
-    return graph, calls
+def _constants(plan: Plan, region: Region) -> list[Value]:
+    pieces = [plan.pieces[value] for value in region.interior]
+    return [constant for piece in pieces if isinstance(piece, Apply) for constant in piece.constants]
 
 
-def _call_layers(graph: fx.Graph, twins: dict[fx.Node, fx.Node], region: Region) -> fx.Node:
-    """Call the region's layer right after its source, before anything could write to the source in place."""
-    source, target = twins[region.source], twins[region.target]
-    place = [n for n in graph.nodes if n.op == "placeholder"][-1] if source.op == "placeholder" else source
-    with graph.inserting_after(place):
-        call = graph.create_node("call_module", "", (source,), name=region.target.name)
-    for user in [user for user in target.users if user is not call]:
-        user.replace_input_with(target, call)
-    twins[region.target] = call
-    return call
+def layer_tensors(conv: AffineConv, region: Region, name: str) -> dict[str, Tensor]:
+    """The weight and bias of the region's layer, by path, in the dtype of its target."""
+    weight = _unflipped(conv) if _is_transposed(conv) else conv.weight
+    tensors = {f"{name}.weight": weight.to(region.target.dtype).contiguous()}
+    if conv.bias is not None:
+        tensors[f"{name}.bias"] = conv.bias.to(region.target.dtype).contiguous()
+    return tensors
 
 
-def _was_unread(twins: dict[fx.Node, fx.Node], node: fx.Node) -> bool:
-    return any(twin is node and not original.users for original, twin in twins.items())
+def _is_transposed(conv: AffineConv) -> bool:
+    return any(axis.upsampling > 1 for axis in conv.geometry.axes)
 
 
-def _prove(plan: Plan, region: Region, name: str) -> tuple[list[nn.Module], FoldedRegion]:
-    with torch.no_grad():
-        conv = region.reading.build()
-        layers = to_layers(conv, plan.traced.values[region.target].dtype, device_of(plan.traced))
-        return layers, certify(plan.traced, plan.constants, region, name, conv, nn.Sequential(*layers))
+def layer_values(conv: AffineConv, region: Region, tensors: dict[str, Tensor]) -> tuple[Value, ...]:
+    """What computes the region's target from its source: the layer, after padding where PyTorch's own cannot pad so."""
+    source, target, geometry = region.source, region.target, conv.geometry
+    state = [
+        Value(STATE, {"path": path}, tuple(tensor.shape), tensor.dtype, path.replace(".", "_"))
+        for path, tensor in tensors.items()
+    ]
+    scope = next(iter(tensors)).rpartition(".")[0]
+    transposed = _is_transposed(conv)
+    values = list(state)
+    parameters = {"weight": state[0], "bias": state[1] if conv.bias is not None else None}
+    last = lambda op, **arguments: Value(op, arguments, target.shape, target.dtype, target.name, scope, target.grad)  # noqa: E731
+    if not geometry.axes:
+        shape = (*source.shape[:-1], geometry.out_channels)
+        values.append(replace(last("linear", x=source, **parameters), shape=shape))
+        if shape != target.shape:
+            values.append(last("view", x=values[-1], size=target.shape))
+        return tuple(values)
+    symmetric = transposed or all(axis.low == axis.high >= 0 for axis in geometry.axes)
+    x = source
+    if not symmetric or (geometry.pads and geometry.mode != "zeros"):
+        for pads, mode in _pads(geometry.axes, geometry.mode):
+            shape = _padded(x.shape, pads)
+            arguments = {"x": x, "pads": pads, "mode": mode, "value": 0.0}
+            x = Value("pad", arguments, shape, source.dtype, f"{target.name}_pad", scope, target.grad)
+            values.append(x)
+        padding: tuple[int, ...] = (0,) * len(geometry.axes)
+    elif transposed:
+        padding = tuple(axis.extent - 1 - axis.low for axis in geometry.axes)
+    else:
+        padding = tuple(axis.low for axis in geometry.axes)
+    values.append(
+        last(
+            "conv",
+            x=x,
+            **parameters,
+            stride=tuple(axis.upsampling if transposed else axis.stride for axis in geometry.axes),
+            padding=padding,
+            dilation=tuple(axis.dilation for axis in geometry.axes),
+            groups=geometry.groups,
+            transposed=transposed,
+            output_padding=tuple(axis.high - axis.low if transposed else 0 for axis in geometry.axes),
+        )
+    )
+    return tuple(values)
 
 
-def _insert_layers(graph: fx.Graph, call: fx.Node, name: str, layers: list[nn.Module], modules: dict[str, Any]) -> None:
-    """Name the call, and put the padding layers before it."""
-    call.target = name
-    modules[name] = layers[-1]
-    for i, pad in enumerate(layers[:-1]):
-        path = f"{name}_pad{i or ''}"
-        with graph.inserting_before(call):
-            call.args = (graph.call_module(path, call.args),)
-        modules[path] = pad
+def _pads(axes: tuple[Axis, ...], mode: str) -> list[tuple[tuple[int, ...], str]]:
+    """Padding as PyTorch gives it, last axis first; its modes other than zeros refuse a crop, which is done apart."""
+    pads = tuple(pad for axis in reversed(axes) for pad in (axis.low, axis.high))
+    if mode == "zeros":
+        return [(pads, "constant")]
+    parts = [(tuple(max(p, 0) for p in pads), mode), (tuple(min(p, 0) for p in pads), "constant")]
+    return [(part, kind) for part, kind in parts if any(part)]
 
 
-def _copy_kept(root: nn.Module, graph: fx.Graph, modules: dict[str, Any]) -> None:
-    """Private copies of everything kept, one memo for all so that tied tensors stay tied."""
-    memo: dict[int, Any] = {}
-    for node in graph.nodes:
-        target = str(node.target)
-        if target in modules or node.op not in ("call_module", "get_attr"):
-            continue
-        kept = root.get_submodule(target) if node.op == "call_module" else attribute(root, target)
-        modules[target] = copy.deepcopy(kept, memo)
+def _padded(shape: tuple, pads: tuple[int, ...]) -> tuple:
+    grown = [low + high for low, high in zip(pads[0::2], pads[1::2], strict=True)][::-1]
+    return (*shape[:2], *(plus(size, more) for size, more in zip(shape[2:], grown, strict=True)))
 
 
-def name_regions(plan: Plan, kept: set[str]) -> list[str]:
-    """A region with one convolution module takes its path; others the module that all their nodes lie in."""
+def _unflipped(conv: AffineConv) -> Tensor:
+    """[O, I/groups, *k] as the [I, O/groups, *k], flipped, of a transposed convolution."""
+    groups = conv.geometry.groups
+    weight = conv.weight.flip(tuple(range(2, conv.weight.dim())))
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def name_regions(plan: Plan) -> list[str]:
+    """A region with one convolution takes its name; others that of the module that all their values lie in."""
+    kept = _kept_paths(plan)
     taken = set(kept)
     names = []
     for region in plan.regions:
-        kernels = [node for node in region.interior if _is_kernel(plan.pieces[node])]
-        if len(kernels) == 1 and kernels[0].op == "call_module":
-            name = str(kernels[0].target)
-        else:
-            name = f"{_common_path(region)}.conv".lstrip(".")
+        kernels = [value for value in region.interior if _is_kernel(plan.pieces[value])]
+        own = _layer_path(kernels[0]) if len(kernels) == 1 else None
+        name = own or f"{_common_scope(region)}.conv".lstrip(".")
         base, count = name, 1
-        while any(path == name or path.startswith(f"{name}.") or name.startswith(f"{path}.") for path in taken):
+        while name in taken or any(path.startswith(f"{name}.") for path in kept):
             count += 1
             name = f"{base}{count}"
         taken.add(name)
@@ -126,23 +153,35 @@ def name_regions(plan: Plan, kept: set[str]) -> list[str]:
     return names
 
 
+def _kept_paths(plan: Plan) -> set[str]:
+    """The tensors that the folded graph still reads, and the modules that it still calls."""
+    needed, waiting = set(), [*plan.recorded.graph.results]
+    sources = {region.target: region.source for region in plan.regions}
+    while waiting:
+        value = waiting.pop()
+        if value not in needed:
+            needed.add(value)
+            waiting += (sources[value],) if value in sources else value.operands
+    return {value["path"] for value in needed if value.op in (STATE, "train_only") and value not in sources}
+
+
+def _layer_path(kernel: Value) -> str | None:
+    """The module that a convolution's weight belongs to, or that computes it."""
+    weight = kernel["weight"] if "weight" in kernel.arguments else kernel["other"]
+    if weight.op == STATE and weight["path"].endswith(".weight"):
+        return str(weight["path"]).removesuffix(".weight")
+    return kernel.scope or None
+
+
 def _is_kernel(piece: Piece) -> bool:
     return isinstance(piece, Apply) and piece.is_kernel
 
 
-def _common_path(region: Region) -> str:
-    """The innermost module that all of the region's nodes were called in."""
-    paths = [_scope(node) for node in region.interior]
+def _common_scope(region: Region) -> str:
+    """The innermost module that all of the region's values were called in."""
+    paths = [value.scope.split(".") if value.scope else [] for value in region.interior]
     common = paths[0]
     for path in paths[1:]:
         same = [a == b for a, b in zip(common, path, strict=False)]
         common = common[: same.index(False) if False in same else len(same)]
     return ".".join(common)
-
-
-def _scope(node: fx.Node) -> list[str]:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed([entry[0] for entry in stack.values()]), "") if stack else ""
-    if node.op == "call_module":
-        path = str(node.target).rpartition(".")[0]
-    return path.split(".") if path else []

@@ -1,8 +1,8 @@
 """The model file: tensors in safetensors, and in its metadata all that is needed to use them, but no code.
 
-``metadata["repfold"]`` is JSON: {"format": "repfold-model", "version": 1, "form", "architecture", "classes",
+``metadata["repfold"]`` is JSON: {"format": "repfold-model", "version": 2, "form", "architecture", "classes",
 "preprocessing", "graph"}. A network of MODELS is rebuilt from its architecture; a folded or otherwise rewritten one
-from its graph (see ``models.graph``); a network of the user's own factory only when the caller vouches for that
+from its graph (see ``repfold.graph.file``); a network of the user's own factory only when the caller vouches for that
 factory, for a file never makes Python import anything.
 """
 
@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +20,12 @@ import torch
 from torch import fx, nn
 
 from repfold.errors import RepFoldError
-from repfold.models import graph, weights
+from repfold.models import graph, version1, weights
 from repfold.models.create import MODELS, architecture_of, call_factory, create, find_factory
 from repfold.models.description import Architecture, Description
+from repfold.models.proof import Proof, in_eval_mode
 
-FORMAT, VERSION = "repfold-model", 1
+FORMAT, VERSION = "repfold-model", 2
 
 # Which file of a run directory is meant.
 RunForm = Literal["train", "plain"]
@@ -43,34 +43,41 @@ class Model:
     description: Description
 
 
-def save(network: nn.Module, path: str | os.PathLike[str], *, description: Description | None = None) -> None:
+def save(
+    network: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    description: Description | None = None,
+    example: Any = None,
+) -> None:
     """Write ``network`` to ``path`` atomically, such that ``load`` gives back the same function and the same tensors.
 
     Without a description a network of MODELS is recognised, and an fx.GraphModule is taken for a folded one. Any other
-    network is written as its traced graph, which loads without the code that built it.
-    Raises: RepFoldError when the network cannot be described, with what to do.
+    network is written as the graph of its forward on ``example`` (a tensor, or a tuple of its arguments; made up if not
+    given), which loads without the code that built it. Before the file replaces an older one it is loaded, and what it
+    computes of the example is compared with the network; that of a factory's network only its own factory could load.
+    Raises: RepFoldError when the network cannot be described, or its file would not give it back, with what to do.
     """
     if description is None:
         form: Literal["train", "folded"] = "folded" if isinstance(network, fx.GraphModule) else "train"
         description = Description(architecture=architecture_of(network), form=form)
-    state = network.state_dict()
-    written_graph = None
-    if isinstance(network, fx.GraphModule):
-        written_graph, state = graph.to_json(network), graph.graph_state(network)
-    elif not _rebuilds(description.architecture, state):
-        traced = _trace(network)
-        written_graph = graph.to_json(traced)
-        if lost := state.keys() - graph.graph_state(traced).keys():
-            raise RepFoldError(
-                f"This network's '{min(lost)}' is used only in training, so its graph does not describe it. Build it "
-                "with models.create('package.module:factory') and give that as description.architecture."
-            )
-    header = {"format": FORMAT, "version": VERSION, **description.to_dict(), "graph": written_graph}
-    try:
-        text = json.dumps(header, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise RepFoldError(f"The model's description cannot be written as JSON: {error}.") from error
-    weights.write(path, state, {"repfold": text})
+    if not isinstance(network, fx.GraphModule) and description.architecture is not None:
+        if description.architecture.name not in MODELS:
+            return _write(path, description, None, network.state_dict())
+        if _rebuilds(description.architecture, network.state_dict()):
+            prove = lambda file: Proof(network, example, description).check(_load(file, None).network)  # noqa: E731
+            return _write(path, description, None, network.state_dict(), prove)
+    with in_eval_mode(network):
+        proof = Proof(network, example, description)
+        prove = lambda file: proof.check(_load(file, None).network)  # noqa: E731
+        refused: RepFoldError | None = None
+        for written_graph, state in graph.descriptions(network, proof.arguments):
+            try:
+                return _write(path, description, written_graph, state, prove)
+            except RepFoldError as error:
+                refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def load(path: str | os.PathLike[str], *, form: RunForm = "train", factory: str | Callable | None = None) -> nn.Module:
@@ -91,19 +98,7 @@ def load_model(
     Raises: RepFoldError, naming the file, for anything that is not a complete and consistent model file.
     """
     file = find_file(path, form)
-    try:
-        description, written_graph, contents = _read(file)
-        if written_graph is not None:
-            network: nn.Module = graph.from_json(written_graph, contents.shapes)
-        elif description.architecture is None:
-            raise RepFoldError("it names neither an architecture nor a graph, so nothing can be built from it.")
-        else:
-            network = _build(description.architecture, factory or _recipe_factory(Path(path)))
-        _check_fit(network, contents)
-    except RepFoldError as error:
-        raise error if str(file) in str(error) else RepFoldError(f"{file}: {error}") from error
-    _fill(network, weights.read_tensors(file))
-    return Model(network.eval(), description)
+    return _load(file, factory or _recipe_factory(Path(path)))
 
 
 def read_description(path: str | os.PathLike[str], form: RunForm = "train") -> Description:
@@ -128,8 +123,42 @@ def find_file(path: str | os.PathLike[str], form: RunForm = "train") -> Path:
     )
 
 
-def _read(file: Path) -> tuple[Description, Any, weights.Contents]:
-    """Read and check the header: description, graph (or None), and the shapes of the tensors."""
+def _load(file: Path, factory: str | Callable[..., Any] | None) -> Model:
+    try:
+        description, version, written_graph, contents = _read(file)
+        if written_graph is not None and version == VERSION:
+            network, filled = graph.from_json(written_graph, weights.read_tensors(file)), True
+        elif written_graph is not None:
+            network, filled = version1.read(written_graph, contents.shapes), False
+        elif description.architecture is None:
+            raise RepFoldError("it names neither an architecture nor a graph, so nothing can be built from it.")
+        else:
+            network, filled = _build(description.architecture, factory), False
+        _check_fit(network, contents)
+    except RepFoldError as error:
+        raise error if str(file) in str(error) else RepFoldError(f"{file}: {error}") from error
+    if not filled:
+        _fill(network, weights.read_tensors(file))
+    return Model(network.eval(), description)
+
+
+def _write(
+    path: str | os.PathLike[str],
+    description: Description,
+    written_graph: Any,
+    state: Mapping[str, torch.Tensor],
+    check: Callable[[Path], None] = lambda file: None,
+) -> None:
+    header = {"format": FORMAT, "version": VERSION, **description.to_dict(), "graph": written_graph}
+    try:
+        text = json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RepFoldError(f"The model's description cannot be written as JSON: {error}.") from error
+    weights.write(path, state, {"repfold": text}, check)
+
+
+def _read(file: Path) -> tuple[Description, int, Any, weights.Contents]:
+    """Read and check the header: description, version, graph (or None), and the shapes of the tensors."""
     contents = weights.read_header(file)
     text = contents.metadata.get("repfold")
     if text is None:
@@ -143,20 +172,17 @@ def _read(file: Path) -> tuple[Description, Any, weights.Contents]:
         raise RepFoldError(f"{file}: its description is not JSON ({error}).") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise RepFoldError(f"{file}: its description is not that of a RepFold model.")
-    if header.get("version") != VERSION:
+    version = header.get("version")
+    if version not in (1, VERSION):
         raise RepFoldError(
-            f"{file} has version {header.get('version')!r} of the model format, but this RepFold reads {VERSION}: "
+            f"{file} has version {version!r} of the model format, but this RepFold reads {VERSION} and 1: "
             "it was probably written by a later one."
         )
-    return Description.from_dict(header), header.get("graph"), contents
+    return Description.from_dict(header), version, header.get("graph"), contents
 
 
-def _rebuilds(architecture: Architecture | None, state: Mapping[str, torch.Tensor]) -> bool:
+def _rebuilds(architecture: Architecture, state: Mapping[str, torch.Tensor]) -> bool:
     """Whether ``create`` with this architecture gives a network with exactly these tensors."""
-    if architecture is None:
-        return False
-    if architecture.name not in MODELS:
-        return True  # a factory may cost anything to call: whether the tensors fit shows when loading
     shapes = {key: value.shape for key, value in _build(architecture, None).state_dict().items()}
     return shapes == {key: value.shape for key, value in state.items()}
 
@@ -215,26 +241,3 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     for key, value in network.state_dict(keep_vars=True).items():
         value.data = value.data.to(tensors[key].dtype)
     network.load_state_dict(tensors)
-
-
-def _trace(network: nn.Module) -> fx.GraphModule:
-    with _in_eval_mode(network), torch.no_grad():
-        try:
-            return fx.symbolic_trace(network)
-        except Exception as error:  # tracing runs the user's forward, which may raise anything
-            raise RepFoldError(
-                f"This {type(network).__name__} is none of repfold.models and cannot be traced ({error}), so its file "
-                "cannot hold how it computes. Export it as .pt2 or ONNX, or say which code builds it: "
-                "save(..., description=Description(architecture=Architecture('package.module:factory')))."
-            ) from error
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

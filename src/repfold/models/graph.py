@@ -1,165 +1,163 @@
-"""A traced network as JSON and back: nodes in fx's sense, and the layers that they call.
-
-    {"nodes": [{"name", "op", "target", "args", "kwargs"}, ...],
-     "modules": {path: {"class": "Conv2d", "arguments": {...}}, ...},
-     "attributes": {path: "parameter" | "buffer", ...}}
-
-Values that JSON lacks are objects of one key: {"node": name}, {"tuple": [...]}, {"slice": [start, stop, step]},
-{"dict": {...}}, {"dtype": "float32"}, {"device": "cpu"}, {"memory_format": ...}, {"float": "inf"}, {"ellipsis": true}.
-fx turns a graph into Python source and runs it, so on reading every name is checked to be a plain identifier and every
-target to be in the closed vocabulary.
-"""
+"""Networks as graphs for a model file, and back: what of a network a file holds besides its tensors."""
 
 from __future__ import annotations
 
-import keyword
-import re
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from repfold.errors import RepFoldError
-from repfold.models import layers
-from repfold.models.graph_values import decode, encode
-from repfold.models.vocabulary import ATTRIBUTES, METHODS, function_names, functions
+from repfold.graph import reading
+from repfold.graph.copying import NotCopied
+from repfold.graph.file import ADVICE, BUFFER, FROZEN, PARAMETER, Written, to_json
+from repfold.graph.graph import STATE
+from repfold.graph.module import GraphNetwork, to_module
+from repfold.graph.record import NotFollowed, record
+from repfold.graph.symbols import UnknownSize
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PATH_PART = re.compile(r"[A-Za-z0-9_]+")
-_ADVICE = "Such a network can be exported as .pt2 instead."
+Description = tuple[dict[str, Any], dict[str, Tensor]]  # a graph as JSON, and the tensors beside it
+
+# What building a module of a graph that makes no sense can raise.
+_MALFORMED = (
+    *(KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, AssertionError, ArithmeticError),
+    MemoryError,
+)
 
 
-def to_json(network: fx.GraphModule) -> dict[str, Any]:
-    """Describe the graph and its layers; the tensors are those of ``graph_state``.
+def descriptions(network: nn.Module, arguments: tuple[Any, ...]) -> Iterator[Description]:
+    """Descriptions of a network in eval mode, the more faithful to its layers' names first.
 
-    Raises: RepFoldError that names the first node or layer that is outside the vocabulary.
+    That of the graph which the network carries, if it still fits the network's tensors, and that of its forward called
+    with ``arguments``. Raises: RepFoldError when a forward cannot be described, with what to do.
     """
-    nodes: list[dict[str, Any]] = []
-    modules: dict[str, Any] = {}
-    attributes: dict[str, str] = {}
-    for node in network.graph.nodes:
-        target = node.target
-        if node.op == "call_module":
-            modules[target] = _layer_to_json(network.get_submodule(target), target)
-        elif node.op == "get_attr":
-            attributes[target] = _attribute_kind(network, target)
-        elif node.op == "call_function":
-            target = function_names().get(node.target)
-            if target is None:
-                raise RepFoldError(f"Node '{node.name}' calls {node.target}, which a model file cannot hold. {_ADVICE}")
-        elif node.op == "call_method" and target not in METHODS:
-            raise RepFoldError(f"Node '{node.name}' calls the method '{target}', not allowed in a file. {_ADVICE}")
-        written = {"name": node.name, "op": node.op, "target": target}
-        written["args"] = [encode(value, node.name) for value in node.args]
-        written["kwargs"] = {key: encode(value, node.name) for key, value in node.kwargs.items()}
-        nodes.append(written)
-    return {"nodes": nodes, "modules": modules, "attributes": attributes}
+    if isinstance(network, GraphNetwork) and _fits(network):
+        yield _description(network)
+    yield _description(_recorded(network, arguments))
 
 
-def graph_state(network: fx.GraphModule) -> dict[str, torch.Tensor]:
-    """The entries of the state_dict that the graph's nodes use; a traced network may carry layers nothing calls."""
-    used = {node.target for node in network.graph.nodes if node.op in ("call_module", "get_attr")}
-    return {key: value for key, value in network.state_dict().items() if key in used or _owners(key) & used}
+def from_json(content: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network that a file describes, around its tensors.
 
-
-def from_json(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> fx.GraphModule:
-    """Rebuild the network on the meta device; its parameters have shapes but no values yet.
-
-    ``shapes`` are those of the tensors that the file holds; the graph's attributes take theirs from it.
-    Raises: RepFoldError for anything that ``to_json`` would not have written.
+    Raises: RepFoldError for anything that ``descriptions`` would not have given.
     """
+    ties: Any = {}
+    if isinstance(content, dict):
+        ties = content.get("tied", {})
+        content = {key: part for key, part in content.items() if key != "tied"}
+    written = reading.from_json(content, {path: tuple(tensor.shape) for path, tensor in tensors.items()})
+    state = {path: _held(tensor, written.state.get(path, BUFFER)) for path, tensor in tensors.items()}
+    _tie(state, ties)
+    for value in written.graph.state:
+        if state[value["path"]].dtype != value.dtype:
+            raise RepFoldError(f"'{value['path']}' is of {state[value['path']].dtype}, its graph needs {value.dtype}.")
+    names = written.parameter_names
     try:
-        nodes, modules, attributes = content["nodes"], content["modules"], content["attributes"]
-        root: dict[str, Any] = {}
-        for path, layer in modules.items():
-            _check_path(path)
-            values = {key: decode(value, {}) for key, value in layer["arguments"].items()}
-            root[path] = layers.build(layer["class"], values)
-        for path, kind in attributes.items():
-            _check_path(path)
-            if path not in shapes:
-                raise RepFoldError(f"The graph uses the tensor '{path}', which is not in the file.")
-            empty = torch.empty(shapes[path], device="meta")
-            root[path] = nn.Parameter(empty) if kind == "parameter" else empty
-        graph = _read_nodes(nodes, modules, attributes)
-        graph.lint()
-        return fx.GraphModule(root, graph, class_name="Folded")
+        return to_module(
+            written.graph, state, arguments=written.arguments, output=written.output, parameter_names=names
+        )
     except RepFoldError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, AssertionError, ValueError) as error:
-        raise RepFoldError(f"The graph is malformed: {type(error).__name__}: {error}.") from error
+    except _MALFORMED as error:
+        raise RepFoldError(f"The graph is malformed: {type(error).__name__}: {error!s:.200}.") from error
 
 
-def _layer_to_json(layer: nn.Module, path: str) -> dict[str, Any]:
-    name = layers.class_name(layer)
-    if name is None:
+def _held(tensor: Tensor, kind: str) -> Tensor:
+    if kind == BUFFER or not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    return nn.Parameter(tensor, requires_grad=kind == PARAMETER)
+
+
+def _fits(network: GraphNetwork) -> bool:
+    """Whether the tensors are still those of the graph: a layer may have been replaced, or the dtype changed."""
+    state = network.state_dict()
+    wanted = [(value["path"], value.shape, value.dtype) for value in network.repfold_graph.state]
+    return all(p in state and (tuple(state[p].shape), state[p].dtype) == (s, d) for p, s, d in wanted)
+
+
+def _recorded(network: nn.Module, arguments: tuple[Any, ...]) -> GraphNetwork:
+    try:
+        recorded = record(network, arguments)
+    except (NotFollowed, NotCopied, UnknownSize) as error:
         raise RepFoldError(
-            f"'{path}' is a {type(layer).__module__}.{type(layer).__qualname__}, which a model file cannot hold: it "
-            f"holds layers of torch.nn. {_ADVICE}"
-        )
-    return {"class": name, "arguments": {key: encode(value, path) for key, value in layers.arguments(layer).items()}}
+            f"This {type(network).__name__} is none of repfold.models and its forward cannot be followed ({error}), so "
+            f"its file cannot hold how it computes. {ADVICE} Or say which code builds it: "
+            "save(..., description=Description(architecture=Architecture('package.module:factory')))."
+        ) from error
+    if not isinstance(network, fx.GraphModule):
+        _refuse_lost(network, recorded.state)
+    return to_module(
+        recorded.graph,
+        recorded.state,
+        arguments=recorded.arguments,
+        output=recorded.output,
+        copy=recorded.copy,
+        parameter_names=_parameter_names(network, len(arguments)),
+    )
 
 
-def _attribute_kind(network: fx.GraphModule, path: str) -> str:
-    owner_path, _, name = path.rpartition(".")
-    value = getattr(network.get_submodule(owner_path), name)
-    if not isinstance(value, torch.Tensor):
-        raise RepFoldError(f"The graph reads '{path}', a {type(value).__name__} and not a tensor. {_ADVICE}")
-    return "parameter" if isinstance(value, nn.Parameter) else "buffer"
+def _refuse_lost(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    kept = {id(tensor) for tensor in state.values()}
+    for path, parameter in network.named_parameters():
+        if id(parameter) not in kept:
+            raise RepFoldError(
+                f"This network's '{path}' is used only in training, so its graph does not describe it. Build it "
+                "with models.create('package.module:factory') and give that as description.architecture."
+            )
 
 
-def _read_nodes(nodes: list[dict[str, Any]], modules: dict[str, Any], attributes: dict[str, str]) -> fx.Graph:
-    if [written["op"] for written in nodes].index("output") != len(nodes) - 1:
-        raise RepFoldError("The graph's output is not its last node.")
-    graph = fx.Graph()
-    known: dict[str, fx.Node] = {}
-    for written in nodes:
-        name, op = _identifier(written["name"]), written["op"]
-        if name in known:
-            raise RepFoldError(f"The graph has two nodes named '{name}'.")
-        args = tuple(decode(value, known) for value in written["args"])
-        kwargs = {_identifier(key): decode(value, known) for key, value in written["kwargs"].items()}
-        target = _resolve(op, written["target"], args, kwargs, modules, attributes)
-        node = graph.output(args[0]) if op == "output" else graph.create_node(op, target, args, kwargs, name=name)
-        known[name] = node
-    return graph
+def _parameter_names(network: nn.Module, count: int) -> tuple[str, ...] | None:
+    parameters = inspect.signature(network.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = tuple(parameter.name for parameter in parameters if parameter.kind in kinds)
+    return names[:count] if len(names) >= count else None
 
 
-def _resolve(
-    op: str, target: str, args: tuple, kwargs: dict, modules: dict[str, Any], attributes: dict[str, str]
-) -> Any:
-    """The fx target for a written one, if it is allowed."""
-    if op == "placeholder":
-        return _identifier(target)
-    if op == "output":
-        return target
-    if op == "call_module" and target in modules:
-        return target
-    if op == "get_attr" and target in attributes:
-        return target
-    if op == "call_method" and target in METHODS:
-        return target
-    if op == "call_function" and target in functions():
-        if target == "builtins.getattr" and (kwargs or len(args) != 2 or args[1] not in ATTRIBUTES):
-            raise RepFoldError(f"The graph reads an attribute that a model file may not: {args[1:]}.")
-        return functions()[target]
-    raise RepFoldError(f"The graph's {op} of {target!r} is not one that a model file may hold.")
+def _description(described: GraphNetwork) -> Description:
+    carried = described.state_dict(keep_vars=True)
+    paths = {value["path"] for value in described.repfold_graph.state} | described.repfold_graph.updates.keys()
+    written = Written(
+        described.repfold_graph,
+        described.repfold_arguments,
+        described.repfold_output,
+        described.repfold_parameter_names,
+        {path: _kind(carried[path]) for path in sorted(paths)},
+    )
+    content = to_json(written)
+    _keep_averaging(content, described)
+    content["tied"] = _ties({path: carried[path] for path in sorted(paths)})
+    return content, {path: tensor.detach() for path, tensor in carried.items()}
 
 
-def _identifier(name: str) -> str:
-    if not _IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
-        raise RepFoldError(f"The graph uses {name!r} where a plain name belongs.")
-    return name
+def _keep_averaging(content: dict[str, Any], described: GraphNetwork) -> None:
+    """A norm whose momentum is None averages over all batches; its operator's arguments show a number."""
+    layers = described.named_modules()
+    averaging = {f"{path}.running_mean" for path, m in layers if isinstance(m, _BatchNorm) and m.momentum is None}
+    statistics = {v["name"] for v in content["values"] if v["op"] == STATE and v["arguments"]["path"] in averaging}
+    for value in content["values"]:
+        if value["op"] == "batch_norm" and (value["arguments"]["running_mean"] or {}).get("value") in statistics:
+            value["arguments"]["momentum"] = None
 
 
-def _check_path(path: str) -> None:
-    """A path names layers below the network; none of its parts may shadow what nn.Module itself defines."""
-    for part in path.split("."):
-        if not _PATH_PART.fullmatch(part) or hasattr(fx.GraphModule, part) or part.startswith("__"):
-            raise RepFoldError(f"The graph uses {path!r} as the name of a layer or tensor.")
+def _ties(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Tensors that are one with another of an earlier path."""
+    first: dict[int, str] = {}
+    for path, tensor in state.items():
+        first.setdefault(id(tensor), path)
+    return {path: first[id(tensor)] for path, tensor in state.items() if first[id(tensor)] != path}
 
 
-def _owners(key: str) -> set[str]:
-    parts = key.split(".")
-    return {".".join(parts[:count]) for count in range(1, len(parts))}
+def _tie(state: dict[str, Tensor], ties: Any) -> None:
+    """Raises: RepFoldError when what is tied is not there, or not alike."""
+    for path, first in (ties if isinstance(ties, dict) else {"": ties}).items():
+        if path not in state or first not in state or state[path].shape != state[first].shape:
+            raise RepFoldError(f"The graph ties {path!r:.60} to {first!r:.60}, which it cannot.")
+        state[path] = state[first]
+
+
+def _kind(tensor: Tensor) -> str:
+    if not isinstance(tensor, nn.Parameter):
+        return BUFFER
+    return PARAMETER if tensor.requires_grad else FROZEN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +46,15 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no dict)
 
 
-def write(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+def write(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str],
+    check: Callable[[Path], None] = lambda file: None,
+) -> None:
     """Write tensors and text atomically. Tensors that share memory are written one by one.
 
+    ``check`` is called with the finished file before it takes the place of an older one, which stays if it raises.
     Raises: RepFoldError for a tensor without values (meta device), OSError when the disk refuses.
     """
     seen: set[int] = set()
@@ -65,6 +71,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tensor], met
             save_file(written, temporary, metadata=dict(metadata))
         except SafetensorError as error:
             raise OSError(f"{path} could not be written: {error}") from error
+        check(temporary)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from repfold.fold import FoldedRegion, Plan
+from repfold.fold import FoldedRegion, Plan, make_plan
 from repfold.fold.branch_norms import norm_in_branch
+from repfold.fold.parts import build
 from repfold.fold.rewrite import rewrite
-from repfold.fold.trace import Untraceable
+from repfold.graph.record import NotFollowed
 from repfold.optim.linearity import Probes, branches_of, couples, fingerprint, refuse_products
 from repfold.optim.operators import FoldOperator, Twin, trained_in, twin_of
 from repfold.optim.placed import place
@@ -30,24 +31,25 @@ def reparameterize(network: nn.Module, example: Any) -> tuple[fx.GraphModule, Ru
     keep the network's device, and the dtype of its first one.
 
     Raises: OptimError for a BatchNorm inside a branch, a trainable scale on a trainable branch, a branch whose weight
-    is shared, values that are not finite, a network without any region to re-parameterize or that cannot be traced.
+    is shared, values that are not finite, a network without any region to re-parameterize or that cannot be followed.
     """
     _refuse_not_finite(network)
     twin = twin_of(network, example if isinstance(example, tuple) else (example,))
     try:
         plan = twin.plan
         _refuse_norms_in_branches(twin, plan)
-    except Untraceable as error:
+    except NotFollowed as error:
         raise OptimError(
-            f"{type(network).__name__} cannot be traced as a whole, so it has no rules: {error}"
+            f"{type(network).__name__} cannot be followed as a whole, so it has no rules: {error}"
         ) from error
     if not plan.regions:
+        _refuse_reused(make_plan(twin.network, twin.arguments, "always"), set())
         raise OptimError(
             f"{type(network).__name__} has no weight to re-parameterize: none of its layers is a sum of branches or "
             "has a constant scale. Give it branches first: repfold.expand(network, 'csla')."
         )
     rewritten = rewrite(plan)
-    plain = rewritten.network
+    plain = build(plan.recorded, rewritten, (), twin.network)
     _refuse_shared(plan, plain, {region.name for region in rewritten.regions})
     rules = [_rule(twin, number, folded, plain) for number, folded in enumerate(rewritten.regions)]
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
@@ -100,14 +102,15 @@ def _refuse_norms_in_branches(twin: Twin, plan: Plan) -> None:
 def _refuse_shared(plan: Plan, plain: nn.Module, folded: set[str]) -> None:
     """A tensor that two layers share is pulled by both their gradients, so neither has a rule of its own."""
     kept = {name for name, _ in plain.named_parameters(remove_duplicate=False) if name.rpartition(".")[0] not in folded}
-    aliases: dict[int, set[str]] = {}
-    for name, parameter in plan.traced.root.named_parameters(remove_duplicate=False):
-        aliases.setdefault(id(parameter), set()).add(name)
-    named = dict(plan.traced.root.named_parameters())
+    _refuse_reused(plan, kept)
+
+
+def _refuse_reused(plan: Plan, kept: set[str]) -> None:
+    """Raises: OptimError for a parameter of two regions, or of one and a layer that is kept."""
     seen: set[str] = set()
     for region in plan.regions:
         for name in trained_in(plan, region):
-            if name in seen or aliases[id(named[name])] & kept:
+            if name in seen or name in kept:
                 raise OptimError(
                     f"{name} is used in more than one layer, so the plain network's layers would not be independent. "
                     "Give every branch a weight of its own."

@@ -77,7 +77,7 @@ std::string describe(const Plan& plan, const Settings& settings) {
     out.imbue(std::locale::classic());
     out << "{\"kernels\": " << quoted(settings.kernels->name) << ", \"precision\": "
         << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << settings.threads << ", \"input\": ["
-        << plan.n << ", " << plan.input.c << ", " << plan.h << ", " << plan.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
+        << plan.size.n << ", " << plan.size.c << ", " << plan.size.h << ", " << plan.size.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
         << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
     for (size_t i = 0; i < plan.steps.size(); ++i) {

@@ -53,13 +53,12 @@ std::string check_convolution(const std::string& wanted, const Kernels& kernels)
 class Engine {
 public:
     Engine(const char* path, int threads, const char* precision, const char* kernels, const char* convolution)
-        : file_(path), network_(lower(file_)) {
+        : file_(path), network_(lower(file_, example_size(file_))) {
         if (threads < 1 || threads > 256) fail("threads must be 1 to 256, not ", threads);
         settings_.threads = threads;
         settings_.kernels = find_kernels(kernels, precision);
         settings_.wide = settings_.kernels == avx512_bf16_kernels() ? avx512_kernels() : settings_.kernels;
         settings_.convolution = check_convolution(convolution, *settings_.kernels);
-        fuse(network_);
     }
 
     size_t run(const float* images, int n, int channels, int h, int w, float* logits, size_t capacity) {
@@ -98,12 +97,11 @@ private:
     Plan& plan_for(int n, int channels, int h, int w) {
         if (n < 1 || channels < 1 || h < 1 || w < 1 || n > 1 << 20 || channels > 1 << 16 || h > 1 << 16 || w > 1 << 16)
             fail("images [", n, ", ", channels, ", ", h, ", ", w, "]: every size must be at least 1 and within reason");
-        const auto fits = [&](const std::unique_ptr<Plan>& plan) {
-            return plan->n == n && plan->input.c == channels && plan->h == h && plan->w == w;
-        };
+        const InputSize size{n, channels, h, w};
+        const auto fits = [&](const std::unique_ptr<Plan>& plan) { return plan->size == size; };
         auto found = std::find_if(plans_.begin(), plans_.end(), fits);
         if (found == plans_.end()) {
-            plans_.push_front(make_plan(file_, network_, settings_, store_, n, channels, h, w));
+            plans_.push_front(make_plan(file_, settings_, store_, size));
             if (plans_.size() > plans_kept) plans_.pop_back();
         } else if (found != plans_.begin()) {
             plans_.splice(plans_.begin(), plans_, found);
@@ -112,7 +110,7 @@ private:
     }
 
     ModelFile file_;
-    Network network_;
+    Network network_;  // for the images that it was made with: that it can be run shows when it is opened
     Settings settings_;
     WeightStore store_;
     std::list<std::unique_ptr<Plan>> plans_;  // the last used first

@@ -7,7 +7,7 @@ namespace repfold {
 namespace {
 
 std::vector<int> count_uses(const Network& network) {
-    std::vector<int> uses(static_cast<size_t>(network.values), 0);
+    std::vector<int> uses(network.shapes.size(), 0);
     for (const Op& op : network.ops)
         for (const int value : {op.inputs[0], op.inputs[1], op.residual})
             if (value >= 0) ++uses[static_cast<size_t>(value)];
@@ -17,7 +17,7 @@ std::vector<int> count_uses(const Network& network) {
 
 /// The operation that makes each value, -1 for the input.
 std::vector<int> makers(const Network& network) {
-    std::vector<int> maker(static_cast<size_t>(network.values), -1);
+    std::vector<int> maker(network.shapes.size(), -1);
     for (size_t i = 0; i < network.ops.size(); ++i) maker[static_cast<size_t>(network.ops[i].output)] = static_cast<int>(i);
     return maker;
 }
@@ -55,9 +55,17 @@ bool merge(Network& network, size_t i, const std::vector<int>& uses, const std::
     return false;
 }
 
+void drop_unread(Network& network) {
+    for (size_t i = network.ops.size(); i-- > 0;) {
+        const auto result = static_cast<size_t>(network.ops[i].output);
+        if (count_uses(network)[result] == 0) network.ops.erase(network.ops.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+}
+
 }  // namespace
 
 void fuse(Network& network) {
+    drop_unread(network);
     for (bool changed = true; changed;) {
         changed = false;
         const std::vector<int> uses = count_uses(network), maker = makers(network);

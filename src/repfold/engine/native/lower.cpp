@@ -1,146 +1,77 @@
-// From the graph of a model file (nodes in torch.fx's sense) to the engine's operations.
+// From the graph of a model file to the engine's operations, for one size of images.
 #include "lower.h"
 
+#include "shapes.h"
+
 namespace repfold {
+namespace {
+
+const Json& member(const Json& json, const char* name, Json::Kind kind) {
+    const Json* found = json.find(name);
+    if (!found || !found->is(kind)) fail("the model file's graph, or a value in it, lacks its ", name);
+    return *found;
+}
+
+constexpr auto text = Json::Kind::string;
+constexpr auto list = Json::Kind::array;
+
+}  // namespace
 
 Network Lowering::run() {
     const Json& graph = *file_.description().find("graph");
-    const Json* nodes = graph.find("nodes");
-    modules_ = graph.find("modules");
-    if (!nodes || !nodes->is(Json::Kind::array) || !modules_ || !modules_->is(Json::Kind::object))
-        fail("the model file's graph lacks its nodes or modules");
-    for (const Json& node : nodes->items) lower_node(node);
-    if (network_.output < 0) fail("the model file's graph has no output");
+    check_conditions(graph);
+    for (const Json& value : member(graph, "values", list).items) lower_value(value);
+    read_output(graph);
     if (network_.ops.empty()) fail("the model file's graph has no layers");
     read_image_size();
     return std::move(network_);
 }
 
-void Lowering::lower_node(const Json& node) {
-    const std::string& own_name = text(node, "name");
-    name_ = own_name;
-    const std::string& op = text(node, "op");
-    const std::string& target = text(node, "target");
-    const Json* args = node.find("args");
-    const Json* kwargs = node.find("kwargs");
-    if (!args || !kwargs) fail("node '", name_, "' lacks its args or kwargs");
-    const Arguments arguments(name_, *args, *kwargs);
+void Lowering::check_conditions(const Json& graph) const {
+    for (const Json& check : member(graph, "checks", list).items)
+        if (evaluate(member(check, "condition", list), size_) == 0)
+            fail("the model does not take images [", size_.n, ", ", size_.c, ", ", size_.h, ", ", size_.w,
+                 "]: ", member(check, "reason", text).string);
+}
+
+void Lowering::lower_value(const Json& value) {
+    const std::string &own_name = member(value, "name", text).string, &op = member(value, "op", text).string;
+    const Json* scope = value.find("scope");
+    name_ = scope && !scope->string.empty() ? scope->string : own_name;
+    const Arguments arguments(name_, member(value, "arguments", Json::Kind::object), size_);
     Meaning meaning;
-    if (op == "placeholder") meaning = placeholder();
-    else if (op == "output") return output(arguments);
-    else if (op == "call_module") meaning = module(target, arguments);
-    else if (op == "call_function") meaning = function(target, arguments);
-    else if (op == "call_method") meaning = method(target, arguments);
-    else refuse("a '" + op + "' of '" + target + "'");
-    if (!meanings_.emplace(own_name, meaning).second) fail("the graph has two nodes named '", own_name, "'");
-}
-
-Meaning Lowering::placeholder() {
-    if (network_.values != 0) refuse("a second input");
-    network_.values = 1;
-    return {Meaning::Kind::tensor, 0, 0, false};
-}
-
-void Lowering::output(const Arguments& arguments) {
-    const Meaning result = tensor(arguments, 0, "input");
-    network_.output = result.value;
-}
-
-const Meaning& Lowering::meaning(const std::string& node) const {
-    const auto found = meanings_.find(node);
-    if (found == meanings_.end()) fail("node '", name_, "' uses '", node, "' before it is computed");
-    return found->second;
-}
-
-Meaning Lowering::tensor(const Arguments& arguments, size_t position, const char* key) const {
-    const std::string* node = arguments.node(position, key);
-    if (!node) refuse("an operation on something that is no image");
-    const Meaning& found = meaning(*node);
-    if (found.kind != Meaning::Kind::tensor) refuse("an operation on a size");
-    return found;
-}
-
-Op& Lowering::add_op(OpKind kind, const Meaning& input) {
-    Op op;
-    op.kind = kind;
-    op.name = name_;
-    op.inputs[0] = input.value;
-    op.output = network_.values++;
-    op.in_channels = op.out_channels = input.channels;
-    network_.ops.push_back(op);
-    return network_.ops.back();
-}
-
-Meaning Lowering::module(const std::string& path, const Arguments& call) {
-    const Json* layer = modules_->find(path);
-    const Json* kind = layer ? layer->find("class") : nullptr;
-    const Json* values = layer ? layer->find("arguments") : nullptr;
-    if (!kind || !kind->is(Json::Kind::string) || !values) fail("layer '", path, "' is not described in the file");
-    static const Json nothing = [] {
-        Json empty;
-        empty.kind = Json::Kind::array;
-        return empty;
-    }();
-    const Arguments arguments(path, nothing, *values);
-    name_ = path;  // says more than the node's name
-    const Meaning input = tensor(call, 0, "input");
-    const std::string& type = kind->string;
-    if (type == "Conv2d") return convolution(path, arguments, input);
-    if (type == "Linear") return linear(path, arguments, input);
-    if (type == "BatchNorm2d") return batch_norm(path, arguments, input);
-    if (type == "MaxPool2d") return pool(OpKind::max_pool, arguments, 0, input);
-    if (type == "AvgPool2d") return pool(OpKind::average_pool, arguments, 0, input);
-    if (type == "AdaptiveAvgPool2d") return adaptive_pool(arguments, 0, input);
-    if (type == "ZeroPad2d" || type == "ConstantPad2d") return pad(arguments, 0, input);
-    if (type == "Flatten") return flatten(arguments, 0, input);
-    if (type == "Identity" || type == "Dropout" || type == "Dropout2d") return input;
-    return activate(type, arguments, 0, input);
-}
-
-Meaning Lowering::function(const std::string& target, const Arguments& arguments) {
-    const std::string name = target.substr(target.rfind('.') + 1);
-    const std::string* source = arguments.node(0, "input");
-    const bool of_image = source && meaning(*source).kind == Meaning::Kind::tensor;
-    if (target == "builtins.getattr" || (target == "operator.getitem" && !of_image)) return size_of(arguments, target);
-    const Meaning input = tensor(arguments, 0, "input");
-    if (target == "operator.getitem") return every_kth_pixel(arguments, input);
-    if (name == "max_pool2d") return pool(OpKind::max_pool, arguments, 1, input);
-    if (name == "avg_pool2d") return pool(OpKind::average_pool, arguments, 1, input);
-    if (name == "adaptive_avg_pool2d") return adaptive_pool(arguments, 1, input);
-    if (name == "pad") return pad(arguments, 1, input);
-    return tensor_operation(name, arguments, input);
-}
-
-Meaning Lowering::method(const std::string& name, const Arguments& arguments) {
-    if (name == "size") return size_of(arguments, name);
-    const Meaning input = tensor(arguments, 0, "self");
-    if (name == "view" || name == "reshape") return view(arguments, input);
-    if (name == "contiguous") return input;
-    return tensor_operation(name, arguments, input);
-}
-
-Meaning Lowering::tensor_operation(const std::string& name, const Arguments& arguments, const Meaning& input) {
-    if (name == "flatten") return flatten(arguments, 1, input);
-    if (name == "mean") return mean(arguments, input);
-    if (name == "reshape") return view(arguments, input);
-    if (name == "add" || name == "add_" || name == "iadd") return combine(OpKind::add, 1, arguments, input);
-    if (name == "sub" || name == "sub_" || name == "isub") return combine(OpKind::add, -1, arguments, input);
-    if (name == "mul" || name == "mul_" || name == "imul" || name == "multiply")
-        return combine(OpKind::scale, 1, arguments, input);
-    if (name == "dropout" || name == "dropout2d") {
-        if (arguments.boolean(2, "training", true)) refuse("a dropout that is in training mode");
-        return input;
+    if (op == "input") {
+        meaning = input(value, arguments);
+    } else if (op == "state") {
+        meaning.tensor = arguments.text("path");
+    } else {
+        const auto found = operators.find(op);
+        if (found == operators.end()) refuse("a '" + op + "'");
+        meaning = (this->*found->second)(arguments, image(arguments, "x"));
     }
-    return activate(name, arguments, 1, input);
+    if (!meanings_.emplace(own_name, meaning).second) fail("the graph has two values named '", own_name, "'");
 }
 
-Meaning Lowering::size_of(const Arguments& arguments, const std::string& what) {
-    const std::string* source = arguments.node(0, "input");
-    if (!source) refuse("'" + what + "' of something that is no image");
-    if (what == "builtins.getattr" && arguments.text(1, "", "") != "shape") refuse("a read of an attribute");
-    if (what != "builtins.getattr" && arguments.given(1, "dim") && arguments.integer(1, "dim", -8, 8, 0) != 0)
-        refuse("a size other than the batch's");
-    return {Meaning::Kind::batch_size, -1, 0, false};
+Meaning Lowering::input(const Json& value, const Arguments& arguments) {
+    if (!network_.shapes.empty() || arguments.integer("index", 0, 1 << 20) != 0) refuse("a second input");
+    const std::vector<Json>& axes = member(value, "shape", list).items;
+    if (axes.size() != 4) refuse("an input that is no image");
+    if (axes[1].is(Json::Kind::number)) network_.in_channels = static_cast<int>(axes[1].integer("the input's channels", 1, 1 << 16));
+    if (network_.in_channels && size_.c != network_.in_channels)
+        fail("the model wants images of ", network_.in_channels, " channels, these have ", size_.c);
+    Tensor images;
+    images.n = size_.n, images.c = size_.c, images.h = size_.h, images.w = size_.w;
+    network_.shapes.push_back(images);
+    return {0, false, ""};
+}
+
+void Lowering::read_output(const Json& graph) {
+    const std::vector<Json>& outputs = member(graph, "outputs", list).items;
+    name_ = "output";
+    if (outputs.size() != 1) refuse("more or less than one tensor");
+    const Meaning& result = meaning(outputs[0].string);
+    if (result.value < 0) refuse("a constant");
+    network_.output = result.value;
 }
 
 void Lowering::read_image_size() {
@@ -149,6 +80,67 @@ void Lowering::read_image_size() {
     if (size && size->is(Json::Kind::number)) network_.image_size = static_cast<int>(size->integer("image_size", 1, 65535));
 }
 
-Network lower(const ModelFile& file) { return Lowering(file).run(); }
+const Meaning& Lowering::meaning(const std::string& value) const {
+    const auto found = meanings_.find(value);
+    if (found == meanings_.end()) fail("layer '", name_, "' uses '", value, "' before it is computed");
+    return found->second;
+}
+
+Meaning Lowering::image(const Arguments& arguments, const char* name) const {
+    const std::string* value = arguments.value(name);
+    if (!value || meaning(*value).value < 0) refuse("an operation on something that is no image");
+    return meaning(*value);
+}
+
+std::string Lowering::parameter(const Arguments& arguments, const char* name) const {
+    const std::string* value = arguments.value(name);
+    if (!value && !arguments.given(name)) return "";
+    if (!value || meaning(*value).tensor.empty()) refuse("a layer whose " + std::string(name) + " is computed");
+    return meaning(*value).tensor;
+}
+
+const std::vector<int64_t>& Lowering::shape_of(const std::string& tensor) const {
+    const TensorEntry* entry = file_.find(tensor);
+    if (!entry) fail("the file has no tensor '", tensor, "', which its graph needs");
+    return entry->shape;
+}
+
+void Lowering::check_shape(const std::string& tensor, const std::vector<int64_t>& shape) const {
+    if (!tensor.empty() && shape_of(tensor) != shape) fail("tensor '", tensor, "' has not the shape that layer '", name_, "' needs");
+}
+
+Op Lowering::new_op(OpKind kind, const Meaning& x) const {
+    Op op;
+    op.kind = kind;
+    op.name = name_;
+    op.inputs[0] = x.value;
+    op.in_channels = op.out_channels = shape(x).c;
+    return op;
+}
+
+Meaning Lowering::add(Op op, bool vector) {
+    const auto shape_at = [&](int value) { return value < 0 ? nullptr : &network_.shapes[static_cast<size_t>(value)]; };
+    op.output = static_cast<int>(network_.shapes.size());
+    network_.shapes.push_back(result_shape(op, *shape_at(op.inputs[0]), shape_at(op.inputs[1])));
+    network_.ops.push_back(std::move(op));
+    return {network_.ops.back().output, vector, ""};
+}
+
+InputSize example_size(const ModelFile& file) {
+    int sizes[4] = {0, 0, 0, 0};
+    for (const Json& size : member(*file.description().find("graph"), "sizes", list).items) {
+        if (size.items.size() != 3) fail("the model file's graph lacks the sizes of its input");
+        if (size.items[0].integer("the input of a size", 0, 1 << 20) == 0)
+            sizes[size.items[1].integer("the axis of a size", 0, 3)] = static_cast<int>(size.items[2].integer("an input's size", 1, 1 << 16));
+    }
+    if (!sizes[0] || !sizes[1] || !sizes[2] || !sizes[3]) fail("the model file's graph takes no images");
+    return {sizes[0], sizes[1], sizes[2], sizes[3]};
+}
+
+Network lower(const ModelFile& file, const InputSize& size) {
+    Network network = Lowering(file, size).run();
+    fuse(network);
+    return network;
+}
 
 }  // namespace repfold

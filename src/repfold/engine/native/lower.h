@@ -1,83 +1,89 @@
-// The lowering of a model file's graph: lower.cpp walks its nodes, lower_layers.cpp makes the operations.
+// The lowering of a model file's graph: lower.cpp walks its values, lower_layers.cpp makes the operations.
 #pragma once
 
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
+#include "arguments.h"
 #include "error.h"
-#include "lower_arguments.h"
 #include "network.h"
 
 namespace repfold {
 
-/// What a node of the graph stands for.
+/// What a value of the graph is here: a value of the network, or a tensor of the file.
 struct Meaning {
-    enum class Kind { tensor, batch_size, nothing } kind = Kind::nothing;
     int value = -1;
-    int channels = 0;  // 0: not known before the image size is (a flattened image, or the input)
-    bool vector = false;
+    bool vector = false;  // [N, C] and not [N, C, H, W]
+    std::string tensor;
 };
 
 class Lowering {
 public:
-    explicit Lowering(const ModelFile& file) : file_(file) {}
+    Lowering(const ModelFile& file, const InputSize& size) : file_(file), size_(size) {}
 
     Network run();
 
 private:
+    using Operator = Meaning (Lowering::*)(const Arguments&, const Meaning&);
+    /// By name, how an operator of `x` and its other arguments is lowered.
+    static const std::unordered_map<std::string, Operator> operators;
+
     [[noreturn]] void refuse(const std::string& what) const {
         fail("layer '", name_, "' is ", what, ", which the engine cannot run. Run this network in ONNX Runtime ",
              "(`repfold export`), or without this layer.");
     }
 
-    static const std::string& text(const Json& node, const char* key) {
-        const Json* found = node.find(key);
-        if (!found || !found->is(Json::Kind::string)) fail("a node of the model file's graph lacks its ", key);
-        return found->string;
-    }
-
-    void lower_node(const Json& node);
-    Meaning placeholder();
-    void output(const Arguments& arguments);
-    const Meaning& meaning(const std::string& node) const;
-    Meaning tensor(const Arguments& arguments, size_t position, const char* key) const;
-    /// A new operation on `input`, whose result becomes a value.
-    Op& add_op(OpKind kind, const Meaning& input);
-    Meaning image_of(const Op& op) const { return {Meaning::Kind::tensor, op.output, op.out_channels, false}; }
-    Meaning module(const std::string& path, const Arguments& call);
-    Meaning function(const std::string& target, const Arguments& arguments);
-    Meaning method(const std::string& name, const Arguments& arguments);
-    /// What functions and methods share.
-    Meaning tensor_operation(const std::string& name, const Arguments& arguments, const Meaning& input);
-    /// x.size(0), x.size()[0], x.shape[0]: the batch size; anything else is refused where it is used.
-    Meaning size_of(const Arguments& arguments, const std::string& what);
+    void check_conditions(const Json& graph) const;
+    void lower_value(const Json& value);
+    Meaning input(const Json& value, const Arguments& arguments);
+    void read_output(const Json& graph);
     void read_image_size();
+    const Meaning& meaning(const std::string& value) const;
+    Meaning image(const Arguments& arguments, const char* name) const;
+    /// The file's tensor that an argument is; "" where it is None.
+    std::string parameter(const Arguments& arguments, const char* name) const;
+    const std::vector<int64_t>& shape_of(const std::string& tensor) const;
+    void check_shape(const std::string& tensor, const std::vector<int64_t>& shape) const;
+    const Tensor& shape(const Meaning& value) const { return network_.shapes[static_cast<size_t>(value.value)]; }
+    Op new_op(OpKind kind, const Meaning& x) const;
+    /// Append the operation, whose result becomes a value.
+    Meaning add(Op op, bool vector = false);
 
     // in lower_layers.cpp
-    Meaning convolution(const std::string& path, const Arguments& arguments, const Meaning& input);
-    Meaning linear(const std::string& path, const Arguments& arguments, const Meaning& input);
-    void parameters(Op& op, const std::string& path, const Arguments& arguments, const std::vector<int64_t>& shape);
-    void check_shape(const std::string& tensor, const std::vector<int64_t>& shape) const;
-    void check_channels(const Op& op, const Meaning& input);
-    Meaning batch_norm(const std::string& path, const Arguments& arguments, const Meaning& input);
-    Meaning pool(OpKind kind, const Arguments& arguments, size_t first, const Meaning& input);
-    Meaning adaptive_pool(const Arguments& arguments, size_t first, const Meaning& input);
+    Meaning same(const Arguments&, const Meaning& x) { return x; }
+    Meaning convolution(const Arguments& arguments, const Meaning& x);
+    Meaning linear(const Arguments& arguments, const Meaning& x);
+    Meaning batch_norm(const Arguments& arguments, const Meaning& x);
+    void read_window(Op& op, const Arguments& arguments) const;
+    Meaning max_pool(const Arguments& arguments, const Meaning& x);
+    Meaning average_pool(const Arguments& arguments, const Meaning& x);
+    Meaning adaptive_pool(const Arguments& arguments, const Meaning& x);
     /// The mean over height and width is the global average pool.
-    Meaning mean(const Arguments& arguments, const Meaning& input);
-    Meaning pad(const Arguments& arguments, size_t first, const Meaning& input);
-    /// x[:, :, ::k, ::l]: an average over windows of one pixel.
-    Meaning every_kth_pixel(const Arguments& arguments, const Meaning& input);
-    Meaning flatten(const Arguments& arguments, size_t first, const Meaning& input);
-    Meaning view(const Arguments& arguments, const Meaning& input);
-    Meaning to_vector(const Meaning& input);
-    Meaning combine(OpKind kind, float sign, const Arguments& arguments, const Meaning& left);
-    Meaning activate(const std::string& name, const Arguments& arguments, size_t first, const Meaning& input);
+    Meaning mean(const Arguments& arguments, const Meaning& x);
+    Meaning pad(const Arguments& arguments, const Meaning& x);
+    /// Every k-th row or column: an average over windows of one pixel.
+    Meaning slice(const Arguments& arguments, const Meaning& x);
+    Meaning view(const Arguments& arguments, const Meaning& x);
+    Meaning combine(OpKind kind, float sign, const Arguments& arguments, const Meaning& x);
+    Meaning sum(const Arguments& arguments, const Meaning& x) { return combine(OpKind::add, 1, arguments, x); }
+    Meaning difference(const Arguments& arguments, const Meaning& x) { return combine(OpKind::add, -1, arguments, x); }
+    Meaning product(const Arguments& arguments, const Meaning& x) { return combine(OpKind::scale, 1, arguments, x); }
+    Meaning dropout(const Arguments& arguments, const Meaning& x);
+    Meaning clamp(const Arguments& arguments, const Meaning& x);
+    Meaning leaky_relu(const Arguments& arguments, const Meaning& x);
+    template <Activation::Kind kind>
+    Meaning activate(const Arguments&, const Meaning& x) {
+        Op op = new_op(OpKind::activation, x);
+        op.activation.kind = kind;
+        return add(op, x.vector);
+    }
 
     const ModelFile& file_;
-    const Json* modules_ = nullptr;
+    const InputSize& size_;
     std::map<std::string, Meaning> meanings_;
-    std::string name_;  // of the node at hand
+    std::string name_;  // of the layer at hand
     Network network_;
 };
 

@@ -132,8 +132,11 @@ void ModelFile::read_description(const Json* metadata) {
     const Json* version = description_.find("version");
     const Json* graph = description_.find("graph");
     if (!format || format->string != "repfold-model") fail("'", path_, "' is not a RepFold model file");
-    if (!version || version->integer("the format version", 1, 1000000) != 1)
-        fail("'", path_, "' has a newer format version than this engine reads (1); upgrade RepFold");
+    const int64_t number = version ? version->integer("the format version", 1, 1000000) : 0;
+    if (number < 2)
+        fail("'", path_, "' has version 1 of the model format, the engine reads 2: load and save it again ",
+             "(repfold.save(repfold.load(path), path))");
+    if (number > 2) fail("'", path_, "' has a newer format version than this engine reads (2); upgrade RepFold");
     if (!graph || !graph->is(Json::Kind::object))
         fail("'", path_, "' holds a network in its training form; fold it first (`repfold fold`)");
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model_file.h"
+#include "sizes.h"
 #include "tensor.h"
 
 namespace repfold {
@@ -63,17 +64,21 @@ struct Op {
 };
 
 struct Network {
-    std::vector<Op> ops;  // in an order that can be run
-    int values = 0;       // value 0 is the input
+    std::vector<Op> ops;         // in an order that can be run
+    std::vector<Tensor> shapes;  // n, c, h, w of each value; value 0 is the input
     int output = -1;
-    int in_channels = 0;  // of the first layer; 0 when any will do
+    int in_channels = 0;  // of the images that it takes; 0 when any will do
     int image_size = 0;   // that the model was made for; 0 when the file does not say
 };
 
-/// Lower the graph of a model file. Throws Error that names the first layer that the engine cannot run.
-Network lower(const ModelFile& file);
+/// The images that the graph of a model file was made with.
+InputSize example_size(const ModelFile& file);
 
-/// Merge activations and residual additions into the convolutions before them.
+/// Lower the graph of a model file for images of one size. Throws Error that names the first layer that the engine
+/// cannot run, or that does not fit these images.
+Network lower(const ModelFile& file, const InputSize& size);
+
+/// Merge activations and residual additions into the convolutions before them, and drop what nothing reads.
 void fuse(Network& network);
 
 }  // namespace repfold

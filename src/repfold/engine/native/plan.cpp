@@ -8,7 +8,6 @@
 
 #include "choose.h"
 #include "error.h"
-#include "shapes.h"
 
 namespace repfold {
 namespace {
@@ -32,14 +31,14 @@ struct Life {
 
 class Planner {
 public:
-    Planner(const ModelFile& file, const Network& network, const Settings& settings, WeightStore& store)
-        : file_(file), network_(network), settings_(settings), store_(store), lives_(static_cast<size_t>(network.values)) {}
+    Planner(const ModelFile& file, const Settings& settings, WeightStore& store, const InputSize& size)
+        : file_(file), settings_(settings), store_(store) {
+        plan_->size = size;
+        plan_->network = lower(file, size);
+    }
 
-    std::unique_ptr<Plan> make(int n, int channels, int h, int w) {
-        plan_->n = n;
-        plan_->h = h;
-        plan_->w = w;
-        shape_values(n, channels, h, w);
+    std::unique_ptr<Plan> make() {
+        for (const Tensor& shape : network_.shapes) lives_.push_back({shape});
         border_values();
         stride_values();
         choose_algorithms();
@@ -56,20 +55,6 @@ public:
 
 private:
     Tensor& tensor(int value) { return lives_[static_cast<size_t>(value)].tensor; }
-
-    void shape_values(int n, int channels, int h, int w) {
-        if (network_.in_channels && channels != network_.in_channels)
-            fail("the model wants images of ", network_.in_channels, " channels, these have ", channels);
-        tensor(0).n = n;
-        tensor(0).c = channels;
-        tensor(0).h = h;
-        tensor(0).w = w;
-        for (const Op& op : network_.ops) {
-            const Tensor* second = op.inputs[1] < 0 ? nullptr : &tensor(op.inputs[1]);
-            const Tensor* residual = op.residual < 0 ? nullptr : &tensor(op.residual);
-            tensor(op.output) = result_shape(op, tensor(op.inputs[0]), second, residual);
-        }
-    }
 
     /// A tensor's border is the widest padding of the convolutions that read it.
     void border_values() {
@@ -263,7 +248,7 @@ private:
         step.choice = choices_[static_cast<size_t>(step.op_index)];
         const Choice& choice = step.choice;
         std::weak_ptr<const PackedWeights>& kept =
-            store_[{step.op_index, choice.algorithm, choice.tile_h, choice.tile_w, step.kernels}];
+            store_[{op.weight, op.bias, op.groups, choice.algorithm, choice.tile_h, choice.tile_w, step.kernels}];
         step.weights = kept.lock();
         if (!step.weights) kept = step.weights = pack_weights(file_, op, *step.kernels, choice);
         step.conv.weights = step.weights->data.data();
@@ -303,7 +288,7 @@ private:
             place(step.conv.out, op.output);
             const auto index = static_cast<size_t>(step.op_index);
             step.scratch = scratch_[index];
-            step.scratch.data = base + lives_[static_cast<size_t>(network_.values) + index].offset;
+            step.scratch.data = base + lives_[network_.shapes.size() + index].offset;
         }
         plan.input = tensor(0);
         place(plan.input, 0);
@@ -312,13 +297,13 @@ private:
     }
 
     const ModelFile& file_;
-    const Network& network_;
     const Settings& settings_;
     WeightStore& store_;
     std::vector<Life> lives_;
     std::vector<Choice> choices_;
     std::vector<Scratch> scratch_;  // of each operation
     std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
+    const Network& network_ = plan_->network;
 };
 
 }  // namespace
@@ -330,9 +315,8 @@ size_t Plan::weight_bytes() const {
     return bytes;
 }
 
-std::unique_ptr<Plan> make_plan(const ModelFile& file, const Network& network, const Settings& settings, WeightStore& store,
-                                int n, int channels, int h, int w) {
-    return Planner(file, network, settings, store).make(n, channels, h, w);
+std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store, const InputSize& size) {
+    return Planner(file, settings, store, size).make();
 }
 
 }  // namespace repfold

@@ -41,7 +41,8 @@ struct Step {
 };
 
 struct Plan {
-    int n = 0, h = 0, w = 0;
+    InputSize size;
+    Network network;
     std::vector<Step> steps;
     Tensor input, output;
     Buffer arena;        // activations and Winograd's scratch
@@ -50,7 +51,8 @@ struct Plan {
 };
 
 /// Packed weights of all plans of an engine, each held as long as a plan uses it.
-using WeightStore = std::map<std::tuple<int, Algorithm, int, int, const Kernels*>, std::weak_ptr<const PackedWeights>>;
+using WeightStore =
+    std::map<std::tuple<std::string, std::string, int, Algorithm, int, int, const Kernels*>, std::weak_ptr<const PackedWeights>>;
 
 struct Settings {
     int threads = 1;
@@ -59,9 +61,8 @@ struct Settings {
     std::string convolution = "auto";  // "auto", "direct", or a tile as "4x4"
 };
 
-/// Lay out everything for images [n, channels, h, w]. Throws Error when a layer does not fit the image.
-std::unique_ptr<Plan> make_plan(const ModelFile& file, const Network& network, const Settings& settings, WeightStore& store,
-                                int n, int channels, int h, int w);
+/// Lay out everything for images of this size. Throws Error when a layer does not fit them.
+std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store, const InputSize& size);
 
 /// The plan as JSON.
 std::string describe(const Plan& plan, const Settings& settings);

@@ -5,8 +5,8 @@
 
 namespace repfold {
 
-/// The shape of an operation's result (n, c, h, w) from those of its operands; `second` and `residual` may be nullptr.
+/// The shape of an operation's result (n, c, h, w) from those of its operands; `second` may be nullptr.
 /// Throws Error, naming the layer, when they do not fit together or nothing is left of the image.
-Tensor result_shape(const Op& op, const Tensor& in, const Tensor* second, const Tensor* residual);
+Tensor result_shape(const Op& op, const Tensor& in, const Tensor* second);
 
 }  // namespace repfold

@@ -1,0 +1,72 @@
+#include "arguments.h"
+
+#include <cmath>
+
+#include "error.h"
+
+namespace repfold {
+namespace {
+
+bool is_size(const Json& json) { return json.is(Json::Kind::number) || json.find("size"); }
+
+}  // namespace
+
+const Json* Arguments::find(const char* name) const {
+    const Json* found = named_.find(name);
+    return found && !found->is(Json::Kind::null) ? found : nullptr;
+}
+
+const Json& Arguments::need(const char* name, const char* kind, bool (*fits)(const Json&)) const {
+    const Json* found = find(name);
+    if (!found) fail("layer '", owner_, "' lacks its ", name);
+    if (!fits(*found)) fail("'", name, "' of layer '", owner_, "' must be ", kind);
+    return *found;
+}
+
+int Arguments::whole(const Json& number, const char* name, int low, int high) const {
+    const Json* size = number.find("size");
+    const double value = is_size(number) ? evaluate(size ? *size : number, input_) : std::nan("");
+    if (!(value >= low && value <= high) || std::floor(value) != value)
+        fail("'", name, "' of layer '", owner_, "' must be an integer from ", low, " to ", high);
+    return static_cast<int>(value);
+}
+
+const std::string* Arguments::value(const char* name) const {
+    const Json* found = find(name);
+    const Json* value = found ? found->find("value") : nullptr;
+    return value && value->is(Json::Kind::string) ? &value->string : nullptr;
+}
+
+int Arguments::integer(const char* name, int low, int high) const {
+    return whole(need(name, "an integer", is_size), name, low, high);
+}
+
+double Arguments::number(const char* name) const {
+    const Json& found = need(name, "a number", is_size);
+    const Json* size = found.find("size");
+    return evaluate(size ? *size : found, input_);
+}
+
+bool Arguments::boolean(const char* name) const {
+    return need(name, "true or false", [](const Json& json) { return json.is(Json::Kind::boolean); }).boolean;
+}
+
+const std::string& Arguments::text(const char* name) const {
+    return need(name, "a text", [](const Json& json) { return json.is(Json::Kind::string); }).string;
+}
+
+std::vector<int> Arguments::integers(const char* name, int low, int high) const {
+    std::vector<int> values;
+    for (const Json& item : need(name, "a list of integers", [](const Json& json) { return json.is(Json::Kind::array); }).items)
+        values.push_back(whole(item, name, low, high));
+    return values;
+}
+
+void Arguments::pair(const char* name, int low, int high, int& vertical, int& horizontal) const {
+    const std::vector<int> both = integers(name, low, high);
+    if (both.size() != 1 && both.size() != 2) fail("'", name, "' of layer '", owner_, "' must be one integer or two");
+    vertical = both.front();
+    horizontal = both.back();
+}
+
+}  // namespace repfold

@@ -1,0 +1,161 @@
+"""Joining a convolution and the norm behind it where the forward that calls both cannot be followed.
+
+What cannot be read is watched: on several inputs, the norm alone must read what the convolution gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from repfold.fold.certificate import FoldedRegion
+from repfold.fold.plan import plan_graph
+from repfold.fold.rewrite import rewrite
+from repfold.graph.copying import copies
+from repfold.graph.module import to_module
+from repfold.graph.record import NotFollowed, record
+from repfold.graph.structure import rebuild
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Joined:
+    regions: list[FoldedRegion]
+    remarks: list[str]
+
+
+def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -> Joined:
+    """Fold, in place, the pairs of a layer and a norm of which the norm alone reads what the layer gives."""
+    pairs = _watch(network, arguments)
+    regions: list[FoldedRegion] = []
+    for layer, norm in pairs:
+        pair = nn.Sequential(network.get_submodule(layer), network.get_submodule(norm)).eval()
+        try:
+            plan = plan_graph(record(pair, (pairs[layer, norm],)), policy)
+        except NotFollowed:
+            continue
+        rewritten = rewrite(plan)
+        if len(rewritten.regions) != 1:
+            continue
+        recorded = plan.recorded.rewritten(rewritten.graph, rewritten.state)
+        folded = to_module(rewritten.graph, rewritten.state, arguments=recorded.arguments, output=recorded.output)
+        network.set_submodule(layer, folded.get_submodule("0"))
+        network.set_submodule(norm, nn.Identity())
+        (region,) = rewritten.regions
+        regions.append(_named(region, layer, norm))
+    if not regions:
+        return Joined([], [])
+    remark = (
+        f"{len(regions)} norms were joined with the layers before them in a forward that cannot be followed: on the "
+        "inputs tried nothing else read what is between, and on others it must not"
+    )
+    return Joined(regions, [remark])
+
+
+def _named(region: FoldedRegion, layer: str, norm: str) -> FoldedRegion:
+    from dataclasses import replace
+
+    return replace(region, name=layer, modules=(layer, norm))
+
+
+def _watch(network: nn.Module, arguments: tuple[Any, ...]) -> dict[tuple[str, str], Tensor]:
+    """The pairs (layer, norm), each called once, and what the layer reads."""
+    watch = _Watch(network)
+    inputs = [arguments, *(rebuild(arguments, change) for change in _CHANGES)]
+    with watch.hooks():
+        for given in inputs:
+            watch.begin()
+            with torch.no_grad(), watch:
+                try:
+                    network(*copies(given))
+                except Exception:  # an input that this network does not take: the others show what there is
+                    if given is arguments:
+                        raise
+    return watch.pairs()
+
+
+def _changed(factor: float) -> Any:
+    return lambda leaf: leaf * factor if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+_CHANGES = (_changed(-1.0), _changed(0.0), _changed(100.0))
+
+
+class _Watch(TorchDispatchMode):
+    """Which operator reads what a layer gave, and in which module."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        modules = dict(network.named_modules())
+        self.layers = {path for path, module in modules.items() if type(module) in LAYERS}
+        self.norms = {path for path, module in modules.items() if type(module) in NORMS and not module.training}
+        self.network = network
+        self.running: list[str] = []
+        self.given: dict[int, str] = {}  # storage -> the layer that gave it
+        self.kept: list[Tensor] = []
+        self.readers: dict[str, set[str]] = {}
+        self.calls: dict[str, int] = {}
+        self.most: dict[str, int] = {}
+        self.inputs: dict[str, Tensor] = {}
+
+    def begin(self) -> None:
+        self.given.clear()
+        self.kept.clear()
+        self.calls.clear()
+        self.running.clear()
+
+    def hooks(self) -> Any:
+        from contextlib import ExitStack
+
+        stack = ExitStack()
+        for path, module in self.network.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                continue
+            stack.callback(module.register_forward_pre_hook(self._enter(path)).remove)
+            stack.callback(module.register_forward_hook(self._leave(path), always_call=True).remove)
+        return stack
+
+    def pairs(self) -> dict[tuple[str, str], Tensor]:
+        found = {}
+        for layer, readers in self.readers.items():
+            (norm, *others) = sorted(readers)
+            if norm in self.norms and not others and self.most.get(layer) == self.most.get(norm) == 1:
+                found[layer, norm] = self.inputs[layer]
+        return found
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        here = self.running[-1] if self.running else ""
+        for tensor in _tensors((args, kwargs or {})):
+            layer = self.given.get(tensor.untyped_storage()._cdata)
+            if layer is not None and layer != here:
+                self.readers.setdefault(layer, set()).add(here)
+        return func(*args, **(kwargs or {}))
+
+    def _enter(self, path: str) -> Any:
+        def enter(module: nn.Module, given: tuple[Any, ...]) -> None:
+            self.running.append(path)
+            self.calls[path] = self.calls.get(path, 0) + 1
+            self.most[path] = max(self.most.get(path, 0), self.calls[path])
+            if path in self.layers and given:
+                self.inputs.setdefault(path, given[0])
+
+        return enter
+
+    def _leave(self, path: str) -> Any:
+        def leave(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+            self.running.pop()
+            if path in self.layers and isinstance(output, Tensor):
+                self.given[output.untyped_storage()._cdata] = path
+                self.kept.append(output)
+
+        return leave
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]

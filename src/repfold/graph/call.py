@@ -1,0 +1,49 @@
+"""A call of one of PyTorch's operators, and what a translation of it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from repfold.graph.graph import Value
+
+
+class Recorder(Protocol):
+    values: list[Value]
+
+    def add(self, op: str, arguments: dict[str, Any], like: Any) -> Value: ...
+
+    def shape(self, tensor: Tensor) -> tuple[Any, ...]: ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: the operator, its arguments by the names of its schema, what it gave."""
+
+    recorder: Recorder
+    func: Any
+    arguments: dict[str, Any]
+    output: Any
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    @property
+    def first(self) -> Any:
+        return self.output[0] if isinstance(self.output, (tuple, list)) else self.output
+
+    def give(self, op: str, **arguments: Any) -> Value:
+        """A new Value like the call's first output."""
+        return self.recorder.add(op, arguments, self.first)
+
+    def like(self, tensor: Tensor, op: str, **arguments: Any) -> Value:
+        return self.recorder.add(op, arguments, tensor)
+
+
+# The running statistics that a norm in training leaves: the operator itself writes them.
+MOVED_STATISTICS = object()
+
+Translation = Callable[[Call], Value | list[Any] | None]

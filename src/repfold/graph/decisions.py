@@ -1,0 +1,52 @@
+"""Symbolic sizes that remember by what a forward decided."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+import sympy
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+
+class SizeDecisions(ShapeEnv):
+    """Symbolic sizes that remember what Python code, and not PyTorch's own shape rules, decided by them."""
+
+    def __init__(self) -> None:
+        super().__init__(duck_shape=False)
+        self.decisions: list[tuple[Any, str]] = []
+
+    def evaluate_expr(self, orig_expr: Any, *arguments: Any, **keywords: Any) -> Any:
+        result = super().evaluate_expr(orig_expr, *arguments, **keywords)
+        place = _deciding_place()
+        if place is not None and getattr(orig_expr, "free_symbols", None):
+            self.decisions.append((_holding(orig_expr, result), place))
+        return result
+
+
+def _holding(expr: Any, result: Any) -> Any:
+    """The condition that held: ``expr`` where it was true, its contrary, or what number it was."""
+    if str(result) in ("True", "False"):
+        return expr if str(result) == "True" else sympy.Not(expr)
+    return sympy.Eq(expr, result)
+
+
+_HERE = __file__.rpartition("/")[0]
+
+
+def _deciding_place() -> str | None:
+    """The file and line that a size was decided in, or None where PyTorch's own rules did."""
+    frame: FrameType | None = sys._getframe(2)
+    in_python = False  # whether it was asked for by Python's own bool() or int(), and not from within an operator
+    while frame is not None:
+        _, inside_torch, file = frame.f_code.co_filename.rpartition("/torch/")
+        if frame.f_code.co_filename.startswith(_HERE):
+            return None
+        if not inside_torch or file.startswith(("nn/functional", "nn/modules")):
+            return f"{file.rsplit('/', 1)[-1]}:{frame.f_lineno}" if in_python else None
+        in_python |= file.startswith("__init__")
+        if not file.startswith(("fx/experimental", "__init__", "utils/_sympy", "_compile", "_dynamo")):
+            return None
+        frame = frame.f_back
+    return None

@@ -1,0 +1,85 @@
+"""A graph as a torch.fx module can hold it: its paths shadow nothing that the module itself has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import fx, nn
+
+from repfold.graph.graph import Graph, Value, map_argument
+from repfold.graph.layers import State
+from repfold.graph.operators import OPERATORS
+
+_ROOT = fx.GraphModule(nn.Module(), fx.Graph())
+_INNER = nn.Module()
+_OURS = ("repfold_graph", "repfold_arguments", "repfold_output", "repfold_parameter_names")
+
+
+def free_names(paths: Iterable[str], tensors: Iterable[str]) -> dict[str, str]:
+    """For each path that cannot stay what it is, the one that it becomes.
+
+    A part that the module at its place has as an attribute, and a tensor where a module is needed, get a "_".
+    """
+    inside: dict[str, set[str]] = {}  # the names right below each path
+    whole = set(paths)
+    for path in whole:
+        parts = path.split(".")
+        for depth, part in enumerate(parts):
+            inside.setdefault(".".join(parts[:depth]), set()).add(part)
+    ends = set(tensors)
+
+    def part_at(outer: str, part: str) -> str:
+        path = f"{outer}.{part}" if outer else part
+        taken = (path in ends and path in inside) or hasattr(_INNER if outer else _ROOT, part)
+        while taken or (not outer and part in _OURS):
+            part += "_"
+            taken = part in inside[outer] or hasattr(_INNER if outer else _ROOT, part)
+        return part
+
+    def renamed(path: str) -> str:
+        parts = path.split(".")
+        return ".".join(part_at(".".join(parts[:depth]), part) for depth, part in enumerate(parts))
+
+    return {path: new for path in whole if path and (new := renamed(path)) != path}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """``renew`` gives the new Value of an old one; ``original``: new path -> the one before, where they differ."""
+
+    graph: Graph
+    state: State
+    renew: Callable[[Any], Any] = lambda leaf: leaf
+    original: Mapping[str, str] = field(default_factory=dict)
+
+
+def settled(graph: Graph, state: State) -> Settled:
+    """The graph under names that can be kept, every argument with its value also where that is the default."""
+    tensors = [value["path"] for value in graph.state] + list(graph.updates)
+    modules = [value["path"] for value in graph.values if value.op == "train_only"]
+    new = free_names([*tensors, *state, *modules, *(value.scope for value in graph.values)], [*tensors, *state])
+    defaults = {op: OPERATORS[op].defaults for op in {value.op for value in graph.values} & OPERATORS.keys()}
+    if not new and all(defaults.get(value.op, {}).keys() <= value.arguments.keys() for value in graph.values):
+        return Settled(graph, state)
+    twins: dict[Value, Value] = {}
+    for value in graph.values:
+        arguments = {name: map_argument(argument, twins.__getitem__) for name, argument in value.arguments.items()}
+        arguments = {**defaults.get(value.op, {}), **arguments}
+        if "path" in arguments:
+            arguments["path"] = new.get(arguments["path"], arguments["path"])
+        twins[value] = replace(value, arguments=arguments, scope=new.get(value.scope, value.scope))
+    renewed = replace(
+        graph,
+        inputs=tuple(map(twins.__getitem__, graph.inputs)),
+        values=tuple(twins.values()),
+        outputs=tuple(map(twins.__getitem__, graph.outputs)),
+        updates={new.get(path, path): twins[value] for path, value in graph.updates.items()},
+    )
+    return Settled(
+        graph=renewed,
+        state={new.get(path, path): tensor for path, tensor in state.items()},
+        renew=lambda leaf: twins.get(leaf, leaf) if isinstance(leaf, Value) else leaf,
+        original={now: before for before, now in new.items()},
+    )

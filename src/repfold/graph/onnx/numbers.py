@@ -1,0 +1,78 @@
+"""Arithmetic of shapes: the nodes of a file that compute numbers from constants and sizes, worked out while it is read.
+
+Numbers are arrays: of a plain dtype where they are constants, of objects where sizes that are free stand among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+WHOLE = np.dtype(np.int64)
+LARGEST = 2**27  # elements of a constant; no file may make more out of nothing
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """``items``: an array of whole or real numbers, some of them symbolic; ``dtype``: what they are in the file."""
+
+    items: np.ndarray
+    dtype: np.dtype
+
+
+Known = np.ndarray | Numbers
+Arguments = tuple[Known | None, ...]
+Attributes = Mapping[str, Any]
+
+
+class Unknown(Exception):
+    """These numbers cannot be worked out."""
+
+
+def is_symbol(item: Any) -> bool:
+    return isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool))
+
+
+@dataclass(frozen=True)
+class Given:
+    arguments: Arguments
+    attributes: Attributes
+    opset: int
+
+    def items(self, i: int) -> np.ndarray:
+        given = self.arguments[i]
+        if given is None:
+            raise Unknown
+        return given.items if isinstance(given, Numbers) else given
+
+    def ints(self, i: int, name: str) -> list[int] | None:
+        """Whole numbers that are an argument, in older opsets an attribute."""
+        if name in self.attributes:
+            return list(self.attributes[name])
+        if i < len(self.arguments) and self.arguments[i] is not None:
+            return [int(item) for item in self.constants(i).flat]
+        return None
+
+    def dtype(self, i: int) -> np.dtype:
+        given = self.arguments[i]
+        if given is None:
+            raise Unknown
+        return given.dtype
+
+    def give(self, items: Any, dtype: np.dtype | None = None) -> Known:
+        array = np.asarray(items)
+        dtype = self.dtype(0) if dtype is None else dtype
+        if array.size > LARGEST:
+            raise Unknown
+        return Numbers(array, dtype) if array.dtype == object else array.astype(dtype, copy=False)
+
+    def constants(self, i: int) -> np.ndarray:
+        """``items`` without free sizes among them."""
+        found = self.items(i)
+        if found.dtype == object:
+            raise Unknown
+        return found
