@@ -19,7 +19,8 @@ from repfold.graph.structure import UnknownContainer, containers, rebuild, take_
 
 Arguments = tuple[Any, ...]
 Refold = Callable[[nn.Module, Arguments], nn.Module]
-AMPLIFIED = 1e3  # times what the rounding of the input comes out as
+EPSILON = 2.0**-52
+AMPLIFIED = 100.0  # times what the rounding of the input alone comes out as: every layer rounds
 SHRINKS = 1e-6  # what is left in float64 of a difference in float32 that is rounding (its own unit is 2e-9 of that)
 NUDGE = 1e-13  # by which an input is moved, relative, to see how much a network amplifies
 
@@ -162,13 +163,14 @@ def _judge_in_float64(network: nn.Module, refold: Refold | None, arguments: Argu
         )
         return Difference(own.relative, own.absolute, remark)
     condition = _condition(exact, doubled, expected)
-    if same and condition > 1e5 and distance <= SHRINKS * own.relative:
+    shrinks = own.relative > distance and distance <= SHRINKS * own.relative
+    if same and condition > 1e5 and (shrinks or distance <= min(1e-7, AMPLIFIED * EPSILON * condition)):
         remark = (
             f"it is ill-conditioned: its condition number is about {condition:.0e}, so in its own dtype it differs "
             f"by {own.relative:.1e} of the largest output, and in float64 by {distance:.1e}, as rounding does"
         )
         return Difference(own.relative, own.absolute, remark)
-    if condition * 1e-16 * AMPLIFIED >= distance and condition > 1e5:
+    if 10 * AMPLIFIED * EPSILON * condition >= distance and condition > 1e5:
         raise FoldError(
             f"{type(network).__name__} is too ill-conditioned to be judged as a whole: its condition number is about "
             f"{condition:.0e} (a change of its input by 1 comes out as that many), so float32 rounding alone changes "
