@@ -534,3 +534,10 @@ def test_arguments_left_at_their_defaults():
     assert repr(module.conv) == repr(nn.Conv2d(3, 5, 1, bias=False))
     given = torch.randn(2, 3, 4, 4)
     same(module(given), module.conv(given))
+
+
+def test_a_value_is_no_sequence():
+    """A library's container of named outputs looks whether its first field can be iterated."""
+    value = Value("relu", {}, (), torch.float32, "relu")
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(value)

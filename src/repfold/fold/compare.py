@@ -18,7 +18,7 @@ from repfold.graph.copying import copies, private_copy
 from repfold.graph.structure import UnknownContainer, containers, rebuild, take_apart
 
 Arguments = tuple[Any, ...]
-Refold = Callable[[nn.Module, Arguments], nn.Module]
+Refold = Callable[[nn.Module], nn.Module]
 EPSILON = 2.0**-52
 AMPLIFIED = 100.0  # times what the rounding of the input alone comes out as: every layer rounds
 SHRINKS = 1e-6  # what is left in float64 of a difference in float32 that is rounding (its own unit is 2e-9 of that)
@@ -76,7 +76,7 @@ def compare(
 ) -> Difference:
     """How far ``plain`` is from what ``network`` gave. Raises: FoldError when by more than rounding.
 
-    ``refold`` folds the network's float64 twin, whose weights are not rounded to its own dtype.
+    ``refold`` folds the network's float64 twin, whose weights are not rounded to its own dtype, on the same example.
     """
     actual = run(plain, arguments)
     found, wanted = leaves(actual), leaves(expected)
@@ -142,12 +142,12 @@ def _signs(x: Tensor) -> Tensor:
 
 def _judge_in_float64(network: nn.Module, refold: Refold | None, arguments: Arguments, own: Difference) -> Difference:
     """Both in float64. Raises: FoldError when they differ there too, or cannot be judged there."""
-    doubled = rebuild(arguments, _double)
+    doubled = in_float64(arguments)
     try:
         if refold is None:
             raise FoldError("there is no float64 form of the fold")
         exact = private_copy(network).double()
-        expected, actual = run(exact, doubled), run(refold(exact, doubled), doubled)
+        expected, actual = run(exact, doubled), run(refold(exact), doubled)
     except Exception as error:  # a network that is bound to its dtype
         raise FoldError(
             f"the folded network's output differs from the network's by {own.absolute:.2e} ({own.relative:.2e} of the "
@@ -188,8 +188,11 @@ def _is_float(x: Tensor) -> bool:
     return x.is_floating_point() or x.is_complex()
 
 
-def _double(leaf: Any) -> Any:
-    return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+def in_float64(arguments: Arguments) -> Arguments:
+    def double(leaf: Any) -> Any:
+        return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+    return rebuild(arguments, double)
 
 
 def _condition(network: nn.Module, arguments: Arguments, expected: Any) -> float:

@@ -20,7 +20,7 @@ class Folded:
 
     Args:
         build: the module, which refuses sizes on which one of the given checks does not hold.
-        refold: the same of another network of this kind, a float64 twin.
+        refold: the same of the network's float64 twin, followed on the same example.
         left: names and reasons.
         fixed: sizes that it needs.
         checks: sizes that its forward decides by.

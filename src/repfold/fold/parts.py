@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from repfold.fold.certificate import FoldedRegion
-from repfold.fold.compare import refuse_if_it_differs_from_itself
+from repfold.fold.compare import in_float64, refuse_if_it_differs_from_itself
 from repfold.fold.errors import FoldError
 from repfold.fold.folded import Folded
 from repfold.fold.left import explain
@@ -81,7 +81,7 @@ def fold_module(
     checks = rewritten.graph.checks
     return Folded(
         build=lambda needed: build(recorded, rewritten, needed, original),
-        refold=lambda twin, given: fold_module(twin, twin, given, policy).build(()),
+        refold=lambda twin: fold_module(twin, twin, in_float64(arguments), policy).build(()),
         regions=regions,
         left=left,
         fixed=tuple(check for check in checks if check.fixes),
@@ -162,7 +162,7 @@ def _fold_children(
     regions += [_placed(region, path) for region in joined.regions]
     return Folded(
         build=lambda needed: private_copy(result),
-        refold=lambda twin, given: fold_module(twin, twin, given, policy).build(()),
+        refold=lambda twin: fold_module(twin, twin, in_float64(arguments), policy).build(()),
         regions=regions,
         left=left,
         remarks=[*remarks, *joined.remarks],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import torch
 
@@ -40,7 +41,12 @@ def read_conv(context: Context, value: Value) -> Piece:
         def build(state: State, dtype: torch.dtype) -> AffineConv:
             return AffineConv(context.number(weight, state, dtype), context.optional(bias, state, dtype), geometry)
 
-    return _kernel(value["x"], Reading(geometry, build), weight, bias)
+    piece = _kernel(value["x"], Reading(geometry, build), weight, bias)
+    if not value["transposed"]:
+        return piece
+    # Every sample of its input meets the whole kernel once, whatever its stride.
+    samples = prod(context.graph.numeric(value["x"].shape)[2:])
+    return replace(piece, cost=replace(piece.cost, multiply_adds=piece.cost.parameters * samples))
 
 
 def read_linear(context: Context, value: Value) -> Piece:

@@ -137,6 +137,8 @@ def _with_itself(grown: Grown, operand: Value, reader: Value) -> Readings:
     """An operand's readings and, first, itself as the identity of itself."""
     known = _joinable(grown, operand, reader)
     shape = operand.shape
+    if len(shape) < 2:
+        return known
     last = len(shape) == 2 or any(reading.channels_last for reading in known.values())
     channels, dimensions = (shape[-1], 0) if last else (shape[1], len(shape) - 2)
     if not isinstance(channels, int):
@@ -224,7 +226,7 @@ def _best(grown: Grown, target: Value, policy: str, live: set[Value]) -> tuple[R
             problem = problem or _unties(grown, interior)
         if problem is None and policy == "always":
             best = candidate
-        elif problem is None and after <= before and _kernels(grown.pieces, tuple(dead)):
+        elif problem is None and after <= before and _runs_no_more(grown.pieces, dead, after):
             best, most = (candidate, saved) if most is None or saved > most else (best, most)
         else:
             refused = problem or _growth(candidate)
@@ -255,6 +257,12 @@ def _is_worth_a_look(pieces: dict[Value, Piece], interior: tuple[Value, ...]) ->
 
 def _kernels(pieces: dict[Value, Piece], values: tuple[Value, ...]) -> list[Apply]:
     return [p for p in map(pieces.__getitem__, values) if isinstance(p, Apply) and p.is_kernel]
+
+
+def _runs_no_more(pieces: dict[Value, Piece], dead: set[Value], after: Cost) -> bool:
+    """Whether the layer multiplies no more than the layers that it replaces, norms and scales apart."""
+    replaced = _kernels(pieces, tuple(dead))
+    return bool(replaced) and after.multiply_adds <= sum(piece.cost.multiply_adds for piece in replaced)
 
 
 def _is_identity(piece: Piece) -> bool:

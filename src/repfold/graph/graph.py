@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -41,6 +41,9 @@ class Value:
     name: str
     scope: str = ""
     grad: bool = True
+
+    # Arguments are named, so a value is no sequence, though Python would take it for one: libraries ask by iter().
+    __iter__: ClassVar[None] = None
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]

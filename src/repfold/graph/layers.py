@@ -162,6 +162,9 @@ def _linear(value: Value, original: nn.Module | None) -> Described | None:
     return nn.Linear, {"in_features": columns, "out_features": rows, "bias": value["bias"] is not None}
 
 
+_NORM_STATE = ("running_mean", "weight", "bias")
+
+
 def _batch_norm(value: Value, original: nn.Module | None) -> Described | None:
     kind = _BATCH_NORMS.get(len(value["x"].shape))
     if kind is None or (value["running_mean"] is None) != (value["running_var"] is None):
@@ -180,7 +183,7 @@ def _instance_norm(value: Value, original: nn.Module | None) -> Described | None
 
 def _norm_options(value: Value, momentum: float | None) -> dict[str, Any]:
     return {
-        "num_features": value["x"].shape[1],
+        "num_features": next((value[name].shape[0] for name in _NORM_STATE if value[name]), value["x"].shape[1]),
         "eps": value["eps"],
         "momentum": momentum,
         "affine": value["weight"] is not None or value["bias"] is not None,
