@@ -220,3 +220,48 @@ def test_a_value_read_twice_is_not_computed_twice():
     plain, certificate = fold(network, torch.randn(2, 12, 5, 5))
     assert sorted(dict(plain.named_modules())) == ["", "again", "expand", "project"]
     assert len(certificate.regions) == 3
+
+
+def test_half_an_image_that_is_written_over_stays_half():
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.norm(self.conv(x))
+            y[:, :, : x.shape[2] // 2] = 1.0
+            return y
+
+    network = trained(Halves())
+    left_of(network)
+    assert len(fold(network, torch.randn(2, 4, 9, 8))[1].regions) == 1
+
+
+def test_plain_values_alone_are_compared():
+    class Measures(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> tuple[int, int]:
+            return self.conv(x).shape[2], 7
+
+    plain, certificate = fold(Measures().eval(), torch.randn(2, 4, 9, 8))
+    assert plain(torch.randn(1, 4, 5, 5)) == (5, 7)
+    assert any("nothing to compare" in caveat for caveat in certificate.caveats)
+
+
+def test_a_pair_that_pads_by_reflection_is_joined():
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.norm(self.conv(x))
+            return y if y.sum() > 0 else -y
+
+    network = trained(Chooses())
+    left_of(network)
+    assert len(fold(network, torch.randn(2, 4, 9, 8))[1].regions) == 1

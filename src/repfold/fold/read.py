@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from repfold.algebra import (
-    Geometry,
-)
+from repfold.algebra import Geometry
 from repfold.fold.constants import Constants
 from repfold.fold.context import Context, Reader
 from repfold.fold.movement import read_selection

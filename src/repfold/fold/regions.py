@@ -250,7 +250,8 @@ def _between(graph: Graph, source: Value, target: Value) -> list[Value]:
 
 def _is_worth_a_look(pieces: dict[Value, Piece], interior: tuple[Value, ...]) -> bool:
     """A region holds a convolution and something besides, or a convolution whose weight is computed at every call."""
-    active = [p for p in map(pieces.__getitem__, interior) if not isinstance(p, Opaque) and not _is_identity(p)]
+    found = [p for p in map(pieces.__getitem__, interior) if not isinstance(p, Opaque)]
+    active = [p for p in found if not _is_identity(p) and not _stays_a_padding(p)]
     kernels = _kernels(pieces, interior)
     return bool(kernels) and (len(active) > 1 or any(p.is_derived for p in kernels))
 
@@ -268,6 +269,11 @@ def _runs_no_more(pieces: dict[Value, Piece], dead: set[Value], after: Cost) -> 
 def _is_identity(piece: Piece) -> bool:
     """Dropout in eval mode and the like."""
     return _is_free(piece) and piece.reading.geometry.is_channelwise and piece.reading.geometry.is_pointwise
+
+
+def _stays_a_padding(piece: Piece) -> bool:
+    """Padding by other values than zeros, which no convolution of a graph does itself."""
+    return _is_free(piece) and piece.reading.geometry.pads and piece.reading.geometry.mode != "zeros"
 
 
 def _is_free(piece: Piece | None) -> TypeGuard[Apply]:

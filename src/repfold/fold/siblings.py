@@ -5,7 +5,7 @@ What cannot be read is watched: on several inputs, the norm alone must read what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from repfold.fold.certificate import FoldedRegion
 from repfold.fold.plan import plan_graph
 from repfold.fold.rewrite import rewrite
 from repfold.graph.copying import copies
+from repfold.graph.graph import INPUT, STATE
 from repfold.graph.module import to_module
 from repfold.graph.record import NotFollowed, record
 from repfold.graph.structure import rebuild
@@ -45,7 +46,8 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
             continue
         recorded = plan.recorded.rewritten(rewritten.graph, rewritten.state)
         folded = to_module(rewritten.graph, rewritten.state, arguments=recorded.arguments, output=recorded.output)
-        network.set_submodule(layer, folded.get_submodule("0"))
+        alone = sum(value.op not in (INPUT, STATE) for value in rewritten.graph.values) == 1  # no padding before it
+        network.set_submodule(layer, folded.get_submodule("0") if alone else folded)
         network.set_submodule(norm, nn.Identity())
         (region,) = rewritten.regions
         regions.append(_named(region, layer, norm))
@@ -59,8 +61,6 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
 
 
 def _named(region: FoldedRegion, layer: str, norm: str) -> FoldedRegion:
-    from dataclasses import replace
-
     return replace(region, name=layer, modules=(layer, norm))
 
 

@@ -64,7 +64,10 @@ def _short(check: Check) -> str:
 
 
 class _Trials:
-    """What was compared so far. ``harmless``: decisions that came out otherwise without changing the output."""
+    """What was compared so far.
+
+    ``harmless``: decisions that came out otherwise without changing the output; ``harmful``: that did, or may have.
+    """
 
     def __init__(self, network: nn.Module, result: Folded) -> None:
         self.network = network
@@ -74,6 +77,7 @@ class _Trials:
         self.sizes: list[tuple[tuple[int, ...], ...]] = []
         self.caveats: list[str] = []
         self.harmless: set[Check] = set()
+        self.harmful: set[Check] = set()
         self.decisions = 0
         self.bound = False
 
@@ -101,12 +105,15 @@ class _Trials:
                 except FoldError:
                     if not violated:
                         raise
+                    self.harmful.update(violated)
                 else:
                     self.harmless.update(violated)
             return
 
     def matters(self, check: Check, arguments: Arguments) -> bool:
         """Whether the folded network may differ where the check does not hold."""
+        if check in self.harmful:
+            return True
         if check in self.harmless:
             return False
         size = sum(leaf.numel() for leaf in take_apart(arguments) if isinstance(leaf, Tensor))

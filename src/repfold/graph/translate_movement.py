@@ -89,9 +89,10 @@ def _from_border(index: Any, size: Size) -> Any:
 def slice_scatter(call: Call) -> Value | None:
     """What is written over a whole axis."""
     size, end = call["self"].shape[call["dim"]], call["end"]
-    whole = (call["start"] or 0) == 0 and call["step"] == 1 and (end is None or (minus(end, size) or 0) >= 0)
-    sized = isinstance(end, int) and not isinstance(size, int) and end < 2**62
-    return call["src"] if whole and not sized and call["src"].dtype == call["self"].dtype else None
+    beyond = None if end is None else minus(end, size)
+    to_the_end = end is None or (isinstance(end, int) and end >= 2**62) or (beyond is not None and beyond >= 0)
+    whole = to_the_end and (call["start"] or 0) == 0 and call["step"] == 1
+    return call["src"] if whole and call["src"].dtype == call["self"].dtype else None
 
 
 def copy(call: Call) -> Value:
