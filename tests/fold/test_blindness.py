@@ -20,6 +20,7 @@ from users_patterns import (
     trained,
 )
 
+from repfold.errors import RepFoldError
 from repfold.fold import FoldError, fold
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -220,3 +221,49 @@ def test_two_inputs_are_compared_at_other_sizes():
     certificate = fold(trained(Adds()), (X, 2 * X))[1]
     assert len({shapes[0] for shapes in certificate.sizes}) > 2
     assert all(len(shapes) == 2 and shapes[0] == shapes[1] for shapes in certificate.sizes)
+
+
+class Decides(nn.Module):
+    """Turns large images (``harmful``), or computes the same for them by another expression."""
+
+    def __init__(self, harmful: bool) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.harmful = harmful
+
+    def linear(self, x):
+        return self.norm(self.conv(x))
+
+    def forward(self, x):
+        y = self.linear(x)
+        if x.shape[2] > 30:
+            y = y.flip(2) if self.harmful else y + 0.0
+        return y.relu()
+
+
+class DecidesWithoutParts(Decides):
+    """No module of it is linear, so that it can only be folded as a whole."""
+
+    def linear(self, x):
+        scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+        return self.conv._conv_forward(x, self.conv.weight, None) * scale[:, None, None]
+
+
+SMALL, LARGE = torch.randn(1, 3, 24, 40), torch.randn(1, 3, 40, 24)
+
+
+def test_a_size_that_the_forward_decides_by_is_enforced_where_it_matters():
+    network = trained(DecidesWithoutParts(harmful=True))
+    plain, certificate = fold(network, X)
+    assert certificate.regions and any("30" in caveat for caveat in certificate.caveats), certificate.caveats
+    torch.testing.assert_close(plain(SMALL), network(SMALL))
+    with pytest.raises(RepFoldError, match="30"):
+        plain(LARGE)
+
+
+@pytest.mark.parametrize("network", [Decides(True), Decides(False), DecidesWithoutParts(False)])
+def test_a_size_that_the_forward_decides_by_is_free_elsewhere(network):
+    plain, certificate = fold(trained(network), X)
+    assert certificate.regions and not any("30" in caveat for caveat in certificate.caveats), certificate.caveats
+    torch.testing.assert_close(plain(SMALL), network(SMALL))
+    torch.testing.assert_close(plain(LARGE), network(LARGE))

@@ -21,6 +21,7 @@ from repfold.fold.trials import Proof, prove
 from repfold.graph.copying import copies, private_copy
 from repfold.graph.graph import Check
 from repfold.graph.module import to_module
+from repfold.graph.naming import parameter_names
 from repfold.graph.record import NotFollowed, Recorded, record
 
 ENOUGH = 0.8  # of the regions; fewer are not worth the sizes that they would leave free
@@ -119,18 +120,6 @@ def _own(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
                 nn.Parameter(copy, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
             )
     return {path: memo[id(tensor)] for path, tensor in state.items()}
-
-
-def parameter_names(network: nn.Module, count: int) -> tuple[str, ...]:
-    """What the forward calls its first ``count`` arguments; its further ones of a ``*`` are numbered."""
-    import inspect
-
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    try:
-        named = [p.name for p in inspect.signature(network.forward).parameters.values() if p.kind in kinds]
-    except (TypeError, ValueError):
-        named = []
-    return tuple(named[i] if i < len(named) else f"x{i}" for i in range(count))
 
 
 def _fold_children(

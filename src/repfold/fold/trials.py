@@ -118,10 +118,14 @@ class _Trials:
             return False
         size = sum(leaf.numel() for leaf in take_apart(arguments) if isinstance(leaf, Tensor))
         self.decisions += 1
+        if self.decisions > MOST_DECISIONS:
+            return True
+        compared, untried = False, False
         for other in _violating(check, arguments):
             larger = sum(leaf.numel() for leaf in take_apart(other) if isinstance(leaf, Tensor))
-            if larger > LARGEST_TRIAL * size or self.decisions > MOST_DECISIONS:
-                return True
+            if larger > LARGEST_TRIAL * size:
+                untried = True
+                continue
             try:
                 expected = run(self.network, other)
             except FoldError:  # there is nothing to differ from
@@ -131,7 +135,8 @@ class _Trials:
                     compare(self.network, self.plain, other, expected, self.result.refold)
                 except FoldError:
                     return True
-        return False
+            compared = True
+        return untried and not compared
 
 
 def _other_sizes(arguments: Arguments) -> Iterator[Iterator[Arguments]]:

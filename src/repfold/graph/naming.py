@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -83,3 +84,13 @@ def settled(graph: Graph, state: State) -> Settled:
         renew=lambda leaf: twins.get(leaf, leaf) if isinstance(leaf, Value) else leaf,
         original={now: before for before, now in new.items()},
     )
+
+
+def parameter_names(network: nn.Module, count: int) -> tuple[str, ...]:
+    """What the forward calls its first ``count`` arguments; its further ones of a ``*`` are numbered."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        named = [p.name for p in inspect.signature(network.forward).parameters.values() if p.kind in kinds]
+    except (TypeError, ValueError):
+        named = []
+    return tuple(named[i] if i < len(named) else f"x{i}" for i in range(count))

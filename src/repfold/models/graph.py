@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from repfold.graph.copying import NotCopied
 from repfold.graph.file import ADVICE, BUFFER, FROZEN, PARAMETER, Written, to_json
 from repfold.graph.graph import STATE
 from repfold.graph.module import GraphNetwork, to_module
+from repfold.graph.naming import parameter_names
 from repfold.graph.record import NotFollowed, record
 from repfold.graph.symbols import UnknownSize
 
@@ -94,7 +94,7 @@ def _recorded(network: nn.Module, arguments: tuple[Any, ...]) -> GraphNetwork:
         arguments=recorded.arguments,
         output=recorded.output,
         copy=recorded.copy,
-        parameter_names=_parameter_names(network, len(arguments)),
+        parameter_names=parameter_names(network, len(arguments)),
     )
 
 
@@ -106,13 +106,6 @@ def _refuse_lost(network: nn.Module, state: Mapping[str, Tensor]) -> None:
                 f"This network's '{path}' is used only in training, so its graph does not describe it. Build it "
                 "with models.create('package.module:factory') and give that as description.architecture."
             )
-
-
-def _parameter_names(network: nn.Module, count: int) -> tuple[str, ...] | None:
-    parameters = inspect.signature(network.forward).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = tuple(parameter.name for parameter in parameters if parameter.kind in kinds)
-    return names[:count] if len(names) >= count else None
 
 
 def _description(described: GraphNetwork) -> Description:
