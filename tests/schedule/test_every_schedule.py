@@ -156,3 +156,8 @@ def test_landmarks() -> None:
     places = schedule.landmarks(schedule.warmup(5), 10, 20)
     assert places == {"first step": 0, "end of warm-up": 49, "middle": 100, "last step": 199}
     assert schedule.landmarks(schedule.cosine(), 10, 20) == {"first step": 0, "middle": 100, "last step": 199}
+
+
+def test_a_cool_down_begins_where_a_tiny_rate_was_left():
+    curve = schedule.parse("cooldown:length=1ep,of=(exponential:rate=1),mode=suffix,end=1")
+    assert run(curve, 1, 40)[39] == pytest.approx(math.exp(-38))

@@ -141,7 +141,8 @@ class Cooldown(Schedule):
             return self._end
         if self.shape == "exponential":
             return top * (self._end / top) ** share
-        return self._end + (top - self._end) * _FALLS[self.shape](share)
+        left = _FALLS[self.shape](share)
+        return top * left + self._end * (1 - left)  # top + (end - top) * ... would lose a top far below end
 
 
 def warmup_stable_decay(
