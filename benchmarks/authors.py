@@ -16,7 +16,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -61,6 +62,7 @@ class Network:
     image: int = 64
     channels: int = 3
     plain: Make | None = None
+    residual: tuple[str, ...] = ()  # of ``as_trained``: where the network is deep
 
 
 def _switched(method: str) -> Convert:
@@ -153,6 +155,8 @@ DO_BLOCKS = [_square(3, 16, 3, 1, stride=2), _square(16, 16, 3, 1, groups=16), _
 YOLOV6_BLOCKS = [{"in_channels": 3, "out_channels": 16, "stride": 2}, _same(16), _same(16)]
 REPCONV_BLOCKS = [{"c1": 3, "c2": 16}, {"c1": 16, "c2": 16, "bn": True}, {"c1": 16, "c2": 16, "bn": True, "g": 4}]
 OPT = {"num_blocks": [2, 4, 14, 1], "width_multiplier": [0.75, 0.75, 0.75, 2.5]}
+_BRANCHES = ("rbr_dense.bn", "rbr_1x1.bn")
+_SCALES = ("rbr_scale.bn", *(f"rbr_conv.{i}.bn" for i in range(4)))
 _deployed = _switched("switch_to_deploy")
 _target = _factory("repoptimizer.repoptvgg_model", "RepOptVGG", mode="target", **OPT)
 
@@ -160,8 +164,8 @@ NETWORKS: dict[str, dict[str, Network]] = {
     "RepVGG": {
         "RepVGG-A0": Network(_factory("repvgg", "create_RepVGG_A0"), _deployed),
         "RepVGG-B1g4": Network(_factory("repvgg", "create_RepVGG_B1g4"), _deployed),
-        "RepVGG-D2se": Network(_factory("repvgg", "create_RepVGG_D2se"), _deployed),
-        "RepVGGplus-L2pse": Network(_factory("repvggplus", "create_RepVGGplus_L2pse"), _deployed),
+        "RepVGG-D2se": Network(_factory("repvgg", "create_RepVGG_D2se"), _deployed, residual=_BRANCHES),
+        "RepVGGplus-L2pse": Network(_factory("repvggplus", "create_RepVGGplus_L2pse"), _deployed, residual=_BRANCHES),
     },
     "ACNet": {"ACBlocks": Network(_stack("acnet.acb", "ACBlock", ACB_BLOCKS), _deployed)},
     "DiverseBranchBlock": {
@@ -171,7 +175,9 @@ NETWORKS: dict[str, dict[str, Network]] = {
     },
     "ml-mobileone": {
         "MobileOne-S0": Network(_factory("mobileone", "mobileone", variant="s0"), _switched("reparameterize")),
-        "MobileOne-S4": Network(_factory("mobileone", "mobileone", variant="s4"), _switched("reparameterize")),
+        "MobileOne-S4": Network(
+            _factory("mobileone", "mobileone", variant="s4"), _switched("reparameterize"), residual=_SCALES
+        ),
     },
     "DO-Conv": {"DOConv2d": Network(_stack("do_conv_pytorch_1_10", "DOConv2d", DO_BLOCKS), _do_conv_composed)},
     "QARepVGG": {
@@ -218,7 +224,7 @@ def compare(repository: str, name: str) -> dict[str, Any]:
     entry = NETWORKS[repository][name]
     torch.manual_seed(0)
     x = torch.randn(1, entry.channels, entry.image, entry.image)
-    network = as_trained(entry.make(), x)
+    network = as_trained(entry.make(), x, residual=entry.residual)
     before = executed(network, x)
     result: dict[str, Any] = {"norms": [before.norms], "convolutions": [before.convolutions]}
     theirs = entry.convert(copy.deepcopy(network)) if entry.convert else network
@@ -235,9 +241,20 @@ def compare(repository: str, name: str) -> dict[str, Any]:
     result["difference"] = _apart(plain, theirs, other)
     result["of_theirs"] = _apart(theirs, network, other)
     doubled = copy.deepcopy(network).double()
-    converted = entry.convert(copy.deepcopy(doubled)).double() if entry.convert else doubled
+    with _default_dtype(torch.float64):  # of the layers and constants that their conversion makes
+        converted = entry.convert(copy.deepcopy(doubled)).double() if entry.convert else doubled
     result["difference_float64"] = _apart(repfold.fold(doubled, x.double())[0], converted, other.double())
     return result
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _apart(network: nn.Module, expected: nn.Module, x: Tensor) -> float:

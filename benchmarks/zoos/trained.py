@@ -8,13 +8,18 @@ import torch
 from torch import Tensor, nn
 
 SMALL = 0.05  # layer scales start at 1e-6, and would hide the branch that they scale
+RESIDUAL = 0.2  # of the scales of branches beside an identity
 WEAK = 0.3  # a layer whose outputs are this much smaller than its inputs, as with transformers' weights of 0.02
 
 
-def as_trained(network: nn.Module, x: Tensor) -> nn.Module:
+def as_trained(network: nn.Module, x: Tensor, *, residual: tuple[str, ...] = ()) -> nn.Module:
     """Spread every parameter that its initialisation left constant, and let no layer be so weak that a norm's eps
     drowns it; then let each BatchNorm's statistics be those of its own input on random images like ``x``, off by some
-    10 % as running statistics are. In eval mode."""
+    10 % as running statistics are. In eval mode.
+
+    ``residual``: how the names of the norms of branches beside an identity end. Their scales are small, as training
+    leaves them in deep networks; with the others' such a network amplifies rounding without bound.
+    """
     torch.manual_seed(0)
     for parameter in network.parameters():
         first = parameter.detach().flatten()[:1]
@@ -25,9 +30,12 @@ def as_trained(network: nn.Module, x: Tensor) -> nn.Module:
         if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
             _strengthen(module.weight)
     network.eval()
-    norms = [m for m in network.modules() if isinstance(getattr(m, "running_var", None), Tensor)]
-    for norm in norms:
+    named = {name: m for name, m in network.named_modules() if isinstance(getattr(m, "running_var", None), Tensor)}
+    norms = list(named.values())
+    for name, norm in named.items():
         _spread_affine(norm)
+        if residual and name.endswith(residual):
+            norm.weight.data *= RESIDUAL
     hooks = [norm.register_forward_pre_hook(_calibrate) for norm in norms]
     with torch.no_grad():
         network(torch.randn(2, *x.shape[1:]))

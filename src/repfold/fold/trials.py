@@ -55,7 +55,15 @@ def prove(network: nn.Module, result: Folded, arguments: Arguments, expected: ob
         tuple(dict.fromkeys([*trial.caveats, *remarks])),
         bound=trial.bound or bool(needed),
     )
-    return result.build((*result.fixed, *needed)), proof
+    if needed or _versions(trial.plain) != trial.untouched:
+        return result.build((*result.fixed, *needed)), proof
+    return trial.plain, proof
+
+
+def _versions(network: nn.Module) -> dict[str, tuple[int, int]]:
+    """Which tensors a network holds and how often each was written to: a forward may count its calls."""
+    held = network.state_dict(keep_vars=True)
+    return {path: (id(tensor), tensor._version) for path, tensor in held.items() if isinstance(tensor, Tensor)}
 
 
 def _short(check: Check) -> str:
@@ -72,7 +80,8 @@ class _Trials:
     def __init__(self, network: nn.Module, result: Folded) -> None:
         self.network = network
         self.result = result
-        self.plain = result.build(())
+        self.plain = result.build(result.fixed)
+        self.untouched = _versions(self.plain)
         self.differences: list[Difference] = []
         self.sizes: list[tuple[tuple[int, ...], ...]] = []
         self.caveats: list[str] = []
