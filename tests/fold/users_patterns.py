@@ -267,6 +267,12 @@ class Normalises(Unit):
         return super().forward((x - self.mean) / self.std)
 
 
+class Anchored(Normalises):
+    """A default of the class, that each object shadows with a tensor of its own."""
+
+    mean = torch.zeros(0)
+
+
 class Pixels(Unit):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.conv.weight.dtype) / 255)
@@ -689,6 +695,7 @@ FORWARDS: dict[str, Pattern] = {
     "selection by a buffer": Pattern(Selects, norms=1),
     "counter buffer": Pattern(Counts),
     "plain tensors": Pattern(Normalises),
+    "plain tensors that shadow the class's": Pattern(Anchored),
     "pixels": Pattern(Pixels, input_dtype=torch.uint8),
     "divided pixels": Pattern(DividesPixels, dtype=torch.float32, input_dtype=torch.uint8, tolerance=1e-4),
     "half input": Pattern(HalfInput, dtype=torch.float32, input_dtype=torch.float16, tolerance=1e-4),

@@ -49,9 +49,12 @@ def _copied(argument: Any, fresh: Any) -> Any:
 
 
 def register_plain_tensors(network: nn.Module) -> None:
-    """Make the tensors that modules keep as plain attributes buffers, in place: they are state like any other."""
+    """Make the tensors that modules keep as plain attributes buffers, in place: they are state like any other.
+
+    But for those whose class has something of that name, which would be found before the buffer.
+    """
     for module in network.modules():
         for name, value in list(vars(module).items()):
-            if isinstance(value, Tensor) and value.layout is torch.strided:
+            if isinstance(value, Tensor) and value.layout is torch.strided and name not in dir(type(module)):
                 delattr(module, name)
                 module.register_buffer(name, value.detach(), persistent=False)
