@@ -1,8 +1,8 @@
 """The cores and the memory that this process may use: those of the machine, as affinity and control groups limit them.
 
-In a container, the machine has more than its guests get: who starts a thread for each of its cores is throttled, and who
-takes its memory is killed. Linux tells the limits in files (cgroups(7)), one hierarchy for all controllers in version 2,
-one for each in version 1; the limits of all groups above hold as well.
+In a container, the machine has more than its guests get: who starts a thread for each of its cores is throttled, and
+who takes its memory is killed. Linux tells the limits in files (cgroups(7)), in one hierarchy for all controllers in
+version 2, in one for each in version 1; the limits of all groups above hold as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def cores(process: Path = _PROCESS) -> int:
 
 
 def memory(process: Path = _PROCESS) -> int:
-    """Bytes that this process may hold: the machine's, or its groups' limit when that is less; 0 where it is unknown."""
+    """Bytes that this process may hold: the machine's, or its groups' limit when that is less; 0 where unknown."""
     present = _machine_memory()
     limits = [
         int(text)
@@ -62,11 +62,11 @@ _MEMORY_LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
 
 
 def _groups(controller: str, process: Path) -> Iterator[tuple[Path, int]]:
-    """(folder, version) of each group that this process is in for the controller, up to the highest that can be seen."""
-    paths = {}  # "" for version 2
+    """(folder, version) of each group that this process is in for the controller, up to the highest that it sees."""
+    paths: dict[str, str] = {}  # "" for version 2
     for line in _read(process / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        paths |= dict.fromkeys(controllers.split(","), path)
+        _, names, path = line.split(":", 2)
+        paths |= dict.fromkeys(names.split(","), path)
     for root, mount, controllers in _mounts(process):
         name, version = ("", 2) if controllers is None else (controller, 1)
         if name not in paths or (controllers is not None and controller not in controllers):

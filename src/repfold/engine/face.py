@@ -28,17 +28,17 @@ def load(
 ) -> Engine:
     """Open a folded model file.
 
-    ``threads`` defaults to the cores that this process may use, by its affinity and its control groups' quota; where the
-    system grants no more threads, there are fewer. ``precision`` "bf16" computes in bfloat16 with sums in float32, where
-    the CPU can. ``kernels`` ("avx512", "avx2", "scalar") and ``convolution`` ("direct", "2x2", ...)
-    override what the engine would choose.
+    ``threads`` defaults to the cores that this process may use, by its affinity and its control groups' quota; where
+    the system grants no more threads, there are fewer. ``precision`` "bf16" computes in bfloat16 with sums in float32,
+    where the CPU can. ``kernels`` ("avx512", "avx2", "scalar") and ``convolution`` ("direct", "2x2", ...) override what
+    the engine would choose.
     Raises: EngineError for a file that is no folded model, or a layer that the engine cannot run, which it names.
     """
     return Engine(path, allowance.cores() if threads is None else threads, precision, kernels, convolution)
 
 
 class _Network:
-    """What the native library holds. A call holds this, so that it is freed once it is closed and no call is under way."""
+    """What the native library holds. A call holds this, so that it is freed when it is closed and no call under way."""
 
     def __init__(self, path: str | os.PathLike[str], threads: int, *texts: str) -> None:
         self._library = library()
@@ -59,8 +59,8 @@ class _Network:
 
 
 class Engine:
-    """A loaded network. It may be called from several threads, which then take turns, and be closed meanwhile: calls that
-    are under way end as usual. A fork waits for the call under way; the engine then works in both processes."""
+    """A loaded network. It may be called from several threads, which then take turns, and be closed meanwhile: calls
+    that are under way end as usual. A fork waits for the call under way; the engine then works in both processes."""
 
     def __init__(
         self, path: str | os.PathLike[str], threads: int, precision: str, kernels: str, convolution: str

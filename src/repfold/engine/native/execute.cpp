@@ -1,6 +1,7 @@
 #include "execute.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 
 #include "error.h"
@@ -21,6 +22,7 @@ public:
         clear_border(plan_.input);
         rows(plan_.input, [&](int first, int last) { kernels_.load_image(images_, plan_.input, first, last); });
         for (Step& step : plan_.steps) {
+            clear_odd(step.conv.out);
             clear_border(step.conv.out);
             run_step(step, thread);
             if (failed_) return;
@@ -63,6 +65,16 @@ private:
         if (t.border_h == 0 && t.border_w == 0) return;
         stretches(t.n * (t.h + 2 * t.border_h), pool_.threads(),
                   [&](int first, int last) { kernels_of(t).clear_border(t, first, last); });
+    }
+
+    /// Kernels that take channels in pairs read one more than an odd number, times a weight of zero: it must not be the
+    /// NaN of what lay here before, and not every operation writes it.
+    void clear_odd(const Tensor& t) {
+        if (t.c % kernels_.channel_step == 0) return;
+        const size_t row = static_cast<size_t>(t.row()) * kernels_of(t).element;
+        stretches(t.n * (t.h + 2 * t.border_h), pool_.threads(), [&](int first, int last) {
+            std::memset(static_cast<char*>(t.data) + static_cast<size_t>(first) * row, 0, static_cast<size_t>(last - first) * row);
+        });
     }
 
     void run_step(Step& step, int thread) {
