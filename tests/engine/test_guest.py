@@ -168,13 +168,13 @@ def test_a_locale_of_decimal_commas(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     graph = Graph(images(1, 3, 16, 16))
     expected = graph.save(path, graph.activation(graph.conv("x", 16), "leaky_relu"))
-    source = tmp_path / "commas"
+    source = tmp_path / "source"
     source.write_text('LC_NUMERIC\ndecimal_point "<U002C>"\nthousands_sep "<U002E>"\ngrouping 3\nEND LC_NUMERIC\n')
-    command = ["localedef", "--force", "--inputfile", str(source), str(tmp_path / "locale.commas")]
+    command = ["localedef", "--force", "--inputfile", str(source), str(tmp_path / "commas")]
     subprocess.run(command, capture_output=True, check=False)  # it warns of what else a locale has
     code = """
         import locale
-        locale.setlocale(locale.LC_NUMERIC, "locale.commas")
+        locale.setlocale(locale.LC_NUMERIC, "commas")
         assert locale.localeconv()["decimal_point"] == ","
         loaded = engine.load(path, threads=1)
         x = np.load(os.environ["GUEST_IMAGES"])
