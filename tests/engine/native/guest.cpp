@@ -64,18 +64,17 @@ private:
 void many_runs(int rounds) {
     repfold::Pool pool(4);
     for (int round = 0; round < rounds; ++round) {
-        std::atomic<int> done{0};
-        int first = 0, second = 0;  // written by one task, read by all in later phases
+        int first = 0, each[7] = {};  // written by the tasks of one phase, read by all threads after it
         pool.run([&](int) {
             pool.share(1, [&](int) { first = round; });
             pool.share(7, [&](int task) {
                 if (round % 16 == 0 && task == 3) std::this_thread::sleep_for(std::chrono::microseconds(400));
-                done += first == round;
+                each[task] = first + 1;
             });
             pool.share(0, [&](int) { wrong("a task of a phase without tasks"); });
-            pool.share(1, [&](int) { second = done; });
-            if (second != 7) wrong("a phase that is over before its tasks are done");
+            for (const int written : each) check(written == round + 1, "a phase is over before its tasks are done");
         });
+        for (const int written : each) check(written == round + 1, "a run is over before its tasks are done");
         if (round % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(400));
     }
 }
