@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_refuses_operators_and_names_the_layer(name: str, tmp_path: Path) -> Non
         engine.load(tmp_path / "m.safetensors")
 
 
+def test_refuses_strides_beyond_any_image(tmp_path: Path) -> None:
+    """Five cuts to every 255th row are one, of a stride that no int holds."""
+    graph = Graph(images(1, 3, 4, 4))
+    at = graph.conv("x", 8)
+    for _ in range(5):
+        at = graph.call("slice", at, graph.values[at][:, :, :1], dim=2, start=0, end=None, step=255)
+    graph.save(tmp_path / "m.safetensors", at)
+    with pytest.raises(engine.EngineError, match="beyond any image"):
+        engine.load(tmp_path / "m.safetensors")
+
+
 def test_wrong_arguments_teach(model: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ({"precision": "fp8"}, "fp32, bf16"),
@@ -154,8 +166,10 @@ def test_wrong_arguments_teach(model: Path, tmp_path: Path) -> None:
         loaded(images(1, 3, 16, 16))
     with pytest.raises(engine.EngineError, match="No such file"):
         engine.load(tmp_path / "missing.safetensors")
-    with pytest.raises(engine.EngineError, match="regular file"):
-        engine.load(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(engine.EngineError, match="regular file"):
+            engine.load(path)
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F64"])

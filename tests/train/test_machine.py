@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from repfold import models
+from repfold import allowance, models
 from repfold.errors import RepFoldError
 from repfold.train import Recipe, machine
 from repfold.train.strided_pointwise import SubsampledConv2d, replace_strided_pointwise
@@ -30,8 +30,15 @@ def test_bf16_is_chosen_where_the_cpu_multiplies_it(monkeypatch):
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr(allowance, "cores", lambda: 16)
     assert machine.choose(Recipe(device="cpu")).threads == 8
+
+
+def test_no_more_threads_than_the_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(allowance, "cores", lambda: 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    chosen = machine.choose(Recipe(device="cpu"))
+    assert (chosen.threads, chosen.reasons["threads"]) == (3, "the cores that this process may use")
 
 
 def test_what_the_machine_lacks_is_refused(monkeypatch):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from repfold import allowance
 from repfold.data import seeding
 from repfold.data.collection import Images
 from repfold.data.crops import UNIFORMS_PER_BOX, CropSettings, centre_boxes, cut, random_boxes
@@ -197,4 +198,4 @@ def _default_workers(images: Images) -> int:
     # Cutting crops from memory is cheap, and the processors are wanted for training; decoding is not cheap.
     if images.cached:
         return 1
-    return max(1, (os.cpu_count() or 1) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, allowance.cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

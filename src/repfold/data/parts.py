@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
+from repfold import allowance
 from repfold.data.collection import Framing, Images, OnDemand, in_memory
 from repfold.data.crops import centre_boxes, cut, resample
 from repfold.data.images import BrokenImageError, Header, read_header, read_image
@@ -205,7 +205,7 @@ def _in_parallel(task: Callable[[int], Answer], count: int) -> Iterator[Answer |
     def attempt_some(first: int) -> list[Answer | BrokenImageError]:
         return [attempt(row) for row in range(first, min(first + _ROWS_A_TASK, count))]
 
-    workers = os.cpu_count() or 1
+    workers = allowance.cores()
     with ThreadPoolExecutor(workers, thread_name_prefix="repfold-decode") as pool:
         # In groups, so that what is decoded but not yet consumed stays bounded.
         group = 4 * workers * _ROWS_A_TASK

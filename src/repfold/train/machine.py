@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold import allowance
 from repfold.errors import RepFoldError
 from repfold.train.recipe import Recipe
 from repfold.train.small_maps import replace_small_maps
@@ -175,12 +176,14 @@ def _threads(wanted: int, reasons: dict[str, str]) -> int:
     if wanted:
         reasons["threads"] = "the recipe says so"
         return wanted
+    cores = allowance.cores()
     if processes == 1:
-        reasons["threads"] = "PyTorch's own choice"
-        return torch.get_num_threads()
+        chosen = torch.get_num_threads()  # PyTorch knows of no control group's quota
+        reasons["threads"] = "PyTorch's own choice" if chosen <= cores else "the cores that this process may use"
+        return min(chosen, cores)
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
     reasons["threads"] = f"the cores, shared among {processes} processes"
-    return max(1, (os.cpu_count() or 1) // processes)
+    return max(1, cores // processes)
 
 
 def _plain(value: Any) -> Any:

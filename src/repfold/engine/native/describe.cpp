@@ -53,7 +53,7 @@ const char* split_name(Split split) {
     return "";
 }
 
-void write_step(std::ostream& out, const Step& step, const Settings& settings) {
+void write_step(std::ostream& out, const Step& step, int threads) {
     const Tensor &in = step.conv.in, &to = step.conv.out;
     const Window& window = step.op->window;
     out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind_name(step.op->kind))
@@ -67,22 +67,22 @@ void write_step(std::ostream& out, const Step& step, const Settings& settings) {
     }
     if (step.choice.algorithm == Algorithm::winograd)
         out << ", \"block\": " << step.choice.block << ", \"split\": " << quoted(split_name(step.choice.split));
-    out << ", \"threads\": " << settings.threads << "}";
+    out << ", \"threads\": " << threads << "}";
 }
 
 }  // namespace
 
-std::string describe(const Plan& plan, const Settings& settings) {
+std::string describe(const Plan& plan, const Settings& settings, int threads) {
     std::ostringstream out;
     out.imbue(std::locale::classic());
     out << "{\"kernels\": " << quoted(settings.kernels->name) << ", \"precision\": "
-        << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << settings.threads << ", \"input\": ["
+        << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << threads << ", \"input\": ["
         << plan.size.n << ", " << plan.size.c << ", " << plan.size.h << ", " << plan.size.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
         << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
     for (size_t i = 0; i < plan.steps.size(); ++i) {
         if (i) out << ", ";
-        write_step(out, plan.steps[i], settings);
+        write_step(out, plan.steps[i], threads);
     }
     out << "]}";
     return out.str();

@@ -1,8 +1,6 @@
 // The C interface: an engine is a model file, its network, threads and the plans of the last few input sizes.
 #include "repfold_engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <list>
@@ -11,6 +9,8 @@
 #include "choose.h"
 #include "error.h"
 #include "execute.h"
+#include "forks.h"
+#include "room.h"
 
 namespace {
 
@@ -52,38 +52,34 @@ std::string check_convolution(const std::string& wanted, const Kernels& kernels)
 
 class Engine {
 public:
-    Engine(const char* path, int threads, const char* precision, const char* kernels, const char* convolution)
+    Engine(const char* path, int threads, size_t memory, const char* precision, const char* kernels, const char* convolution)
         : file_(path), network_(lower(file_, example_size(file_))) {
         if (threads < 1 || threads > 256) fail("threads must be 1 to 256, not ", threads);
         settings_.threads = threads;
+        settings_.memory = memory;
         settings_.kernels = find_kernels(kernels, precision);
         settings_.wide = settings_.kernels == avx512_bf16_kernels() ? avx512_kernels() : settings_.kernels;
         settings_.convolution = check_convolution(convolution, *settings_.kernels);
     }
 
     size_t run(const float* images, int n, int channels, int h, int w, float* logits, size_t capacity) {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::lock_guard<ForkMutex> lock(mutex_);
         Plan& plan = plan_for(n, channels, h, w);
         const size_t count = outputs(plan);
         if (count > capacity) fail("the result has ", count, " values, but there is room for ", capacity);
-        // After fork() the threads are the parent's.
-        if (!pool_ || owner_ != ::getpid()) {
-            (void)pool_.release();
-            pool_ = std::make_unique<Pool>(settings_.threads);
-            owner_ = ::getpid();
-        }
-        execute(file_, settings_, plan, *pool_, images, logits);
+        if (!pool_) pool_ = std::make_unique<Pool>(settings_.threads);
+        execute(file_, settings_, plan, store_, *pool_, images, logits);
         return count;
     }
 
     size_t outputs(int n, int channels, int h, int w) {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::lock_guard<ForkMutex> lock(mutex_);
         return outputs(plan_for(n, channels, h, w));
     }
 
     std::string describe(int n, int channels, int h, int w) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return repfold::describe(plan_for(n, channels, h, w), settings_);
+        const std::lock_guard<ForkMutex> lock(mutex_);
+        return repfold::describe(plan_for(n, channels, h, w), settings_, pool_ ? pool_->threads() : settings_.threads);
     }
 
     const Network& network() const { return network_; }
@@ -101,12 +97,23 @@ private:
         const auto fits = [&](const std::unique_ptr<Plan>& plan) { return plan->size == size; };
         auto found = std::find_if(plans_.begin(), plans_.end(), fits);
         if (found == plans_.end()) {
-            plans_.push_front(make_plan(file_, settings_, store_, size));
+            plans_.push_front(new_plan(size));
             if (plans_.size() > plans_kept) plans_.pop_back();
         } else if (found != plans_.begin()) {
             plans_.splice(plans_.begin(), plans_, found);
         }
         return *plans_.front();
+    }
+
+    /// Where there is no room beside the other plans, they go.
+    std::unique_ptr<Plan> new_plan(const InputSize& size) {
+        try {
+            return make_plan(file_, settings_, store_, size);
+        } catch (const NoRoom&) {
+            if (plans_.empty()) throw;
+            plans_.clear();
+        }
+        return make_plan(file_, settings_, store_, size);
     }
 
     ModelFile file_;
@@ -115,8 +122,8 @@ private:
     WeightStore store_;
     std::list<std::unique_ptr<Plan>> plans_;  // the last used first
     std::unique_ptr<Pool> pool_;
-    pid_t owner_ = 0;
-    std::mutex mutex_;
+    // The child of a fork has none of the pool's threads: the pool is forgotten there, and made anew when it is wanted.
+    ForkMutex mutex_{[this] { (void)pool_.release(); }};
 };
 
 void copy_message(const char* text, char* error, size_t size) {
@@ -146,7 +153,7 @@ struct repfold_engine {
 
 extern "C" {
 
-int repfold_engine_version(void) { return 1; }
+int repfold_engine_version(void) { return 2; }
 
 const char* repfold_engine_cpu(void) {
     static const std::string names = [] {
@@ -158,10 +165,10 @@ const char* repfold_engine_cpu(void) {
     return names.c_str();
 }
 
-repfold_engine* repfold_engine_open(const char* path, int threads, const char* precision, const char* kernels,
+repfold_engine* repfold_engine_open(const char* path, int threads, size_t memory, const char* precision, const char* kernels,
                                     const char* convolution, char* error, size_t error_size) {
     return guarded<repfold_engine*>(nullptr, error, error_size, [&] {
-        return new repfold_engine{Engine(path, threads, precision, kernels, convolution)};
+        return new repfold_engine{Engine(path, threads, memory, precision, kernels, convolution)};
     });
 }
 

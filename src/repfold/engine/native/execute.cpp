@@ -1,6 +1,7 @@
 #include "execute.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 
 #include "error.h"
@@ -12,14 +13,16 @@ namespace {
 /// written only by tasks, and never taken back, since a late thread may read it when others are far ahead.
 class Execution {
 public:
-    Execution(const ModelFile& file, const Settings& settings, Plan& plan, Pool& pool, const float* images, float* logits)
-        : file_(file), kernels_(*settings.kernels), settings_(settings), plan_(plan), pool_(pool), images_(images),
+    Execution(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool, const float* images,
+              float* logits)
+        : file_(file), kernels_(*settings.kernels), settings_(settings), plan_(plan), store_(store), pool_(pool), images_(images),
           logits_(logits), again_(plan.steps.size()) {}
 
     void run(int thread) {
         clear_border(plan_.input);
         rows(plan_.input, [&](int first, int last) { kernels_.load_image(images_, plan_.input, first, last); });
-        for (const Step& step : plan_.steps) {
+        for (Step& step : plan_.steps) {
+            clear_odd(step.conv.out);
             clear_border(step.conv.out);
             run_step(step, thread);
             if (failed_) return;
@@ -30,10 +33,9 @@ public:
     std::exception_ptr failure() const { return failure_; }
 
 private:
-    /// A layer whose result is not finite is computed again: with these weights, from its input in elements.
+    /// A layer whose result is not finite is computed again, from its input in elements.
     struct Again {
         std::atomic<bool> needed{false};
-        std::shared_ptr<const PackedWeights> weights;
         Buffer narrow;
     };
 
@@ -65,7 +67,17 @@ private:
                   [&](int first, int last) { kernels_of(t).clear_border(t, first, last); });
     }
 
-    void run_step(const Step& step, int thread) {
+    /// Kernels that take channels in pairs read one more than an odd number, times a weight of zero: it must not be the
+    /// NaN of what lay here before, and not every operation writes it.
+    void clear_odd(const Tensor& t) {
+        if (t.c % kernels_.channel_step == 0) return;
+        const size_t row = static_cast<size_t>(t.row()) * kernels_of(t).element;
+        stretches(t.n * (t.h + 2 * t.border_h), pool_.threads(), [&](int first, int last) {
+            std::memset(static_cast<char*>(t.data) + static_cast<size_t>(first) * row, 0, static_cast<size_t>(last - first) * row);
+        });
+    }
+
+    void run_step(Step& step, int thread) {
         const Op& op = *step.op;
         const Kernels& kernels = *step.kernels;
         const Convolution& conv = step.conv;
@@ -87,7 +99,7 @@ private:
         }
     }
 
-    void convolve(const Step& step, int thread) {
+    void convolve(Step& step, int thread) {
         const Kernels& kernels = *step.kernels;
         switch (step.choice.algorithm) {
             case Algorithm::reference: return rows(step.conv.out, [&](int a, int b) { kernels.reference(step.conv, a, b); });
@@ -107,8 +119,9 @@ private:
         const int chunks = std::clamp((wanted + blocks * slices - 1) / (blocks * slices), 1, conv.out.h);
         pool_.share(blocks * slices * chunks, [&](int task) {
             const int chunk = task % chunks, slice = task / chunks % slices, block = task / chunks / slices;
-            kernels.direct(conv, block * together, std::min(conv.in.n, (block + 1) * together), conv.out.h * chunk / chunks,
-                            conv.out.h * (chunk + 1) / chunks, slice / conv.slice_count, slice % conv.slice_count);
+            const auto row = [&](int at) { return static_cast<int>(static_cast<int64_t>(conv.out.h) * at / chunks); };
+            kernels.direct(conv, block * together, std::min(conv.in.n, (block + 1) * together), row(chunk), row(chunk + 1),
+                           slice / conv.slice_count, slice % conv.slice_count);
         });
     }
 
@@ -123,7 +136,7 @@ private:
         }
     }
 
-    void winograd(const Step& step, int thread) {
+    void winograd(Step& step, int thread) {
         const Kernels& kernels = *step.kernels;
         const Convolution& conv = step.conv;
         const Choice& choice = step.choice;
@@ -191,11 +204,13 @@ private:
     }
 
     /// Winograd spreads an infinity or NaN over its tile; such a layer is computed again as the reference computes it.
-    void again_by_definition(const Step& step) {
+    void again_by_definition(Step& step) {
         Again& again = again_of(step);
         pool_.share(1, [&](int) {
             try {
-                again.weights = pack_weights(file_, *step.op, kernels_, Choice{Algorithm::direct, 0, 0, 0, Split::tiles});
+                // Held by the plan from now on: where one image is not finite, more will follow.
+                const Choice choice{Algorithm::direct, 0, 0, 0, Split::tiles};
+                if (!step.direct_weights) step.direct_weights = store_.get(file_, *step.op, kernels_, choice);
                 again.narrow = Buffer(step.conv.in.wide ? static_cast<size_t>(step.conv.in.size()) * kernels_.element + 64 : 0);
             } catch (...) {
                 failure_ = std::current_exception();
@@ -210,10 +225,10 @@ private:
             const int all = conv.in.n * (conv.in.h + 2 * conv.in.border_h);
             pool_.share(all, [&](int row) { kernels_.narrow(step.conv.in, conv.in, row, row + 1); });
         }
-        conv.weights = again.weights->data.data();
-        conv.slices = again.weights->slices.data();
-        conv.slice_count = static_cast<int>(again.weights->slices.size());
-        conv.group_stride = again.weights->group_stride;
+        conv.weights = step.direct_weights->data.data();
+        conv.slices = step.direct_weights->slices.data();
+        conv.slice_count = static_cast<int>(step.direct_weights->slices.size());
+        conv.group_stride = step.direct_weights->group_stride;
         direct(kernels_, conv);
     }
 
@@ -221,6 +236,7 @@ private:
     const Kernels& kernels_;
     const Settings& settings_;
     Plan& plan_;
+    WeightStore& store_;
     Pool& pool_;
     const float* images_;
     float* logits_;
@@ -231,8 +247,9 @@ private:
 
 }  // namespace
 
-void execute(const ModelFile& file, const Settings& settings, Plan& plan, Pool& pool, const float* images, float* logits) {
-    Execution execution(file, settings, plan, pool, images, logits);
+void execute(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool, const float* images,
+             float* logits) {
+    Execution execution(file, settings, plan, store, pool, images, logits);
     pool.run([&](int thread) { execution.run(thread); });
     if (execution.failure()) std::rethrow_exception(execution.failure());
 }

@@ -1,7 +1,9 @@
 #include "json.h"
 
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <locale>
+#include <sstream>
 
 #include "error.h"
 
@@ -9,6 +11,19 @@ namespace repfold {
 namespace {
 
 constexpr int max_depth = 64;
+
+/// The number that the whole text is, whatever the process's locale holds for a decimal point.
+bool read_double(std::string_view digits, double& value) {
+#if defined(__cpp_lib_to_chars)
+    const char* const end = digits.data() + digits.size();
+    const auto [stop, error] = std::from_chars(digits.data(), end, value);
+    return error == std::errc() && stop == end;
+#else  // libraries older than GCC's of 2021 have it for integers only
+    std::istringstream text{std::string(digits)};
+    text.imbue(std::locale::classic());
+    return text >> value && text.peek() == std::istringstream::traits_type::eof();
+#endif
+}
 
 class Parser {
 public:
@@ -95,22 +110,16 @@ private:
     }
 
     void parse_number(Json& value) {
-        // strtod wants a terminated text and knows the locale's point only; model files hold short plain numbers.
         const size_t start = at_;
-        while (at_ < text_.size() && at_ - start < 64) {
-            const char c = text_[at_];
-            if (!((c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E')) break;
-            ++at_;
-        }
-        const std::string digits(text_.substr(start, at_ - start));
-        char* end = nullptr;
+        while (at_ < text_.size() && at_ - start < 64 && is_of_number(text_[at_])) ++at_;
         value.kind = Json::Kind::number;
-        value.number = std::strtod(digits.c_str(), &end);
-        if (digits.empty() || end != digits.c_str() + digits.size()) {
+        if (!read_double(text_.substr(start, at_ - start), value.number)) {
             at_ = start;
             wrong("a value was expected");
         }
     }
+
+    static bool is_of_number(char c) { return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'; }
 
     unsigned hex4() {
         if (at_ + 4 > text_.size()) wrong("a broken \\u escape");

@@ -163,7 +163,10 @@ Meaning Lowering::slice(const Arguments& arguments, const Meaning& x) {
         op.inputs[0] = network_.ops.back().inputs[0];  // rows, then columns: one operation
         op.window = network_.ops.back().window;
     }
-    (axis == 2 ? op.window.stride_h : op.window.stride_w) *= arguments.integer("step", 1, 255);
+    int& stride = axis == 2 ? op.window.stride_h : op.window.stride_w;
+    const int step = arguments.integer("step", 1, 255);
+    if (stride > 65535 / step) refuse("a cut of an image to every k-th pixel, for a k beyond any image");
+    stride *= step;
     return add(op);
 }
 

@@ -47,7 +47,7 @@ void widen(const std::vector<unsigned char>& bytes, std::vector<float>& out, Con
 }  // namespace
 
 ModelFile::ModelFile(const std::string& path) : path_(path) {
-    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // of a pipe, one would wait for its writer
     if (descriptor_ < 0) fail("cannot open '", path, "': ", std::strerror(errno));
     try {
         struct stat status;

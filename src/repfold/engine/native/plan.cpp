@@ -1,24 +1,19 @@
 #include "plan.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "choose.h"
 #include "error.h"
+#include "room.h"
 
 namespace repfold {
 namespace {
 
 constexpr size_t alignment = 4096;
-
-/// Bytes; a plan that needs more would be granted by many systems and killed when it is used.
-size_t physical_memory() {
-    const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(size) : SIZE_MAX;
-}
+// Rows, pixels, tiles and tasks of a layer are counted in int; their sums stay below twice this.
+constexpr double most_counted = 1 << 30;
 
 size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
@@ -40,15 +35,15 @@ public:
     std::unique_ptr<Plan> make() {
         for (const Tensor& shape : network_.shapes) lives_.push_back({shape});
         border_values();
+        check_counts();
         stride_values();
         choose_algorithms();
         size_values();
         size_scratch();
-        const size_t bytes = place_values(), memory = physical_memory();
-        if (bytes > memory)
-            fail("these images need ", bytes >> 20, " MiB at once, more than the ", memory >> 20, " MiB of this machine");
-        plan_->arena = Buffer(bytes);
+        const size_t bytes = place_values();
+        check_room(bytes + room_for_weights(), settings_.memory);
         for (size_t i = 0; i < network_.ops.size(); ++i) add_step(network_.ops[i], static_cast<int>(i));
+        plan_->arena = Buffer(bytes);
         attach();
         return std::move(plan_);
     }
@@ -63,6 +58,17 @@ private:
             Tensor& in = tensor(op.inputs[0]);
             in.border_h = std::max(in.border_h, op.window.padding_h);
             in.border_w = std::max(in.border_w, op.window.padding_w);
+        }
+    }
+
+    /// Before anything is counted in int.
+    void check_counts() const {
+        for (const Life& life : lives_) {
+            const Tensor& t = life.tensor;
+            const double pixels = static_cast<double>(t.n) * (t.h + 2.0 * t.border_h) * (t.w + 2.0 * t.border_w);
+            if (pixels > most_counted || static_cast<double>(t.n) * t.c > most_counted)
+                fail("these images make ", t.n, "x", t.c, "x", t.h, "x", t.w, " values in one layer, of which the engine does not ",
+                     "count more than 2^30 pixels; give fewer or smaller images at once");
         }
     }
 
@@ -217,12 +223,29 @@ private:
         return whole;
     }
 
+    const Kernels& kernels_of(const Op& op) {
+        const bool wide = tensor(op.inputs[0]).wide && tensor(op.output).wide && (op.kind != OpKind::convolution || is_vector(op));
+        return wide ? *settings_.wide : *settings_.kernels;
+    }
+
+    /// Bytes for the weights that no plan holds yet: all that stay, and what packing the largest takes meanwhile.
+    size_t room_for_weights() {
+        size_t kept = 0, passing = 0;
+        for (size_t i = 0; i < network_.ops.size(); ++i) {
+            const Op& op = network_.ops[i];
+            if (op.kind != OpKind::convolution || store_.holds(op, kernels_of(op), choices_[i])) continue;
+            const PackingRoom room = packing_room(op, kernels_of(op), choices_[i]);
+            kept += room.kept;
+            passing = std::max(passing, room.most - room.kept);
+        }
+        return kept + passing;
+    }
+
     void add_step(const Op& op, int index) {
         Step step;
         step.op = &op;
         step.op_index = index;
-        const bool wide = tensor(op.inputs[0]).wide && tensor(op.output).wide && (op.kind != OpKind::convolution || is_vector(op));
-        step.kernels = wide ? settings_.wide : settings_.kernels;
+        step.kernels = &kernels_of(op);
         Convolution& conv = step.conv;
         conv.in = tensor(op.inputs[0]);
         conv.out = tensor(op.output);
@@ -247,10 +270,7 @@ private:
         const Op& op = *step.op;
         step.choice = choices_[static_cast<size_t>(step.op_index)];
         const Choice& choice = step.choice;
-        std::weak_ptr<const PackedWeights>& kept =
-            store_[{op.weight, op.bias, op.groups, choice.algorithm, choice.tile_h, choice.tile_w, step.kernels}];
-        step.weights = kept.lock();
-        if (!step.weights) kept = step.weights = pack_weights(file_, op, *step.kernels, choice);
+        step.weights = store_.get(file_, op, *step.kernels, choice);
         step.conv.weights = step.weights->data.data();
         step.conv.bias = step.weights->bias.data();
         step.conv.slices = step.weights->slices.data();
@@ -311,7 +331,8 @@ private:
 size_t Plan::weight_bytes() const {
     size_t bytes = 0;
     for (const Step& step : steps)
-        if (step.weights) bytes += step.weights->data.bytes();
+        for (const auto& weights : {step.weights, step.direct_weights})
+            if (weights) bytes += weights->data.bytes();
     return bytes;
 }
 

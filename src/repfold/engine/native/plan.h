@@ -1,10 +1,8 @@
 // What is done for one size of input: every operation with its tensors, its algorithm and its share of one arena.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "kernels.h"
@@ -36,6 +34,7 @@ struct Step {
     Convolution conv;  // tensors, and the window of poolings too
     Tensor other;      // second operand
     std::shared_ptr<const PackedWeights> weights;
+    std::shared_ptr<const PackedWeights> direct_weights;  // beside Winograd's, once a result was not finite
     Scratch scratch;
     std::vector<float> scale, shift;  // of an affine operation
 };
@@ -50,21 +49,19 @@ struct Plan {
     size_t weight_bytes() const;
 };
 
-/// Packed weights of all plans of an engine, each held as long as a plan uses it.
-using WeightStore =
-    std::map<std::tuple<std::string, std::string, int, Algorithm, int, int, const Kernels*>, std::weak_ptr<const PackedWeights>>;
-
 struct Settings {
     int threads = 1;
     const Kernels* kernels = nullptr;
     const Kernels* wide = nullptr;     // float32 kernels of the same vectors
     std::string convolution = "auto";  // "auto", "direct", or a tile as "4x4"
+    size_t memory = 0;                 // bytes that the process may hold; 0: those of the machine
 };
 
-/// Lay out everything for images of this size. Throws Error when a layer does not fit them.
+/// Lay out everything for images of this size. Throws Error when a layer does not fit them, NoRoom when the memory does
+/// not.
 std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store, const InputSize& size);
 
-/// The plan as JSON.
-std::string describe(const Plan& plan, const Settings& settings);
+/// The plan as JSON, computed by so many threads.
+std::string describe(const Plan& plan, const Settings& settings, int threads);
 
 }  // namespace repfold

@@ -1,7 +1,12 @@
 #include "pool.h"
 
+#include <chrono>
+#include <system_error>
+
 namespace repfold {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 inline void pause_briefly() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -11,32 +16,54 @@ inline void pause_briefly() {
 #endif
 }
 
-/// Spin while `waiting()`; after some microseconds give way, since the awaited thread may want this core.
-template <class Waiting>
-void spin(Waiting waiting) {
-    for (int spins = 0; waiting(); ++spins) {
-        if (spins < 2000) pause_briefly();
-        else std::this_thread::yield();
-    }
-}
-
-constexpr int idle_spins = 20000;  // about half a millisecond: calls in a row find the workers awake
+// Waking a thread that sleeps takes about as long as this; calls in a row, and phases, find each other awake.
+constexpr auto longest_spin = std::chrono::microseconds(100);
 
 uint32_t phase_of(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 32); }
 
+/// Spin for a short while. Whether `done` came meanwhile.
+template <class Done>
+bool spin(Done done) {
+    for (Clock::time_point end{}; !done();) {
+        const Clock::time_point now = Clock::now();
+        if (end == Clock::time_point{}) end = now + longest_spin;
+        if (now > end) return false;
+        for (int i = 0; i < 16 && !done(); ++i) pause_briefly();
+    }
+    return true;
+}
+
 }  // namespace
 
-Pool::Pool(int threads) : threads_(threads) {
-    for (int t = 1; t < threads_; ++t) workers_.emplace_back([this, t] { work(t); });
+Pool::Pool(int threads) {
+    workers_.reserve(static_cast<size_t>(threads - 1));
+    try {
+        for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { work(t); });
+    } catch (const std::system_error&) {
+        // The system grants no more, as under a limit of processes: those that are there do the work.
+    }
+    threads_ = 1 + static_cast<int>(workers_.size());
 }
 
 Pool::~Pool() {
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        closing_ = true;
-    }
-    wake_.notify_all();
+    closing_ = true;
+    wake(idle_);
     for (std::thread& worker : workers_) worker.join();
+}
+
+template <class Done>
+void Pool::await(Sleepers& sleepers, Done done) {
+    if (spin(done)) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    sleepers.count.fetch_add(1);  // before the last look at `done`; wake() looks at it after the change
+    sleepers.changed.wait(lock, done);
+    sleepers.count.fetch_sub(1);
+}
+
+void Pool::wake(Sleepers& sleepers) {
+    if (sleepers.count.load() == 0) return;
+    { const std::lock_guard<std::mutex> lock(mutex_); }  // who has looked is asleep by now
+    sleepers.changed.notify_all();
 }
 
 void Pool::run(const std::function<void(int)>& body) {
@@ -44,30 +71,23 @@ void Pool::run(const std::function<void(int)>& body) {
     body_ = &body;
     first_phase_ = own_phase() = phase_of(ticket_.load(std::memory_order_acquire));
     gate_.store(0, std::memory_order_release);
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        round_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
+    round_.fetch_add(1);
+    wake(idle_);
     body(0);
-    gate_.fetch_or(closed, std::memory_order_acq_rel);
-    spin([&] { return gate_.load(std::memory_order_acquire) != closed; });
+    gate_.fetch_or(closed);
+    await(busy_, [&] { return gate_.load() == closed; });
 }
 
 void Pool::work(int thread) {
     for (unsigned seen = 0;;) {
-        for (int spins = 0; round_.load(std::memory_order_acquire) == seen && spins < idle_spins && !closing_; ++spins)
-            pause_briefly();
-        {
-            std::unique_lock<std::mutex> lock(mutex_);
-            wake_.wait(lock, [&] { return closing_ || round_.load(std::memory_order_acquire) != seen; });
-            if (closing_) return;
-            seen = round_.load(std::memory_order_relaxed);
-        }
+        await(idle_, [&] { return closing_ || round_.load() != seen; });
+        if (closing_) return;
+        seen = round_.load();
         if (!enter()) continue;  // the run is over already
         own_phase() = first_phase_;
         (*body_)(thread);
-        gate_.fetch_sub(1, std::memory_order_release);
+        gate_.fetch_sub(1);
+        wake(busy_);
     }
 }
 
@@ -95,11 +115,12 @@ int Pool::take(uint32_t phase, int count) {
 void Pool::finish(uint32_t phase, int count) {
     if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 < count) return;
     done_.store(0, std::memory_order_relaxed);
-    ticket_.store(static_cast<uint64_t>(phase + 1) << 32, std::memory_order_release);
+    ticket_.store(static_cast<uint64_t>(phase + 1) << 32);
+    wake(busy_);
 }
 
-void Pool::wait(uint32_t phase) const {
-    spin([&] { return phase_of(ticket_.load(std::memory_order_acquire)) == phase; });
+void Pool::wait(uint32_t phase) {
+    await(busy_, [&] { return phase_of(ticket_.load()) != phase; });
 }
 
 }  // namespace repfold

@@ -12,9 +12,11 @@
 namespace repfold {
 
 /// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless it
-/// has taken a task. It then finds the phases over that it missed, and joins at the one at hand.
+/// has taken a task. It then finds the phases over that it missed, and joins at the one at hand. Who waits spins for a
+/// tenth of a millisecond and then sleeps, so that on a busy machine the time is not taken from those who are awaited.
 class Pool {
 public:
+    /// With so many threads, the calling one among them; fewer where the system grants no more.
     explicit Pool(int threads);
     ~Pool();
     Pool(const Pool&) = delete;
@@ -50,14 +52,25 @@ private:
     /// A task of the phase; -1 when none is left.
     int take(uint32_t phase, int count);
     void finish(uint32_t phase, int count);
-    void wait(uint32_t phase) const;
+    void wait(uint32_t phase);
+
+    /// Who sleeps until something changes.
+    struct Sleepers {
+        std::atomic<int> count{0};
+        std::condition_variable changed;
+    };
+
+    /// Return when `done`: changes that it looks at are followed by wake(sleepers), and both are sequentially consistent.
+    template <class Done>
+    void await(Sleepers& sleepers, Done done);
+    void wake(Sleepers& sleepers);
 
     void work(int thread);
     bool enter();
 
     static constexpr unsigned closed = 1u << 31;
 
-    const int threads_;
+    int threads_ = 1;
     std::vector<std::thread> workers_;
 
     alignas(64) std::atomic<uint64_t> ticket_{0};  // the phase at hand (high half) and its next task
@@ -69,7 +82,8 @@ private:
     const std::function<void(int)>* body_ = nullptr;
     uint32_t first_phase_ = 0;  // of this run
     std::mutex mutex_;
-    std::condition_variable wake_;
+    Sleepers idle_;  // between two runs
+    Sleepers busy_;  // within a run, until the others are done
 };
 
 }  // namespace repfold

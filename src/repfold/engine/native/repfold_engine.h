@@ -26,11 +26,12 @@ REPFOLD_API int repfold_engine_version(void);
 /* The kernels this CPU can run, best first, separated by spaces: "avx512 avx2 scalar". */
 REPFOLD_API const char* repfold_engine_cpu(void);
 
-/* precision: "fp32" or "bf16". kernels: "auto" or one of repfold_engine_cpu().
+/* threads: fewer where the system grants no more. memory: bytes that the process may hold, beyond which a call is
+ * refused; 0 stands for the machine's memory. precision: "fp32" or "bf16". kernels: "auto" or one of repfold_engine_cpu().
  * convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ... taken by every layer that can. */
-REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, const char* precision,
-                                                const char* kernels, const char* convolution, char* error,
-                                                size_t error_size);
+REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, size_t memory,
+                                                const char* precision, const char* kernels,
+                                                const char* convolution, char* error, size_t error_size);
 
 /* images: float32 [n, channels, height, width]; logits: float32 [n, classes], room for `capacity` floats.
  * Returns the number of floats written, or 0. */
@@ -49,6 +50,7 @@ REPFOLD_API size_t repfold_engine_outputs(repfold_engine* engine, int n, int cha
 REPFOLD_API const char* repfold_engine_describe(repfold_engine* engine, int n, int channels, int height, int width,
                                                 char* error, size_t error_size);
 
+/* No call on the engine may be under way, or follow. */
 REPFOLD_API void repfold_engine_close(repfold_engine* engine);
 
 #ifdef __cplusplus

@@ -132,4 +132,26 @@ std::shared_ptr<const PackedWeights> pack_weights(const ModelFile& file, const O
     return packed;
 }
 
+PackingRoom packing_room(const Op& op, const Kernels& kernels, const Choice& choice) {
+    const size_t taps = static_cast<size_t>(op.window.kernel_h) * static_cast<size_t>(op.window.kernel_w);
+    const size_t filters = static_cast<size_t>(op.out_channels) * static_cast<size_t>(op.in_channels / op.groups);
+    const bool winograd = choice.algorithm == Algorithm::winograd;
+    const size_t points = winograd ? static_cast<size_t>((choice.tile_h + 2) * (choice.tile_w + 2)) : taps;
+    const size_t kept = filters * points * kernels.element, read = filters * taps * sizeof(float);
+    return {kept + (winograd ? filters * points * sizeof(float) : 0) + read, kept};
+}
+
+bool WeightStore::holds(const Op& op, const Kernels& kernels, const Choice& choice) const {
+    const auto found = held_.find(key(op, kernels, choice));
+    return found != held_.end() && !found->second.expired();
+}
+
+std::shared_ptr<const PackedWeights> WeightStore::get(const ModelFile& file, const Op& op, const Kernels& kernels,
+                                                      const Choice& choice) {
+    std::weak_ptr<const PackedWeights>& held = held_[key(op, kernels, choice)];
+    std::shared_ptr<const PackedWeights> packed = held.lock();
+    if (!packed) held = packed = pack_weights(file, op, kernels, choice);
+    return packed;
+}
+
 }  // namespace repfold

@@ -1,7 +1,10 @@
 // Weights in the layout that a kernel reads them in.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels.h"
@@ -40,5 +43,26 @@ std::vector<Slice> cut_slices(int channels, int lanes, int max_vectors);
 /// Read a convolution's parameters from the file and lay them out for `choice`.
 std::shared_ptr<const PackedWeights> pack_weights(const ModelFile& file, const Op& op, const Kernels& kernels,
                                                   const Choice& choice);
+
+/// The most bytes that packing takes at once, and how many of them stay.
+struct PackingRoom {
+    size_t most = 0, kept = 0;
+};
+PackingRoom packing_room(const Op& op, const Kernels& kernels, const Choice& choice);
+
+/// Packed weights of all plans of an engine, each held as long as a plan uses it.
+class WeightStore {
+public:
+    /// Of this convolution, packed now if they are not held.
+    std::shared_ptr<const PackedWeights> get(const ModelFile& file, const Op& op, const Kernels& kernels, const Choice& choice);
+    bool holds(const Op& op, const Kernels& kernels, const Choice& choice) const;
+
+private:
+    using Key = std::tuple<std::string, std::string, int, Algorithm, int, int, const Kernels*>;
+    static Key key(const Op& op, const Kernels& kernels, const Choice& choice) {
+        return {op.weight, op.bias, op.groups, choice.algorithm, choice.tile_h, choice.tile_w, &kernels};
+    }
+    std::map<Key, std::weak_ptr<const PackedWeights>> held_;
+};
 
 }  // namespace repfold
