@@ -76,11 +76,9 @@ def export_pt2(network: nn.Module, example: torch.Tensor, path: str | os.PathLik
     """
 
     def write(temporary: Path, x: torch.Tensor, shapes: dict[int, Any]) -> None:
-        program = torch.export.export(network, (x,), dynamic_shapes=(shapes,))
-        try:
-            torch.export.save(program, temporary)
-        except RuntimeError as error:  # PyTorch's writer does not pass on what the system said
-            raise OSError(f"writing failed after {temporary.stat().st_size:,} bytes; is the disk full?") from error
+        archive = io.BytesIO()  # PyTorch's writer of files ends the process, with no exception, when the disk is full
+        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=(shapes,)), archive)
+        temporary.write_bytes(archive.getbuffer())
 
     return _export(network, example, Path(path), write, _check_pt2)
 

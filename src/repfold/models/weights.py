@@ -87,9 +87,13 @@ def write_archive(path: str | os.PathLike[str], content: Any) -> None:
             torch.save(content, temporary)
         except RuntimeError as error:  # PyTorch's writer does not pass on what the system said
             raise OSError(f"writing failed after {temporary.stat().st_size:,} bytes; is the disk full?") from error
-        with zipfile.ZipFile(temporary) as archive:
-            if damaged := archive.testzip():
-                raise OSError(f"its part '{damaged}' does not read back as it was written")
+        try:
+            with zipfile.ZipFile(temporary) as archive:
+                damaged = archive.testzip()
+        except zipfile.BadZipFile:
+            damaged = "directory"
+        if damaged:
+            raise OSError(f"its part '{damaged}' does not read back as it was written")
 
 
 def _compare(path: Path, written: Mapping[str, torch.Tensor]) -> None:
