@@ -20,8 +20,8 @@ class NotWritten(OSError, RepFoldError):
     def __str__(self) -> str:
         kept = " What was there before is as it was." if os.path.exists(self.filename) else ""
         return (
-            f"{self.filename} could not be written: {self.strerror}.{kept} Make room on the disk, check the permissions "
-            "of the directory, or choose another place."
+            f"{self.filename} could not be written: {self.strerror}.{kept} Make room on the disk, see to the "
+            "directory's permissions, or choose another place."
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_files import write_run
 from torch import fx, nn
 
 from repfold import deploy, models
@@ -25,7 +26,6 @@ from repfold.models.convert import convert
 from repfold.report import write as write_report
 from repfold.report.lr_plot import write_lr_plot
 from repfold.train import Recipe, checkpoint, recipe_file, record
-from run_files import write_run
 
 FAULTS = ("full", "torn", "failing_sync", "failing_rename")
 X_NCHW = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -61,7 +61,9 @@ def scales() -> Scales:
 
 def write_checkpoint(path: Path) -> None:
     optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
-    checkpoint.save(path, checkpoint.State(), recipe_file.to_toml(Recipe()), network(), optimizer, torch.amp.GradScaler("cpu"))
+    checkpoint.save(
+        path, checkpoint.State(), recipe_file.to_toml(Recipe()), network(), optimizer, torch.amp.GradScaler("cpu")
+    )
 
 
 def write_converted(path: Path) -> None:
@@ -214,7 +216,7 @@ def test_an_export_that_computes_something_else_replaces_nothing(name, module, t
 
 def test_a_directory_in_the_place_of_a_file_is_told(tmp_path):
     (tmp_path / "best.safetensors").mkdir()
-    with pytest.raises(NotWritten, match="best.safetensors could not be written: Is a directory"):
+    with pytest.raises(NotWritten, match=r"best\.safetensors could not be written: Is a directory"):
         models.save(network(), tmp_path / "best.safetensors", description=description())
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(NotWritten, match="could not be written: "):

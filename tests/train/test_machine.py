@@ -30,8 +30,23 @@ def test_bf16_is_chosen_where_the_cpu_multiplies_it(monkeypatch):
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 16)
     assert machine.choose(Recipe(device="cpu")).threads == 8
+
+
+def test_a_containers_share_of_the_processors_is_what_its_threads_are(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
+    chosen = machine.choose(Recipe(device="cpu"))
+    assert chosen.threads == 3 and "3 cores" in chosen.reasons["threads"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")  # the user's own choice
+    assert machine.choose(Recipe(device="cpu")).threads == 64
+
+
+def test_threads_beyond_all_cores_are_refused_with_their_number():
+    with pytest.raises(RepFoldError, match=r"threads is 100,000, and \d+ cores? may be used here"):
+        machine.choose(Recipe(device="cpu", threads=100_000))
 
 
 def test_what_the_machine_lacks_is_refused(monkeypatch):

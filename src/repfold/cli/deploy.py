@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from repfold.cores import check_threads
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def deploy(
 
     if batch < 1:
         raise RepFoldError(f"--batch {batch}: give a size of at least 1.")
+    if threads is not None:
+        check_threads(threads)
     source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
     x_NCHW, plain = make_example(parse_shape(example), source), source.network
     if source.description.form != "folded":

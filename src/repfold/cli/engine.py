@@ -33,8 +33,11 @@ def engine(
     from json import dumps
 
     from repfold import engine as engines
+    from repfold.cores import check_threads
     from repfold.errors import RepFoldError
 
+    if threads is not None:
+        check_threads(threads)
     path = model / "plain.safetensors" if model.is_dir() else model
     try:
         loaded = engines.load(path, threads=threads, precision=precision)

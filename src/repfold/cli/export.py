@@ -50,7 +50,9 @@ def export(
         return
     print(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
     if written.error is None:
-        print("Not compared with the network: ONNX Runtime is not installed, or this dtype is one that it cannot be fed.")
+        print(
+            "Not compared with the network: ONNX Runtime is not installed, or this dtype is one that it cannot be fed."
+        )
     else:
         runtime = "ONNX Runtime" if path.suffix == ".onnx" else "The loaded program"
         print(f"{runtime} agrees with the network to a relative error of {written.error:.1e}.")

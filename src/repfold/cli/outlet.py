@@ -64,7 +64,7 @@ class Outlet:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Have the stream's descriptor lead nowhere, for what the stream still holds and for what others write to it."""
+        """Have the stream's descriptor lead nowhere: for what the stream holds, and for what others write to it."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())

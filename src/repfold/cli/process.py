@@ -112,5 +112,7 @@ def _allow_files() -> None:
         limit = min(_USUAL_FILES, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     if limit != resource.RLIM_INFINITY and limit < _FEWEST_FILES:
-        _tell(f"Only {limit} files may be open at once here, too few to work with. Allow more: ulimit -n {_USUAL_FILES}")
+        _tell(
+            f"Only {limit} files may be open at once here, too few to work with. Allow more: ulimit -n {_USUAL_FILES}"
+        )
         sys.exit(2)

@@ -106,7 +106,9 @@ def finish_with_display(directory: Path, console: Console) -> list[Stage]:
             return finish_run(directory, show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
-        stopped.told = f"Training is complete; of what follows it, {done} is done. Go on with: {how_to_go_on(directory)}"
+        stopped.told = (
+            f"Training is complete; of what follows it, {done} is done. Go on with: {how_to_go_on(directory)}"
+        )
         raise
 
 

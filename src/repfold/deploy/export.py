@@ -21,7 +21,6 @@ from torch.fx.experimental import _config as export_config
 from repfold import atomic
 from repfold.errors import RepFoldError
 
-
 # Other runtimes and other kernels sum in another order; more than this, relative, is another function.
 TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 
@@ -177,8 +176,8 @@ def _refuse(error: float | None, dtype: torch.dtype, path: Path) -> None:
     """Raises: AnotherFunction unless the error is within the tolerance (NaN is not)."""
     if error is not None and not error <= TOLERANCES.get(dtype, 1e-3):
         raise AnotherFunction(
-            f"What {path.suffix} makes of the network differs from it by {error:.1e} (relative), so nothing was written. "
-            "Export it in another format, or report the network."
+            f"What {path.suffix} makes of the network differs from it by {error:.1e} (relative), so nothing was "
+            "written. Export it in another format, or report the network."
         )
 
 

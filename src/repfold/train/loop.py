@@ -21,13 +21,13 @@ from repfold.optim.averages import reestimate_statistics
 from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
 from repfold.signals import KNOWN
-from repfold.train import checkpoint, distributed, stopping
+from repfold.train import checkpoint, distributed, requirements, stopping
 from repfold.train.assemble import Assembly, assemble
 from repfold.train.batches import seed_step
 from repfold.train.checkpoint import State
 from repfold.train.distributed import Ranks
 from repfold.train.evaluation import Metrics, evaluate
-from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
+from repfold.train.events import EpochDone, Listener, Note, Record, Started, Stepped, ignore
 from repfold.train.machine import Machine, choose, prepare_process
 from repfold.train.max_norm import constrain
 from repfold.train.objective import seen_top1
@@ -85,6 +85,8 @@ def _run(
     state = State()
     if saved is not None:
         state = files.restore(saved)
+    for short in requirements.check(parts, directory):
+        say(Note(short))
     files.begin(state)
     say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
     with stopping.on_signals() as stop, warnings.catch_warnings():

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold.cores import check_threads, usable_cores
 from repfold.errors import RepFoldError
 from repfold.train.recipe import Recipe
 from repfold.train.small_maps import replace_small_maps
@@ -171,16 +172,20 @@ def _products(device: torch.device, precision: str, channels_last: bool, reasons
 
 
 def _threads(wanted: int, reasons: dict[str, str]) -> int:
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    processes, cores = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), usable_cores()
     if wanted:
+        check_threads(wanted)
         reasons["threads"] = "the recipe says so"
         return wanted
+    if processes == 1 and torch.get_num_threads() > cores and "OMP_NUM_THREADS" not in os.environ:
+        reasons["threads"] = f"the {cores} cores that may be used here"  # of which PyTorch does not see the quota
+        return cores
     if processes == 1:
         reasons["threads"] = "PyTorch's own choice"
         return torch.get_num_threads()
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
     reasons["threads"] = f"the cores, shared among {processes} processes"
-    return max(1, (os.cpu_count() or 1) // processes)
+    return max(1, cores // processes)
 
 
 def _plain(value: Any) -> Any:
