@@ -207,6 +207,7 @@ class Different(nn.Module):
 def test_an_export_that_computes_something_else_replaces_nothing(name, module, tmp_path, monkeypatch):
     path = tmp_path / name
     path.write_bytes(b"the old file")
+    monkeypatch.undo()  # the programs that are made once
     export = module.export
     monkeypatch.setattr(module, "export", lambda given, *rest, **named: export(Different().eval(), *rest, **named))
     with pytest.raises(RepFoldError, match="differs from it by"):

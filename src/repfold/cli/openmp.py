@@ -12,7 +12,7 @@ import sys
 
 # What a user may have set to say how threads wait; GNU's, everybody's, Intel's.
 _CHOSEN_BY_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
-SPINS = 2000
+SPINS = 10_000
 
 
 def yield_to_others() -> None:
