@@ -15,10 +15,12 @@ import torch
 
 import repfold
 from repfold import models
-from repfold.cli import main
+from repfold.cli import main, openmp
 from repfold.cli.outlet import Outlet
-from repfold.signals import KNOWN, Interrupted, interrupting
+from repfold.signals import KNOWN, Interrupted, Request, interrupting
 from repfold.train import record
+from repfold.train.checkpoint import State
+from repfold.train.loop import Run
 
 SMALL = "digits --per-class 20 5 --model repvgg-pico --preset 32px --epochs 1 --batch 32 --threads 1 --device cpu"
 
@@ -185,6 +187,19 @@ def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
         assert not run.exists()
 
 
+def test_a_signal_that_training_is_too_near_its_end_to_see_is_answered_after_it(tmp_path, monkeypatch, capsys):
+    end_epoch = Run._end_epoch
+
+    def interrupt(self: Run, state: State) -> None:
+        end_epoch(self, state)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr(Run, "_end_epoch", interrupt)
+    assert exit_code("train", *SMALL.split(), "--out", tmp_path / "run") == 128 + signal.SIGUSR1
+    assert "Training is complete; what follows it is not done." in capsys.readouterr().err
+    assert "checkpoint.pt" in files(tmp_path / "run") and "plain.safetensors" not in files(tmp_path / "run")
+
+
 @pytest.mark.parametrize("number", KNOWN)
 def test_every_signal_leaves_the_file_that_was_there(number, model, monkeypatch, capsys):
     plain = model.parent / "plain.safetensors"
@@ -226,6 +241,27 @@ def test_a_signal_repeated_at_once_does_not_break_into_the_clearing_up():
             os.kill(os.getpid(), signal.SIGXCPU)
             cleared = True
     assert cleared and caught.value.number == signal.SIGTERM
+
+
+def test_only_a_person_who_asks_again_after_a_while_is_impatient(monkeypatch):
+    """A limit of processor time is told every second, and Slurm's notice is followed by another signal."""
+    times = iter([1.0, 3.0, 7.0, 7.5, 9.0, 9.1])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    request = Request()
+    asked = [signal.SIGXCPU, signal.SIGXCPU, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM]
+    assert [request.note(number) for number in asked] == [False] * 5 + [True]
+    assert request.signal == signal.SIGXCPU
+
+
+def test_threads_sleep_after_a_while_unless_the_user_has_said_how_they_wait(monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "torch")
+    openmp.yield_to_others()
+    assert os.environ.pop("GOMP_SPINCOUNT") == str(openmp.SPINS)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    openmp.yield_to_others()
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 def test_too_few_files_are_told():

@@ -67,7 +67,9 @@ def test_a_disk_that_will_be_full_is_told_and_one_that_is_full_refused(recipe, p
     needs = requirements.estimate(parts)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, needs.first_files + 1000))
     (told,) = requirements.check(parts, tmp_path / "run")
-    assert re.search(r"run has room for 1\.3\d MB; the run's files will take about 1\d MB more", told) and "--out" in told
+    assert (
+        re.search(r"run has room for 1\.3\d MB; the run's files will take about 1\d MB more", told) and "--out" in told
+    )
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, 1000))
     with pytest.raises(RepFoldError, match=r"run has room for 1 kB, .*Make room"):
         train(recipe, tmp_path / "run")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO, cast
+from typing import Protocol, TextIO, cast
 
 from repfold import atomic
 from repfold.cli import openmp
@@ -22,7 +22,11 @@ from repfold.signals import Interrupted, interrupting
 _FEWEST_FILES, _USUAL_FILES = 24, 1024
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
-Command = Callable[[list[str] | None], None]
+
+class Command(Protocol):
+    """The whole command line: the arguments of this process if none are given."""
+
+    def __call__(self, arguments: list[str] | None = None) -> None: ...
 
 
 def guarded(command: Command) -> Command:
