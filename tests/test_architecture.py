@@ -11,14 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"allowance", "errors", "atomic", "notation"}
+LEAVES = {"allowance", "errors", "atomic", "notation", "signals", "threads"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
     "allowance": set(),
     "engine": {"allowance"},
     "errors": set(),
-    "atomic": set(),
+    "atomic": {"errors"},
+    "threads": {"allowance", "errors"},
+    "signals": set(),
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
@@ -36,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
-NO_TORCH = {"report", "engine", "schedule", "allowance", "errors", "atomic", "notation"}
+NO_TORCH = {"report", "engine", "schedule", *LEAVES}
 VAGUE = {"utils", "util", "helpers", "common", "misc", "core", "base"}
 
 

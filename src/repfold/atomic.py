@@ -8,14 +8,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from repfold.errors import RepFoldError
+
+# The files that this process has completed, in their order: what to tell when it is stopped before the others.
+completed: dict[Path, None] = {}
+
+
+class NotWritten(OSError, RepFoldError):
+    """A file could not be written; the one of that name, if there is one, is as it was."""
+
+    def __str__(self) -> str:
+        kept = " What was there before is as it was." if os.path.exists(self.filename) else ""
+        return (
+            f"{self.filename} could not be written: {self.strerror}.{kept} Make room on the disk, see to the "
+            "directory's permissions, or choose another place."
+        )
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Raises: OSError when the directory cannot be written or the disk is full; ``path`` is then as it was.
+    Raises: NotWritten when the directory cannot be written or the disk is full; ``path`` is then as it was.
     """
     target = Path(path)
+    try:
+        with _temporary_beside(target) as temporary:
+            yield temporary
+    except NotWritten:
+        raise
+    except OSError as error:
+        raise NotWritten(error.errno, error.strerror or str(error), str(target)) from error
+    completed[target] = None
+
+
+@contextmanager
+def _temporary_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, since some writers choose the format by it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from repfold.errors import RepFoldError
+from repfold.signals import KNOWN
 from repfold.train import Recipe, Stopped, recipe_file, record, train
 from repfold.train.events import EpochDone, Stepped
 
@@ -115,10 +116,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(checkpointed, uninterrupted, tm
     assert_same(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", KNOWN)
 def test_a_signal_finishes_the_step_and_says_how_to_go_on(checkpointed, uninterrupted, tmp_path, number):
     recipe = checkpointed.replace(checkpoint_every=0)
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(known) for known in KNOWN]
 
     def interrupt(event):
         if isinstance(event, Stepped) and (event.epoch, event.step) == (0, 3):
@@ -128,7 +129,7 @@ def test_a_signal_finishes_the_step_and_says_how_to_go_on(checkpointed, uninterr
         train(recipe, tmp_path, on_event=interrupt)
     assert caught.value.exit_code == 128 + number
     assert "after step 4 of 6 of epoch 1" in str(caught.value)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert [signal.getsignal(known) for known in KNOWN] == handlers
     train(recipe, tmp_path, resume=True)
     assert_same(tmp_path, uninterrupted)
 

@@ -5,7 +5,6 @@ A command takes typed keyword arguments (tyro makes the flags from them), calls 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,7 @@ from repfold.cli.export import export
 from repfold.cli.find_lr import find_lr
 from repfold.cli.fold import fold
 from repfold.cli.predict import predict
+from repfold.cli.process import guarded
 from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
@@ -50,8 +50,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+@guarded
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; 130: interrupted."""
+    """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; see also ``guarded``."""
     import tyro
 
     try:
@@ -59,8 +60,3 @@ def main(arguments: list[str] | None = None) -> None:
     except RepFoldError as error:
         print(f"repfold: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read the output, head say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

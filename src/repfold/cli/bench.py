@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from repfold.errors import RepFoldError
+from repfold.threads import check_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,6 +59,8 @@ def bench(
 
     if not batch or min(batch) < 1:
         raise RepFoldError(f"--batch {' '.join(map(str, batch))}: give sizes of at least 1.")
+    if threads is not None:
+        check_threads(threads)
     source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
     network: nn.Module | None = source.network
     plain = source.network

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from repfold.errors import RepFoldError
+from repfold.threads import check_threads
 
 if TYPE_CHECKING:
     from repfold.report.timings import Timing
@@ -71,6 +72,8 @@ def deploy(
 
     if batch < 1:
         raise RepFoldError(f"--batch {batch}: give a size of at least 1.")
+    if threads is not None:
+        check_threads(threads)
     source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
     x_NCHW, plain = make_example(parse_shape(example), source), source.network
     if source.description.form != "folded":

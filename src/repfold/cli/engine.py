@@ -34,7 +34,10 @@ def engine(
 
     from repfold import engine as engines
     from repfold.errors import RepFoldError
+    from repfold.threads import check_threads
 
+    if threads is not None:
+        check_threads(threads)
     path = model / "plain.safetensors" if model.is_dir() else model
     try:
         loaded = engines.load(path, threads=threads, precision=precision)

@@ -12,6 +12,7 @@ import tyro
 
 from repfold.cli.recipe_flags import RecipeFlags, given
 from repfold.errors import RepFoldError
+from repfold.signals import Interrupted, look
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,25 +72,44 @@ def train(
 def train_with_display(
     recipe: Recipe, directory: Path, console: Console, *, resume: bool = False, override: bool = False
 ) -> RunResult:
-    """Train, showing progress on ``console``; on SIGINT or SIGTERM say how to go on, and exit with 130 or 143."""
+    """Train, showing progress on ``console``; after a signal say how to go on, and exit with 128 + its number."""
     from repfold.cli.train_display import TrainDisplay
     from repfold.train import Stopped
     from repfold.train import train as train_network
 
+    display = TrainDisplay(console)
     try:
-        with TrainDisplay(console) as display:
+        with display:
             return train_network(recipe, directory, resume=resume, override=override, on_event=display)
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         sys.exit(stopped.exit_code)
+    except Interrupted as stopped:
+        stopped.told = display.where_it_was(directory)
+        raise
 
 
 def finish_with_display(directory: Path, console: Console) -> list[Stage]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold.cli.finish_run import finish_run
+    from repfold.cli.train_display import how_to_go_on
 
-    with console.status("") as status:
-        return finish_run(directory, lambda stage: status.update(f"{stage} ..."))
+    begun: list[str] = []
+    try:
+        with console.status("") as status:
+
+            def show(stage: str) -> None:
+                look()
+                begun.append(stage)
+                status.update(f"{stage} ...")
+
+            return finish_run(directory, show)
+    except Interrupted as stopped:
+        done = ", ".join(begun[:-1]) or "nothing"
+        stopped.told = (
+            f"Training is complete; of what follows it, {done} is done. Go on with: {how_to_go_on(directory)}"
+        )
+        raise
 
 
 def print_result(console: Console, result: RunResult, stages: list[Stage]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from repfold.signals import look
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class TrainDisplay:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.epochs = 0
+        self.begun = self.complete = False
         self.bars: dict[str, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.description:<9}"),
@@ -57,7 +61,18 @@ class TrainDisplay:
         self.progress.stop()
 
     def __call__(self, event: Event) -> None:
+        look()
         _HANDLERS[type(event)](self, event)
+
+    def where_it_was(self, directory: Path) -> str:
+        """Tell what a signal has left undone that came where no checkpoint could be written."""
+        go_on = f"Go on with: {how_to_go_on(directory)}"
+        if self.complete:
+            return f"Training is complete; what follows it is not done. {go_on}"
+        if self.begun:
+            return f"The steps since the last checkpoint are lost. {go_on}"
+        again = go_on if (directory / "recipe.toml").exists() else "Give the same command again."
+        return f"It was before the first step, so there is nothing to keep. {again}"
 
     def line(self, text: str, style: str | None = None) -> None:
         """Print one line above the bars."""
@@ -78,6 +93,7 @@ class TrainDisplay:
         if (event.epoch, event.step) != (0, 0):
             self.line(f"{'goes on':<11}after step {event.step} of {event.steps} of epoch {event.epoch + 1}")
         self.epochs = event.epochs
+        self.begun, self.complete = True, event.epoch == event.epochs
         self.line("  ".join([f"{'epoch':>9}", *(f"{name:>{width}}" for name, width, _ in _COLUMNS)]), "bold")
 
     def step(self, event: Stepped) -> None:
@@ -88,6 +104,7 @@ class TrainDisplay:
 
     def end_epoch(self, event: EpochDone) -> None:
         """Add a line to the table of epochs."""
+        self.complete = event.record["epoch"] == self.epochs
         cells = [f"{read(event.record):>{width}}" for _, width, read in _COLUMNS]
         place = f"{event.record['epoch']}/{self.epochs}"
         self.line("  ".join([f"{place:>9}", *cells]) + ("  best" if event.best else ""))
@@ -96,6 +113,11 @@ class TrainDisplay:
         if name not in self.bars:
             self.bars[name] = self.progress.add_task(name, told=told)
         self.progress.update(self.bars[name], completed=done, total=total, told=told)
+
+
+def how_to_go_on(directory: Path) -> str:
+    """The command that goes on with the run in ``directory``, as a shell takes it."""
+    return f"repfold train --resume --out {shlex.quote(str(directory))}"
 
 
 _HANDLERS: dict[type, Callable[[TrainDisplay, Any], None]] = {

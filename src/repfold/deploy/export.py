@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import io
 import logging
 import os
@@ -21,13 +21,20 @@ from torch.fx.experimental import _config as export_config
 from repfold import atomic
 from repfold.errors import RepFoldError
 
+# Other runtimes and other kernels sum in another order; more than this, relative, is another function.
+TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and which axes of its input are free: "batch", and "height" and "width" where possible."""
+    """A written file, and which axes of its input are free: "batch", and "height" and "width" where possible.
+
+    ``error``: of what the file computes against the network, relative; None when nothing here can run it.
+    """
 
     path: Path
     free_axes: tuple[str, ...]
+    error: float | None = None
 
 
 def export_onnx(network: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Exported:
@@ -36,8 +43,10 @@ def export_onnx(network: nn.Module, example: torch.Tensor, path: str | os.PathLi
     Args:
         example: an input that the network takes, [N, C, H, W].
 
-    The input is named "x", the first output "logits". The file is complete or not written at all.
-    Raises: RepFoldError for a network in train mode, one that cannot be exported, or a missing onnx extra.
+    The input is named "x", the first output "logits". The file is complete or not written at all: it replaces an older
+    one when ONNX Runtime, where it is installed, has computed from it what the network computes.
+    Raises: RepFoldError for a network in train mode, one that cannot be exported or computes something else when it
+    is, or a missing onnx extra.
     """
     _require_onnx("onnx", "onnxscript")
 
@@ -55,19 +64,22 @@ def export_onnx(network: nn.Module, example: torch.Tensor, path: str | os.PathLi
         assert program is not None
         program.save(str(temporary), external_data=False)
 
-    return _export(network, example, Path(path), write)
+    check = check_onnx if importlib.util.find_spec("onnxruntime") and example.dtype in _NUMPY_HAS else None
+    return _export(network, example, Path(path), write, check)
 
 
 def export_pt2(network: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Exported:
     """Write ``network`` as a .pt2 program, which ``torch.export.load`` reads without the code that built it.
 
-    Arguments and errors are those of ``export_onnx``.
+    Arguments and errors are those of ``export_onnx``; PyTorch itself runs the file before it replaces an older one.
     """
 
     def write(temporary: Path, x: torch.Tensor, shapes: dict[int, Any]) -> None:
-        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=(shapes,)), temporary)
+        archive = io.BytesIO()  # PyTorch's writer of files ends the process, with no exception, when the disk is full
+        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=(shapes,)), archive)
+        temporary.write_bytes(archive.getbuffer())
 
-    return _export(network, example, Path(path), write)
+    return _export(network, example, Path(path), write, _check_pt2)
 
 
 # File name suffix -> exporter.
@@ -84,10 +96,24 @@ def check_onnx(path: str | os.PathLike[str], network: nn.Module, x: torch.Tensor
     """
     y_onnx = torch.from_numpy(onnx_session(path).run(None, {"x": x.detach().cpu().numpy()})[0])
     with torch.inference_mode():
-        y = first_output(network(x)).cpu()
-    if y.shape != y_onnx.shape:
-        raise RepFoldError(f"{path} answers with shape {list(y_onnx.shape)}, the network with {list(y.shape)}.")
-    return ((y_onnx.double() - y.double()).abs().max() / y.double().abs().max().clamp(min=1e-30)).item()
+        return _relative_error(path, y_onnx, first_output(network(x)))
+
+
+def _check_pt2(path: str | os.PathLike[str], network: nn.Module, x: torch.Tensor) -> float:
+    """The same for a .pt2 program, on the network's device."""
+    with torch.inference_mode():
+        y_loaded = first_output(torch.export.load(path).module()(x))
+        return _relative_error(path, y_loaded, first_output(network(x)))
+
+
+def _relative_error(path: str | os.PathLike[str], y_file: torch.Tensor, y: torch.Tensor) -> float:
+    if y.shape != y_file.shape:
+        raise RepFoldError(f"{path} answers with shape {list(y_file.shape)}, the network with {list(y.shape)}.")
+    y, y_file = y.cpu().double(), y_file.cpu().double()
+    return ((y_file - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
+
+
+_NUMPY_HAS = {torch.float64, torch.float32, torch.float16}
 
 
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 0) -> Any:
@@ -111,7 +137,11 @@ def first_output(output: Any) -> torch.Tensor:
 
 
 def _export(
-    network: nn.Module, example: torch.Tensor, path: Path, write: Callable[[Path, torch.Tensor, dict[int, Any]], None]
+    network: nn.Module,
+    example: torch.Tensor,
+    path: Path,
+    write: Callable[[Path, torch.Tensor, dict[int, Any]], None],
+    check: Callable[[Path, nn.Module, torch.Tensor], float] | None,
 ) -> Exported:
     if network.training:
         raise RepFoldError(
@@ -126,14 +156,29 @@ def _export(
         try:
             with _quiet(), _sizes_of_one_like_others(), atomic.replacing(path) as temporary:
                 write(temporary, example, shapes)
-            return Exported(path, tuple(dim.__name__ for dim in shapes.values()))
-        except OSError:
+                error = check(temporary, network, example) if check else None
+                _refuse(error, example.dtype, path)
+            return Exported(path, tuple(dim.__name__ for dim in shapes.values()), error)
+        except (OSError, AnotherFunction):
             raise
         except Exception as error:  # the exporters run the user's forward, which may raise anything
             failures.append(error)
     last = failures[-1]
     reason = str(last).strip().splitlines()[0] if str(last).strip() else type(last).__name__
     raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {reason}") from last
+
+
+class AnotherFunction(RepFoldError):
+    """An exported file computes something else than its network."""
+
+
+def _refuse(error: float | None, dtype: torch.dtype, path: Path) -> None:
+    """Raises: AnotherFunction unless the error is within the tolerance (NaN is not)."""
+    if error is not None and not error <= TOLERANCES.get(dtype, 1e-3):
+        raise AnotherFunction(
+            f"What {path.suffix} makes of the network differs from it by {error:.1e} (relative), so nothing was "
+            "written. Export it in another format, or report the network."
+        )
 
 
 def _sizes_of_one_like_others() -> AbstractContextManager[None]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from repfold.deploy.export import TOLERANCES, onnx_session
 from repfold.errors import RepFoldError
 from repfold.graph.interpret import execute
 from repfold.graph.module import GraphNetwork
-from repfold.graph.onnx.read import read_names
+from repfold.graph.onnx.read import Names, read_names, read_onnx
 from repfold.graph.onnx.write import write_onnx
 from repfold.graph.structure import take_apart
 
@@ -18,12 +20,45 @@ from repfold.graph.structure import take_apart
 def write_back(plain: nn.Module, x: Tensor, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Write ``plain``, which was read from the ONNX file ``source`` and folded on ``x``, to ``path``.
 
-    Raises: RepFoldError when it was folded part by part, so that no graph describes it.
+    The file is run, by ONNX Runtime where that can, and replaces an older one when it computes what ``plain`` does.
+
+    Raises: RepFoldError when it was folded part by part, so that no graph describes it, or computes something else.
     """
     if not isinstance(plain, GraphNetwork) or not _carries_itself(plain, x):
         raise RepFoldError(f"{source} was folded part by part, and is no graph that ONNX can hold. Write .safetensors.")
     names, opset = read_names(source)
-    write_onnx(plain.repfold_graph, plain.state_dict(), path, names=names, opset=opset)
+    with torch.no_grad():
+        expected = take_apart(plain(x))
+
+    def check(file: Path) -> None:
+        for name, y_file, y in zip(names.outputs, _computed(file, x, names), expected, strict=True):
+            if not _agree(y_file, y):
+                raise RepFoldError(
+                    f"'{name}' of the ONNX file that was made differs from the folded network's, so {path} was not "
+                    "written. Write .safetensors, or report the network."
+                )
+
+    write_onnx(plain.repfold_graph, plain.state_dict(), path, names=names, opset=opset, check=check)
+
+
+def _computed(file: Path, x: Tensor, names: Names) -> list[Tensor]:
+    """The outputs of an ONNX file on ``x``; by the graph that is read from it, where ONNX Runtime cannot run it."""
+    try:
+        session = onnx_session(file)
+    except RepFoldError:
+        read = read_onnx(file, sizes={(0, axis): size for axis, size in enumerate(x.shape)})
+        with torch.no_grad():
+            return execute(read.graph, (x,), read.state)
+    return [torch.from_numpy(y) for y in session.run(None, {names.inputs[0]: x.detach().cpu().numpy()})]
+
+
+def _agree(y_file: Tensor, y: Tensor) -> bool:
+    if y_file.shape != y.shape:
+        return False
+    if not y.is_floating_point():
+        return torch.equal(y_file, y)
+    one, other = y_file.double(), y.double()
+    return y.numel() == 0 or bool((one - other).abs().max() <= TOLERANCES[y.dtype] * other.abs().max())
 
 
 def _carries_itself(plain: GraphNetwork, x: Tensor) -> bool:

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import fx, nn
 
-from repfold import atomic
 from repfold.errors import RepFoldError
 from repfold.models import weights
 from repfold.models.checkpoint import read_checkpoint
@@ -192,5 +191,4 @@ def _write_state(state: State, path: Path) -> None:
     if path.suffix == ".safetensors":
         weights.write(path, state, {"format": "pt"})
     else:
-        with atomic.replacing(path) as temporary:
-            torch.save(state, temporary)
+        weights.write_archive(path, state)

@@ -170,8 +170,7 @@ def _write_checkpoint(scales: Scales, path: Path) -> None:
         stage, block = _position(place)
         prefix = f"stage{stage}.{block}" if stage else "stage0"
         content[f"{prefix}.scale_{names[branch]}.weight"] = value.clone()
-    with atomic.replacing(path) as temporary:
-        torch.save(content, temporary)
+    weights.write_archive(path, content)
 
 
 _READERS: dict[str, Callable[[Path], Scales]] = {".safetensors": _read_safetensors, ".json": _read_json}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ def write(
 ) -> None:
     """Write tensors and text atomically. Tensors that share memory are written one by one.
 
-    ``check`` is called with the finished file before it takes the place of an older one, which stays if it raises.
-    Raises: RepFoldError for a tensor without values (meta device), OSError when the disk refuses.
+    Before the file takes the place of an older one it is read and compared, and ``check`` is called with it; the older
+    one stays if it raises.
+    Raises: RepFoldError for a tensor without values (meta device), and when the disk refuses or does not keep them.
     """
     seen: set[int] = set()
     written: dict[str, torch.Tensor] = {}
@@ -70,8 +72,45 @@ def write(
         try:
             save_file(written, temporary, metadata=dict(metadata))
         except SafetensorError as error:
-            raise OSError(f"{path} could not be written: {error}") from error
+            raise OSError(str(error)) from error
+        _compare(temporary, written)
         check(temporary)
+
+
+def write_archive(path: str | os.PathLike[str], content: Any) -> None:
+    """Write ``content`` with torch.save, for other code, atomically.
+
+    Raises: NotWritten when the disk refuses.
+    """
+    with atomic.replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # PyTorch's writer does not pass on what the system said
+            raise OSError(f"writing failed after {temporary.stat().st_size:,} bytes; is the disk full?") from error
+        try:
+            with zipfile.ZipFile(temporary) as archive:
+                damaged = archive.testzip()
+        except zipfile.BadZipFile:
+            damaged = "directory"
+        if damaged:
+            raise OSError(f"its part '{damaged}' does not read back as it was written")
+
+
+def _compare(path: Path, written: Mapping[str, torch.Tensor]) -> None:
+    """Raises: OSError when the file does not hold exactly these tensors, bit by bit."""
+    try:
+        with _opened(path) as file:
+            wrong = [key for key, tensor in written.items() if not _same_bits(tensor, file.get_tensor(key))]
+    except (RepFoldError, SafetensorError) as error:
+        raise OSError("it does not read back as it was written") from error
+    if wrong:
+        raise OSError(f"its tensor '{wrong[0]}' does not read back as it was written")
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
 @contextmanager

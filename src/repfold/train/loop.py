@@ -20,13 +20,14 @@ from repfold.errors import RepFoldError
 from repfold.optim.averages import reestimate_statistics
 from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
-from repfold.train import checkpoint, distributed, stopping
+from repfold.signals import KNOWN
+from repfold.train import checkpoint, distributed, requirements, stopping
 from repfold.train.assemble import Assembly, assemble
 from repfold.train.batches import seed_step
 from repfold.train.checkpoint import State
 from repfold.train.distributed import Ranks
 from repfold.train.evaluation import Metrics, evaluate
-from repfold.train.events import EpochDone, Listener, Record, Started, Stepped, ignore
+from repfold.train.events import EpochDone, Listener, Note, Record, Started, Stepped, ignore
 from repfold.train.machine import Machine, choose, prepare_process
 from repfold.train.max_norm import constrain
 from repfold.train.objective import seen_top1
@@ -61,7 +62,8 @@ def train(
     weights (on CPUs in float32 bit for bit); one without a checkpoint begins. ``override`` accepts a recipe that
     differs from the checkpoint's. Seeds the global random numbers.
 
-    Raises: RepFoldError for what the user can mend; Stopped after SIGINT or SIGTERM, with a checkpoint written.
+    Raises: RepFoldError for what the user can mend; Stopped after a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1,
+    SIGXCPU), with a checkpoint written.
     """
     directory = Path(directory)
     chosen = choose(recipe)
@@ -83,6 +85,8 @@ def _run(
     state = State()
     if saved is not None:
         state = files.restore(saved)
+    for short in requirements.check(parts, directory):
+        say(Note(short))
     files.begin(state)
     say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
     with stopping.on_signals() as stop, warnings.catch_warnings():
@@ -161,15 +165,17 @@ class Run:
         Returns: whether to write a checkpoint, and the signal to stop for, or 0.
         Raises: RepFoldError at the first loss that is not finite.
         """
-        ranks, signal = self.parts.ranks, self.stop.signal
+        ranks = self.parts.ranks
         own = torch.stack(list(losses)).flatten().tolist()
-        *summed, due_leading, signals, asked = ranks.total([*own, due and ranks.leads, signal, signal > 0])
+        asked = [self.stop.signal == number for number in KNOWN]
+        totals = ranks.total([*own, due and ranks.leads, *asked])
+        summed, due_leading, votes = totals[: len(own)], totals[len(own)], totals[len(own) + 1 :]
         for place, (loss, hits) in enumerate(zip(summed[0::2], summed[1::2], strict=True)):
             if not math.isfinite(loss):
                 raise self._diverged(f"The loss is {loss}", state, place - len(losses))
             state.loss_sum += loss / ranks.world
             state.hit_sum += hits / ranks.world
-        return due_leading > 0, round(signals / asked) if asked else 0
+        return due_leading > 0, next((int(number) for number, count in zip(KNOWN, votes, strict=True) if count), 0)
 
     def _end_epoch(self, state: State) -> None:
         """Evaluate, record, keep the network if it is the best so far, write a checkpoint."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Seconds within which another signal is the same wish: torchrun passes on to its processes a Ctrl-C that these have
-# already had from the terminal.
-_PATIENCE = 1.0
+from repfold.signals import Request, asked_to_stop
 
 
 class Stopped(Exception):
@@ -22,31 +18,19 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
-class Request:
-    """Whether, and by which signal, the run was asked to stop."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self.since = 0.0
-
-
 @contextmanager
 def on_signals() -> Iterator[Request]:
-    """Within the block SIGINT and SIGTERM are noted instead of acted upon; one more, a while later, acts as usual.
+    """Within the block the signals that ask to stop are noted instead of acted upon; see ``repfold.signals``.
 
-    Outside of the main thread, where Python delivers no signals, nothing is ever noted.
+    SIGINT or SIGTERM once more, a while later, acts as usual; so does, when the block ends well, a signal that was
+    noted too late for the loop to see it. Outside of the main thread, where Python delivers no signals, nothing is
+    ever noted.
     """
     request = Request()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in asked_to_stop()}
 
     def note(number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if not request.signal:
-            request.signal, request.since = number, now
-        elif now - request.since > _PATIENCE:
+        if request.note(number):
             signal.signal(number, before[number])
             signal.raise_signal(number)
 
@@ -57,3 +41,5 @@ def on_signals() -> Iterator[Request]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if request.signal:
+        signal.raise_signal(request.signal)

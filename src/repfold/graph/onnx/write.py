@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from repfold import atomic
 from repfold.errors import RepFoldError
 from repfold.graph.graph import INPUT, STATE, Graph, Value
 from repfold.graph.onnx.file import LARGEST, require_onnx
@@ -32,6 +32,7 @@ def write_onnx(
     *,
     names: Names | None = None,
     opset: int = OPSET,
+    check: Callable[[Path], None] = lambda file: None,
 ) -> None:
     """Write ``graph`` as an ONNX file, its tensors within it; complete or not at all.
 
@@ -39,6 +40,7 @@ def write_onnx(
         state: the tensors of its "state" values, by path; they are the file's initializers of that name.
         names: of inputs, outputs and free sizes (``Imported.names``); by default "x", "output", "batch", "height", ...
         opset: the version of ONNX's operators; 17 where an older one is asked for.
+        check: called with the finished file before it takes the place of an older one, which stays if it raises.
 
     Raises: RepFoldError where the graph has an operator that ONNX lacks, or is larger than 2 GB.
     """
@@ -55,7 +57,7 @@ def write_onnx(
         if value.op not in (INPUT, STATE):
             writer.names[value] = _written(writer, value)
     outputs = _named_outputs(writer, graph, names)
-    _save(_model(writer, graph, names, outputs), Path(path))
+    _save(_model(writer, graph, names, outputs), Path(path), check)
 
 
 def _usual_names(graph: Graph) -> Names:
@@ -132,24 +134,12 @@ def _model(writer: Writer, graph: Graph, names: Names, outputs: list[Any]) -> An
     return model
 
 
-def _save(model: Any, path: Path) -> None:
+def _save(model: Any, path: Path, check: Callable[[Path], None]) -> None:
     onnx = require_onnx()
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise AssertionError(f"what was written is not valid ONNX: {error}") from error
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with atomic.replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        check(temporary)
