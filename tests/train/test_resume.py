@@ -46,7 +46,9 @@ def listen(event):
 torch.save = save
 if place == "epoch":
     save_checkpoint = checkpoint.save
-    checkpoint.save = lambda path, state, *rest: die() if state.epoch == 1 else save_checkpoint(path, state, *rest)
+    checkpoint.save = lambda path, state, *rest, **more: (
+        die() if state.epoch == 1 else save_checkpoint(path, state, *rest, **more)
+    )
 train(recipe_file.read(directory + "/start.toml"), directory, on_event=listen)
 """
 

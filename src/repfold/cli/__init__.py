@@ -26,7 +26,7 @@ from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
-from repfold.cli.train import train
+from repfold.cli.train import spell_resume, train
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -54,8 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; 130: interrupted."""
     import tyro
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=arguments)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=spell_resume(given))
     except RepFoldError as error:
         print(f"repfold: {error}", file=sys.stderr)
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ class TrainDisplay:
     def note(self, event: Note) -> None:
         """Show something that the user should know."""
         self.line(f"Note: {event.text}", "yellow")
+        if event.severe and not self.console.stderr:
+            print(f"repfold: {event.text}", file=sys.stderr)
 
     def start(self, event: Started) -> None:
         """Show what will happen, and the head of the table of epochs."""
