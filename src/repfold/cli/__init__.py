@@ -27,6 +27,7 @@ from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
 from repfold.cli.train import spell_resume, train
+from repfold.cli.verify import verify
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "schedule": schedule,
     "train": train,
+    "verify": verify,
 }
 
 

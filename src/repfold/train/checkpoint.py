@@ -6,6 +6,7 @@ A checkpoint is PyTorch's zip archive, and carries its own SHA-256 in the archiv
 from __future__ import annotations
 
 import hashlib
+import pickle
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -129,6 +130,8 @@ def read(path: Path) -> dict[str, Any]:
         raise RepFoldError(f"There is no checkpoint at {path}.") from error
     except Mismatch as error:
         raise UnreadableError(path, str(error)) from error
+    except pickle.UnpicklingError as error:  # whose message tells how to run the code in it
+        raise UnreadableError(path, "it holds what is no tensor, number or text, or nothing whole") from error
     except Exception as error:  # whatever a damaged file makes the readers raise
         reason = next(iter(str(error).splitlines()), "")
         raise UnreadableError(path, f"{type(error).__name__}: {reason}") from error
@@ -139,13 +142,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether a checkpoint carries its SHA-256. Raises: Mismatch when it does and it is that of other bytes."""
+    """Whether a checkpoint carries its SHA-256. Raises: Mismatch when it is that of other bytes, or torn."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _SEAL_BYTES))
         tail = file.read()
-    if not tail[2:].startswith(_SEAL):
+    if tail.endswith(b"\0\0"):  # an archive without a comment
         return False
+    if not tail[2:].startswith(_SEAL):
+        raise Mismatch("it is no whole archive of PyTorch's")
     if tail[2 + len(_SEAL) :].decode("ascii", "replace") != sha256(path, size - len(tail)):
         raise Mismatch("its content fails its checksum")
     return True

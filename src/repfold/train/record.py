@@ -49,8 +49,9 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def found(directory: Path) -> list[str]:
-    """Return the names of what a run leaves in ``directory``, or may have."""
-    return [name for name in (*ALL, *PREVIOUS, DAMAGED) if (directory / name).exists()]
+    """Return the names of what a run has left in ``directory``, what tells most of it first."""
+    known = dict.fromkeys((CHECKPOINT, RECORD, *ALL, *PREVIOUS, DAMAGED))
+    return [name for name in known if (directory / name).exists()]
 
 
 def clear(directory: Path) -> None:

@@ -41,6 +41,9 @@ _TOLD = {
 }
 
 
+NAMES = tuple(_TOLD)
+
+
 def of(parts: Assembly) -> Surroundings:
     """Return the surroundings of the run that ``parts`` are of."""
     machine = parts.machine
@@ -50,7 +53,7 @@ def of(parts: Assembly) -> Surroundings:
         device=machine.device.type,
         cpu=record.cpu_name(),
         precision=machine.precision,
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         data=parts.source.fingerprint,
     )
 
