@@ -149,7 +149,7 @@ def is_sealed(path: Path) -> bool:
         tail = file.read()
     if tail.endswith(b"\0\0"):  # an archive without a comment
         return False
-    if not tail[2:].startswith(_SEAL):
+    if not tail.startswith((_SEAL_BYTES - 2).to_bytes(2, "little") + _SEAL):
         raise Mismatch("it is no whole archive of PyTorch's")
     if tail[2 + len(_SEAL) :].decode("ascii", "replace") != sha256(path, size - len(tail)):
         raise Mismatch("its content fails its checksum")
