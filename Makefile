@@ -12,7 +12,7 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/repfold demo
+	$(BIN)/repfold demo --overwrite
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from repfold.errors import RepFoldError
+
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
+
+# What file systems say that have no locks, or do not flush directories.
+_NOT_OFFERED = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 # The files that this process has completed, in their order: what to tell when it is stopped before the others.
 completed: dict[Path, None] = {}
@@ -26,14 +37,17 @@ class NotWritten(OSError, RepFoldError):
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
+
+    ``previous``: where in the same directory the file that is replaced goes, instead of being deleted. A process that
+    is killed between the two leaves ``previous`` alone.
 
     Raises: NotWritten when the directory cannot be written or the disk is full; ``path`` is then as it was.
     """
     target = Path(path)
     try:
-        with _temporary_beside(target) as temporary:
+        with _temporary_beside(target, previous) as temporary:
             yield temporary
     except NotWritten:
         raise
@@ -43,20 +57,89 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def _temporary_beside(target: Path) -> Iterator[Path]:
+def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, since some writers choose the format by it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
-    os.close(descriptor)
     temporary = Path(name)
     try:
+        with suppress(OSError):
+            lock(descriptor)  # which tells ``remove_abandoned`` that somebody is at work on it
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
+        if previous is not None and target.exists():
+            target.replace(previous)
         temporary.replace(target)
+        sync_directory(target.parent)
     finally:
+        os.close(descriptor)
         temporary.unlink(missing_ok=True)
+
+
+def keep(path: Path, previous: Path) -> None:
+    """Have ``previous`` be the present content of ``path``, which stays: by a hard link where there are such, which
+    costs nothing, else by renaming."""
+    link = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        link.hardlink_to(path)
+    except OSError:
+        path.replace(previous)
+        return
+    link.replace(previous)
+    link.unlink(missing_ok=True)  # a rename among links to one file does nothing
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the system write the names in ``directory`` to the disk: a rename is not safe from a power cut before."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file for this process until it closes it, or ends in whatever way; return whether it was free.
+
+    Raises: OSError where the file system has no locks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this system has no flock")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove_abandoned(directory: Path, names: Iterable[str]) -> list[Path]:
+    """Remove what processes that were killed while they wrote a file of ``names`` left in ``directory``; return it.
+
+    What another process is writing at this moment stays.
+    """
+    stems = [(re.escape(Path(name).stem), re.escape(Path(name).suffix)) for name in names]
+    ours = re.compile("|".join(rf"\.{stem}\.[a-z0-9_]{{8}}({suffix})?(\.data)?" for stem, suffix in stems))
+    return [path for path in directory.iterdir() if ours.fullmatch(path.name) and _removed(path)]
+
+
+def _removed(path: Path) -> bool:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            if not lock(descriptor):
+                return False
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+        return True
+    return False
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

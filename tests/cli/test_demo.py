@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from repfold import engine
 from repfold.cli import main
 from repfold.train import recipe_file, record
@@ -13,13 +15,35 @@ def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkey
     short = recipe_file.find("digits").replace(epochs=5, threads=1)
     monkeypatch.setattr(recipe_file, "find", lambda name: short)
     out = tmp_path / "demo"
-    for _ in range(2):  # again over the first
-        main(["demo", "--out", str(out), "--json"])
+    for again in ([], ["--overwrite"]):
+        main(["demo", "--out", str(out), "--json", *again])
         told = json.loads(capsys.readouterr().out)
     assert told["best"]["val_top1"] > 90
-    assert {path.name for path in out.iterdir()} == set(record.ALL) - {record.SCALES, record.RULES}
+    files = set(record.ALL) - {record.SCALES, record.RULES} | {record.DEMO, *record.PREVIOUS}
+    assert {path.name for path in out.iterdir()} == files
+    assert "an earlier demo" in refusal(capsys, "--out", str(out))
+    assert {path.name for path in out.iterdir()} == files
     timings = json.loads((out / "timings.json").read_text())
     forms = {"train form, PyTorch", "folded, PyTorch", "folded, ONNX Runtime"}
     native = {"folded, RepFold's engine"} if engine.available() is None else set()
     assert {row["form"] for row in timings["rows"]} == forms | native
     assert json.loads((out / "certificate.json").read_text())["error"] < 1e-5
+
+
+def refusal(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", *arguments])
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_demo_deletes_nothing_that_is_not_its_own(tmp_path, capsys):
+    for name in (record.RECORD, record.BEST):
+        (tmp_path / name).write_text("a run of weeks")
+    for overwrite in ([], ["--overwrite"]):
+        message = refusal(capsys, "--out", str(tmp_path), *overwrite)
+        assert "holds a run that is no demo (record.jsonl)" in message
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        record.RECORD: "a run of weeks",
+        record.BEST: "a run of weeks",
+    }

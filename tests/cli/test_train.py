@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -62,7 +63,10 @@ def test_a_folder_of_images_becomes_everything_that_a_run_is(folder, capsys):
     told = json.loads(capsys.readouterr().out)
     run = Path(told["directory"])
     assert run == Path("runs/repvgg-pico-images")
-    assert {path.name for path in run.iterdir()} == set(record.ALL) - {record.SCALES, record.RULES}
+    assert {path.name for path in run.iterdir()} - set(record.PREVIOUS) == set(record.ALL) - {
+        record.SCALES,
+        record.RULES,
+    }
     assert told["best"]["epoch"] == 1 and all(stage["file"] for stage in told["stages"])
     trained, plain = models.load_model(run), models.load_model(run, form="plain")
     assert trained.description.classes == plain.description.classes == ("dark", "light")
@@ -100,6 +104,37 @@ def test_a_run_goes_on_with_the_recipe_in_its_directory(folder, capsys):
     assert len(Path("run/record.jsonl").read_text().splitlines()) == 2
     assert "already holds a run" in refusal(capsys, folder, *QUICK, "--out", "run")
     assert "--out RUN" in refusal(capsys, "--resume")
+
+
+def test_one_command_begins_a_run_and_goes_on_with_it(folder, capsys):
+    once = ["train", str(folder), *QUICK, "--no-finish", "--resume", "auto"]
+    for _ in range(2):
+        main(once)
+        assert "Everything is in runs/repvgg-pico-images\n" in capsys.readouterr().out
+    main([*once, "--epochs", "2", "--override"])
+    assert len(Path("runs/repvgg-pico-images/record.jsonl").read_text().splitlines()) == 2
+    assert [path.name for path in Path("runs").iterdir()] == ["repvgg-pico-images"]
+
+
+def test_a_torn_checkpoint_is_told_on_stderr_too(folder, capsys):
+    main(["train", str(folder), *QUICK, "--out", "run", "--no-finish", "--checkpoint-every", "2"])
+    checkpoint = Path("run/checkpoint.pt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    capsys.readouterr()
+    main(["train", "--resume", "--out", "run", "--no-finish"])
+    told = capsys.readouterr()
+    assert "goes on from the checkpoint before it" in told.err and "goes on from the checkpoint before it" in told.out
+
+
+def test_a_run_whose_directory_is_deleted_ends_with_exit_code_1(folder, monkeypatch, capsys):
+    from repfold.train.loop import Run
+
+    end_epoch = Run._end_epoch
+    monkeypatch.setattr(Run, "_end_epoch", lambda run, state: (shutil.rmtree("run"), end_epoch(run, state)))
+    with pytest.raises(SystemExit) as caught:
+        main(["train", str(folder), *QUICK, "--out", "run", "--no-finish"])
+    assert caught.value.code == 1
+    assert "run was deleted while the run was training in it" in capsys.readouterr().err
 
 
 def test_gray_images_and_networks_of_ones_own(folder, tmp_path, monkeypatch, capsys):

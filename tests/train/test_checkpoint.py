@@ -29,7 +29,7 @@ def parts(width: int = 4) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 def test_everything_comes_back(tmp_path):
     network, optimizer = parts()
-    state = State(3, 2, 0.1 + 0.2, 1.5, 0.25, 2, 88.0, [{"epoch": 1, "lr": 0.1}])
+    state = State(1, 2, 0.1 + 0.2, 1.5, 0.25, 0.5, 1, 88.0, [{"epoch": 1, "lr": 0.1}])
     checkpoint.save(tmp_path / "c.pt", state, "epochs = 3\n", network, optimizer, SCALER)
     other, other_optimizer = parts()
     nn.init.zeros_(other[0].weight)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from repfold.errors import RepFoldError
 from repfold.signals import KNOWN
-from repfold.train import Recipe, Stopped, recipe_file, record, train
-from repfold.train.events import EpochDone, Stepped
+from repfold.train import Recipe, Stopped, checkpoint, recipe_file, record, train
+from repfold.train.events import EpochDone, Note, Started, Stepped
 
 # What differs from run to run: how long things took.
 TIMES = {"images_per_second", "waiting_share", "seconds"}
@@ -47,7 +50,9 @@ def listen(event):
 torch.save = save
 if place == "epoch":
     save_checkpoint = checkpoint.save
-    checkpoint.save = lambda path, state, *rest: die() if state.epoch == 1 else save_checkpoint(path, state, *rest)
+    checkpoint.save = lambda path, state, *rest, **more: (
+        die() if state.epoch == 1 else save_checkpoint(path, state, *rest, **more)
+    )
 train(recipe_file.read(directory + "/start.toml"), directory, on_event=listen)
 """
 
@@ -182,11 +187,102 @@ def test_a_run_is_not_run_over_and_one_without_a_checkpoint_begins(checkpointed,
         train(short, tmp_path)
 
 
-def test_a_torn_checkpoint_stops_the_resumed_run_and_is_left_as_it_is(checkpointed, tmp_path):
-    train(checkpointed.replace(epochs=1), tmp_path)
-    path = tmp_path / record.CHECKPOINT
+def tear(path: Path) -> bytes:
     path.write_bytes(path.read_bytes()[:-1000])
-    torn = path.read_bytes()
-    with pytest.raises(RepFoldError, match=r"checkpoint\.pt cannot be read"):
-        train(checkpointed.replace(epochs=1), tmp_path, resume=True)
-    assert path.read_bytes() == torn
+    return path.read_bytes()
+
+
+def notes_of(recipe: Recipe, directory: Path, **how) -> list[Note]:
+    notes: list[Note] = []
+    train(recipe, directory, resume=True, on_event=lambda e: notes.append(e) if isinstance(e, Note) else None, **how)
+    return notes
+
+
+def test_a_torn_checkpoint_falls_back_to_the_one_before_and_ends_the_same(checkpointed, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    torn = tear(tmp_path / record.CHECKPOINT)
+    notes = notes_of(checkpointed, tmp_path)
+    assert [note.severe for note in notes] == [True]
+    assert re.search(r"checkpoint\.pt cannot be read: .*goes on from .*checkpoint\.previous\.pt", notes[0].text)
+    assert (tmp_path / record.DAMAGED).read_bytes() == torn
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_a_kill_between_two_renames_leaves_the_one_before(checkpointed, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    (tmp_path / record.CHECKPOINT).unlink()
+    assert "There is no checkpoint.pt" in notes_of(checkpointed, tmp_path)[0].text
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_two_torn_checkpoints_stop_the_resumed_run_and_are_left_as_they_are(checkpointed, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    torn = [tear(tmp_path / name) for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT)]
+    with pytest.raises(
+        RepFoldError, match=r"checkpoint\.pt cannot be read(.|\n)*checkpoint\.previous\.pt cannot be read"
+    ):
+        train(checkpointed, tmp_path, resume=True)
+    assert [(tmp_path / name).read_bytes() for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT)] == torn
+
+
+def test_the_best_network_is_that_of_the_checkpoint_gone_on_from(checkpointed, uninterrupted, tmp_path):
+    """Both checkpoints are of before the second epoch's end, which was better: its network is there, but not known."""
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    (tmp_path / record.CHECKPOINT).unlink()
+    known = torch.load(tmp_path / record.PREVIOUS_CHECKPOINT, weights_only=True)["state"]
+    assert known["best_epoch"] == 1 and checkpoint.sha256(tmp_path / record.BEST) != known["best_sha256"]
+    seen: list[str] = []
+
+    def look(event):
+        if isinstance(event, Started):
+            seen.append(checkpoint.sha256(tmp_path / record.BEST))
+            matrix = json.loads((tmp_path / record.CONFUSION).read_text())["matrix_TP"]
+            assert matrix == known["best_confusion"].tolist()
+
+    train(checkpointed, tmp_path, resume=True, on_event=look)
+    assert seen == [known["best_sha256"]]
+
+
+def test_results_without_a_checkpoint_are_not_begun_over(checkpointed, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT):
+        (tmp_path / name).unlink()
+    for resume in (True, False):
+        with pytest.raises(RepFoldError, match=r"record\.jsonl"):
+            train(checkpointed, tmp_path, resume=resume)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert record.BEST in left and record.LOCK not in left
+
+
+def test_other_threads_are_told_to_end_at_other_bits(checkpointed, tmp_path):
+    """The recipe leaves threads to the machine, and this changes."""
+    auto = checkpointed.replace(threads=0, epochs=1)
+    threads = torch.get_num_threads()
+    train(auto, tmp_path)
+    try:
+        torch.set_num_threads(threads + 1)
+        (note,) = notes_of(auto, tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"with threads {threads}, and now has {threads + 1}" in note.text and "same bits" in note.text
+
+
+def write_images(folder: Path, count: int) -> None:
+    for name, value in (("dark", 20), ("light", 220)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            Image.new("L", (8, 8), value + number).save(folder / name / f"{number}.png")
+
+
+def test_changed_data_are_refused_unless_meant(checkpointed, tmp_path):
+    data, run = tmp_path / "images", tmp_path / "run"
+    write_images(data, 12)
+    recipe = checkpointed.replace(data=str(data), per_class=(0, 0), batch=4, epochs=1, augment="none", mixup=0.0)
+    train(recipe, run)
+    os.utime(data / "dark" / "0.png", (1, 1))
+    assert "were written since" in notes_of(recipe, run)[0].text
+    write_images(data, 14)
+    with pytest.raises(RepFoldError, match=r"The data are not those .* 24 images of .* before, 28 images"):
+        train(recipe, run, resume=True)
+    more = recipe.replace(epochs=2)
+    assert "The data have changed" in notes_of(more, run, override=True)[0].text

@@ -26,7 +26,8 @@ from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
-from repfold.cli.train import train
+from repfold.cli.train import spell_resume, train
+from repfold.cli.verify import verify
 from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "schedule": schedule,
     "train": train,
+    "verify": verify,
 }
 
 
@@ -55,8 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; see also ``guarded``."""
     import tyro
 
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=arguments)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=spell_resume(given))
     except RepFoldError as error:
         print(f"repfold: {error}", file=sys.stderr)
         sys.exit(2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 10.0
 
+Resume = Literal["no", "yes", "auto"]
+
+
+def spell_resume(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a bare ``--resume`` as ``--resume yes``: flags of the parser have a value, or none."""
+    spelled: list[str] = []
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        plain = {"--no-resume": ["--resume", "no"], "--resume": ["--resume", "yes"]}.get(word, [word])
+        spelled += [word] if word == "--resume" and following in get_args(Resume) else plain
+    return spelled
+
 
 def train(
     data: Annotated[str | None, tyro.conf.Positional] = None,
@@ -29,7 +41,7 @@ def train(
     *,
     recipe: str | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
-    resume: bool = False,
+    resume: Resume = "no",
     override: bool = False,
     finish: bool = True,
     json: bool = False,
@@ -43,8 +55,9 @@ def train(
         data: A folder of class folders of images, CIFAR or IDX files, or digits.
         recipe: A recipe that comes with RepFold (see repfold recipes), a TOML file, or a run directory.
         out: The run directory; runs/MODEL-DATA if not given.
-        resume: Go on with the run in --out where its checkpoint is.
-        override: With --resume, accept settings that differ from the checkpoint's.
+        resume: Go on with the run in --out where its checkpoint is (--resume alone, or yes); or begin it when there is
+            none yet (auto), so that one command serves for the start and every restart.
+        override: With --resume, accept settings and data that differ from the checkpoint's.
         finish: Fold, export, time and report after training.
         json: Print one JSON object; progress goes to stderr.
     """
@@ -53,9 +66,8 @@ def train(
     leads = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=json)
     try:
-        chosen = _recipe(data, recipe, given(settings), out if resume else None)
-        directory = _directory(out, chosen, resume)
-        result = train_with_display(chosen, directory, console, resume=resume, override=override)
+        chosen, directory = _run_of(data, recipe, given(settings), out, resume)
+        result = train_with_display(chosen, directory, console, resume=resume != "no", override=override)
         stages = finish_with_display(directory, console) if leads and finish else []
     except RepFoldError:
         if leads:
@@ -72,15 +84,19 @@ def train(
 def train_with_display(
     recipe: Recipe, directory: Path, console: Console, *, resume: bool = False, override: bool = False
 ) -> RunResult:
-    """Train, showing progress on ``console``; after a signal say how to go on, and exit with 128 + its number."""
+    """Train, showing progress on ``console``; after a signal say how to go on, and exit with 128 + its
+    number; with 1 when the run's directory is deleted."""
     from repfold.cli.train_display import TrainDisplay
-    from repfold.train import Stopped
+    from repfold.train import RunLostError, Stopped
     from repfold.train import train as train_network
 
     display = TrainDisplay(console)
     try:
         with display:
             return train_network(recipe, directory, resume=resume, override=override, on_event=display)
+    except RunLostError as lost:
+        print(f"\nrepfold: {lost}", file=sys.stderr)
+        sys.exit(lost.exit_code)
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         sys.exit(stopped.exit_code)
@@ -92,11 +108,12 @@ def train_with_display(
 def finish_with_display(directory: Path, console: Console) -> list[Stage]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold.cli.finish_run import finish_run
-    from repfold.cli.train_display import how_to_go_on
+    from repfold.train import restart_command
+    from repfold.train.run_lock import held
 
     begun: list[str] = []
     try:
-        with console.status("") as status:
+        with held(directory), console.status("") as status:
 
             def show(stage: str) -> None:
                 look()
@@ -106,9 +123,8 @@ def finish_with_display(directory: Path, console: Console) -> list[Stage]:
             return finish_run(directory, show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
-        stopped.told = (
-            f"Training is complete; of what follows it, {done} is done. Go on with: {how_to_go_on(directory)}"
-        )
+        go_on = restart_command.to_resume(directory)
+        stopped.told = f"Training is complete; of what follows it, {done} is done. Go on with: {go_on}"
         raise
 
 
@@ -144,6 +160,23 @@ def print_json(result: RunResult, stages: list[Stage]) -> None:
     print(dumps(content))
 
 
+def _run_of(
+    data: str | None, name: str | None, flags: dict[str, object], out: Path | None, resume: Resume
+) -> tuple[Recipe, Path]:
+    """What to train, and where. A run that begins without a place of its own gets one that is free, but with auto the
+    one that it will be found in again."""
+    if resume == "yes" and out is None:
+        raise RepFoldError("--resume needs the run to go on with: --out RUN.")
+    if out is None and resume == "auto":
+        out = _places(_recipe(data, name, flags, None))[0]
+    recipe = _recipe(data, name, flags, out if resume != "no" else None)
+    if out is not None:
+        return recipe, out
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RepFoldError("With several processes say where the run goes: --out RUN.")
+    return recipe, next(path for path in _places(recipe) if not path.exists())
+
+
 def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None) -> Recipe:
     """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
     from repfold.train import Recipe, recipe_file
@@ -160,13 +193,7 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
     return base.replace(**flags)
 
 
-def _directory(out: Path | None, recipe: Recipe, resume: bool) -> Path:
-    if out is not None:
-        return out
-    if resume:
-        raise RepFoldError("--resume needs the run to go on with: --out RUN.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RepFoldError("With several processes say where the run goes: --out RUN.")
+def _places(recipe: Recipe) -> list[Path]:
+    """Where a run goes that is given no place: the first of these that is free."""
     name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{Path(recipe.data).resolve().name}"
-    free = (Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
-    return next(path for path in free if not path.exists())
+    return [Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]

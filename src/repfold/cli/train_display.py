@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +66,9 @@ class TrainDisplay:
 
     def where_it_was(self, directory: Path) -> str:
         """Tell what a signal has left undone that came where no checkpoint could be written."""
-        go_on = f"Go on with: {how_to_go_on(directory)}"
+        from repfold.train import restart_command
+
+        go_on = f"Go on with: {restart_command.to_resume(directory)}"
         if self.complete:
             return f"Training is complete; what follows it is not done. {go_on}"
         if self.begun:
@@ -85,6 +87,8 @@ class TrainDisplay:
     def note(self, event: Note) -> None:
         """Show something that the user should know."""
         self.line(f"Note: {event.text}", "yellow")
+        if event.severe and not self.console.stderr:
+            print(f"repfold: {event.text}", file=sys.stderr)
 
     def start(self, event: Started) -> None:
         """Show what will happen, and the head of the table of epochs."""
@@ -113,11 +117,6 @@ class TrainDisplay:
         if name not in self.bars:
             self.bars[name] = self.progress.add_task(name, told=told)
         self.progress.update(self.bars[name], completed=done, total=total, told=told)
-
-
-def how_to_go_on(directory: Path) -> str:
-    """The command that goes on with the run in ``directory``, as a shell takes it."""
-    return f"repfold train --resume --out {shlex.quote(str(directory))}"
 
 
 _HANDLERS: dict[type, Callable[[TrainDisplay, Any], None]] = {

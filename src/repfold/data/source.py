@@ -13,6 +13,7 @@ from repfold.data import cifar, idx
 from repfold.data.collection import Framing, Images
 from repfold.data.crops import CropSettings, suited_to
 from repfold.data.digits import read_digits
+from repfold.data.fingerprint import Fingerprint, fingerprint
 from repfold.data.folder import read_folder
 from repfold.data.images import BrokenImageError
 from repfold.data.listing import Listing, Split
@@ -53,6 +54,7 @@ class Source:
     resize: int
     crop: CropSettings
     skipped: tuple[str, ...] = ()
+    fingerprint: Fingerprint | None = None
 
 
 def open_source(
@@ -114,6 +116,7 @@ def open_source(
         resize=framing.resize,
         crop=framing.crop,
         skipped=tuple(str(error.path) for error in broken),
+        fingerprint=fingerprint(surveyed),
     )
 
 

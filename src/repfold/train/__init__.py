@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from repfold.train.evaluation import Metrics, evaluate
     from repfold.train.loop import RunResult, train
     from repfold.train.recipe import Recipe
+    from repfold.train.run_lock import RunLostError
     from repfold.train.stopping import Stopped
 
-__all__ = ["Metrics", "Recipe", "RunResult", "Stopped", "evaluate", "train"]
+__all__ = ["Metrics", "Recipe", "RunLostError", "RunResult", "Stopped", "evaluate", "train"]
 
 # Public name -> the module that defines it. None of them is the name of a module here, which would shadow it.
 _HOMES = {
     "Metrics": "evaluation",
     "Recipe": "recipe",
+    "RunLostError": "run_lock",
     "RunResult": "loop",
     "Stopped": "stopping",
     "evaluate": "evaluation",

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from repfold.errors import RepFoldError
+
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
@@ -52,10 +54,19 @@ class Ranks:
         dist.all_reduce(values)
         return values.tolist()
 
-    def wait(self) -> None:
-        """Wait until every process is here."""
-        if self.world > 1:
-            dist.barrier()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Wait at the end of the block for every process; a RepFoldError of one ends the block so in all of them."""
+        refused: RepFoldError | None = None
+        try:
+            yield
+        except RepFoldError as error:
+            refused = error
+        refusals = self.total([refused is not None])[0]
+        if refused is not None:
+            raise refused
+        if refusals:
+            raise RepFoldError("Another process of this run cannot go on; it says why.")
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """Return what to call forward in training: gradients become means over the processes' shares of the batch."""

@@ -19,9 +19,10 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that the user should know, in a sentence."""
+    """Something that the user should know, in a sentence; ``severe``: also one who only looks at errors."""
 
     text: str
+    severe: bool = False
 
 
 @dataclass(frozen=True)

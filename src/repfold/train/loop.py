@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from repfold.optim.averages import reestimate_statistics
 from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
 from repfold.signals import KNOWN
-from repfold.train import checkpoint, distributed, requirements, stopping
+from repfold.train import checkpoint, distributed, requirements, restart_command, resuming, run_lock, stopping
 from repfold.train.assemble import Assembly, assemble
 from repfold.train.batches import seed_step
 from repfold.train.checkpoint import State
-from repfold.train.distributed import Ranks
 from repfold.train.evaluation import Metrics, evaluate
 from repfold.train.events import EpochDone, Listener, Note, Record, Started, Stepped, ignore
-from repfold.train.machine import Machine, choose, prepare_process
+from repfold.train.last_checkpoints import Found
+from repfold.train.machine import choose, prepare_process
 from repfold.train.max_norm import constrain
 from repfold.train.objective import seen_top1
 from repfold.train.recipe import Recipe
@@ -60,34 +60,33 @@ def train(
 
     With ``resume`` a run that was stopped or killed goes on where its checkpoint is, within an epoch too, to the same
     weights (on CPUs in float32 bit for bit); one without a checkpoint begins. ``override`` accepts a recipe that
-    differs from the checkpoint's. Seeds the global random numbers.
+    differs from the checkpoint's, or data that do. Seeds the global random numbers.
 
     Raises: RepFoldError for what the user can mend; Stopped after a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1,
-    SIGXCPU), with a checkpoint written.
+    SIGXCPU), with a checkpoint written; RunLostError when the directory is deleted meanwhile.
     """
     directory = Path(directory)
     chosen = choose(recipe)
     prepare_process(chosen)
-    with distributed.joined(chosen.device) as ranks:
+    with distributed.joined(chosen.device) as ranks, ExitStack() as stack:
         say = (on_event or ignore) if ranks.leads else ignore
-        saved = find_checkpoint(directory, recipe, resume, override)
-        ranks.wait()  # so that no process takes the files of another, which has just begun, for an older run
-        state = _run(recipe, directory, saved, chosen, ranks, say)
+        with ranks.together():  # so that none takes the files of another, which has just begun, for an older run
+            lock = stack.enter_context(run_lock.held(directory)) if ranks.leads else None
+            found = find_checkpoint(directory, recipe, resume, override)
+        parts = assemble(recipe, chosen, ranks, say, resumed=directory if found else None)
+        state = _run(RunDirectory(directory, parts, lock), found, override, say)
     return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
 
 
-def _run(
-    recipe: Recipe, directory: Path, saved: dict[str, Any] | None, machine: Machine, ranks: Ranks, say: Listener
-) -> State:
-    """Assemble the run, restore it from the checkpoint ``saved``, and train it to its end; return where that is."""
-    parts = assemble(recipe, machine, ranks, say, resumed=directory if saved is not None else None)
-    files = RunDirectory(directory, parts)
-    state = State()
-    if saved is not None:
-        state = files.restore(saved)
-    for short in requirements.check(parts, directory):
+def _run(files: RunDirectory, found: Found | None, override: bool, say: Listener) -> State:
+    """Restore the run from the checkpoint that was ``found``, and train it to its end; return where that is."""
+    parts, recipe, state = files.parts, files.parts.recipe, State()
+    if found is not None:
+        state = resuming.restore(found, parts, override, say)
+    for short in requirements.check(parts, files.path):
         say(Note(short))
-    files.begin(state)
+    if told := files.begin(state, found):
+        say(Note(told, severe=True))
     say(Started(parts.summary(), state.epoch, recipe.epochs, state.step, parts.steps_per_epoch))
     with stopping.on_signals() as stop, warnings.catch_warnings():
         warnings.simplefilter("ignore", ScheduleWarning)  # told once, by assemble
@@ -98,18 +97,26 @@ def _run(
 
 @dataclass(frozen=True)
 class Run:
-    """A training under way: its parts, its files, who listens, and whether it was asked to stop."""
+    """A training under way: its parts, its files, who listens, and whether it was asked to stop.
+
+    ``until``: the epoch and step at which it ends, with a checkpoint, if before the last epoch's end.
+    """
 
     parts: Assembly
     files: RunDirectory
     say: Listener
     stop: stopping.Request
+    until: tuple[int, int] | None = None
 
     def to_the_end(self, state: State) -> None:
         """Train from ``state`` to the end of the last epoch."""
-        while state.epoch < self.parts.recipe.epochs:
+        while state.epoch < self.parts.recipe.epochs and not self._arrived(state):
             self._train_epoch(state)
-            self._end_epoch(state)
+            if not self._arrived(state):
+                self._end_epoch(state)
+
+    def _arrived(self, state: State) -> bool:
+        return (state.epoch, state.step) == self.until
 
     def _train_epoch(self, state: State) -> None:
         parts, recipe, steps = self.parts, self.parts.recipe, self.parts.steps_per_epoch
@@ -122,6 +129,7 @@ class Run:
             losses.append(self._step(batch, state))
             state.step += 1
             due = bool(recipe.checkpoint_every) and state.step % recipe.checkpoint_every == 0
+            due = due or self._arrived(state)
             if not due and len(losses) < look_every and state.step < steps:
                 continue
             due = due or time.perf_counter() - written > recipe.checkpoint_seconds
@@ -135,6 +143,8 @@ class Run:
                 written = time.perf_counter()
             if signal:
                 raise stopping.Stopped(signal, self._how_to_go_on(state))
+            if self._arrived(state):
+                return
 
     def _step(self, batch: Batch, state: State) -> Tensor:
         """Make one update of the weights; return the loss and the share classified right, still on the device."""
@@ -280,5 +290,5 @@ class Run:
     def _how_to_go_on(self, state: State) -> str:
         return (
             f"Stopped after step {state.step} of {self.parts.steps_per_epoch} of epoch {state.epoch + 1}. The "
-            f"checkpoint is written. Go on with: repfold train --resume --out {self.files.path}"
+            f"checkpoint is written. Go on with: {restart_command.to_resume(self.files.path)}"
         )

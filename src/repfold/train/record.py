@@ -28,6 +28,11 @@ SCALES, RULES = RUN_FILE, "rules.json"  # of runs that re-parameterize gradients
 # What is derived from a finished training; another training makes it stale.
 DERIVED = ("plain.safetensors", "certificate.json", "model.onnx", "timings.json", "report.html")
 ALL = (RECIPE, ENVIRONMENT, RECORD, CHECKPOINT, BEST, CONFUSION, SCALES, RULES, *DERIVED)
+# The checkpoint before the last, and its best network where that is another one.
+PREVIOUS_CHECKPOINT, PREVIOUS_BEST = PREVIOUS = ("checkpoint.previous.pt", "best.previous.safetensors")
+DAMAGED = "checkpoint.damaged.pt"  # one that could not be read, kept for whoever wants to know why
+LOCK = ".lock"  # there while a run is being trained
+DEMO = ".demo"  # there when ``repfold demo`` made the directory's run
 
 
 @contextmanager
@@ -43,14 +48,20 @@ def writing(directory: Path) -> Iterator[None]:
         ) from error
 
 
+def found(directory: Path) -> list[str]:
+    """Return the names of what a run has left in ``directory``, what tells most of it first."""
+    known = dict.fromkeys((CHECKPOINT, RECORD, *ALL, *PREVIOUS, DAMAGED))
+    return [name for name in known if (directory / name).exists()]
+
+
 def clear(directory: Path) -> None:
-    """Remove the files of an earlier run from ``directory``, and nothing else.
+    """Remove the files of an earlier run from ``directory``, and nothing else. Only who made it may ask for this.
 
     Raises: RepFoldError when they cannot be removed.
     """
     with writing(directory):
-        for name in ALL:
-            (directory / name).unlink(missing_ok=True)
+        for name in found(directory):
+            (directory / name).unlink()
 
 
 def write_records(directory: Path, records: Sequence[Record]) -> None:
@@ -84,7 +95,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "system": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "command": sys.argv,
@@ -104,7 +115,8 @@ def _commit() -> str | None:
     return answers[0].stdout.strip() + ("+" if answers[1].stdout.strip() else "")
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The model of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -2,77 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repfold import models
+import torch
+
+from repfold import atomic, models
 from repfold.errors import RepFoldError
-from repfold.train import checkpoint, recipe_file, record
+from repfold.train import checkpoint, last_checkpoints, recipe_file, record, surroundings
 from repfold.train.assemble import Assembly
 from repfold.train.checkpoint import State
 from repfold.train.evaluation import Metrics
+from repfold.train.last_checkpoints import Found
 from repfold.train.recipe import Recipe
+from repfold.train.run_lock import RunLock
 
 
-def find_checkpoint(directory: Path, recipe: Recipe, resume: bool, override: bool) -> dict[str, Any] | None:
-    """Return the contents of the checkpoint to go on from, or None to begin at the beginning.
+def find_checkpoint(directory: Path, recipe: Recipe, resume: bool, override: bool) -> Found | None:
+    """Return the checkpoint to go on from, or None to begin at the beginning.
 
     Raises: RepFoldError rather than run over another run, and when the checkpoint is of a recipe that differs (unless
     ``override``).
     """
-    path = directory / record.CHECKPOINT
     if not resume:
-        if found := [name for name in (record.CHECKPOINT, record.RECORD) if (directory / name).exists()]:
+        if found := record.found(directory):
             raise RepFoldError(
-                f"{directory} already holds a run ({found[0]}). Go on with it (--resume) or choose another directory."
+                f"{directory} already holds a run ({found[0]}), which is never overwritten. Go on with it (--resume) "
+                "or choose another directory (--out)."
             )
         return None
-    if not path.exists():
+    found_checkpoint = last_checkpoints.find(directory)
+    if found_checkpoint is None:
+        _refuse_to_begin_anew(directory)
         return None
-    saved = checkpoint.read(path)
+    path, saved = found_checkpoint.path, found_checkpoint.content
     before = recipe_file.from_toml(saved["recipe"], name=f"the recipe in {path}")
     if not override and (changes := recipe_file.explain_difference(before, recipe)):
         raise RepFoldError(
             f"The recipe differs from the one that {path} was trained with:\n{changes}\n"
             "Resume with the same recipe, or accept the change with --override."
         )
-    return saved
+    return found_checkpoint
+
+
+def _refuse_to_begin_anew(directory: Path) -> None:
+    """Raise RepFoldError when a run without a checkpoint has more than a run killed before its first one can have."""
+    epochs = (directory / record.RECORD).read_bytes().count(b"\n") if (directory / record.RECORD).exists() else 0
+    derived = [name for name in record.DERIVED if (directory / name).exists()]
+    if epochs > 1 or derived:
+        raise RepFoldError(
+            f"{directory} has no {record.CHECKPOINT} to go on from, but what a run of {epochs} epochs left "
+            f"({', '.join(derived) or record.RECORD}), which beginning anew would overwrite. Copy the checkpoint back, "
+            "or choose another directory (--out)."
+        )
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of a run of ``parts`` in ``path``."""
+    """The files of a run of ``parts`` in ``path``; the leading process holds its lock."""
 
     path: Path
     parts: Assembly
+    lock: RunLock | None
 
     @property
     def checkpoint(self) -> Path:
         """Where the checkpoint is."""
         return self.path / record.CHECKPOINT
 
-    def begin(self, state: State) -> None:
-        """Write what is known before the first step; drop records of epochs that the checkpoint does not know."""
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what goes wrong with files into what the user should know.
+
+        Raises: RunLostError when the directory was taken away, RepFoldError when it cannot be written.
+        """
+        assert self.lock is not None, "only the leading process writes"
+        self.lock.check()
+        try:
+            with record.writing(self.path):
+                yield
+        except RepFoldError:
+            self.lock.check()
+            raise
+
+    def begin(self, state: State, found: Found | None) -> str:
+        """Write what is known before the first step; drop what epochs left that the checkpoint does not know.
+
+        Returns: what the user should know of it, or "".
+        """
         if not self.parts.ranks.leads:
-            return
-        with record.writing(self.path):
+            return ""
+        with self._writing():
+            if found is not None and found.damaged:
+                last_checkpoints.set_aside_damaged(self.path)
             recipe_file.write(self.parts.recipe, self.path / record.RECIPE)
             record.write_environment(self.path, self._facts(state))
             record.write_records(self.path, state.records)
             if self.parts.reparameterized is not None:
                 models.save_scales(self.parts.reparameterized.scales, self.path / record.SCALES)
                 record.write_rules(self.path, self.parts.reparameterized.rules)
+            return self._restore_best(state)
+
+    def _restore_best(self, state: State) -> str:
+        """Bring back the best network and its confusions as the checkpoint knows them, when a later epoch, which is
+        now to be trained again, has replaced them."""
+        best, previous = self.path / record.BEST, self.path / record.PREVIOUS_BEST
+        if state.best_confusion is not None:
+            record.write_confusion(self.path, self.parts.source.classes, state.best_confusion)
+        if not state.best_sha256 or (best.exists() and checkpoint.sha256(best) == state.best_sha256):
+            return ""
+        if previous.exists() and checkpoint.sha256(previous) == state.best_sha256:
+            previous.replace(best)
+            return ""
+        return (
+            f"{best} is not the network of epoch {state.best_epoch}, the best that the checkpoint knows, but changed "
+            "or lost; it stays as it is until an epoch is better."
+        )
 
     def write_epoch(self, state: State, on_val: Metrics, best: bool) -> None:
         """Write the record of the epochs done and, if the last is the best, its network and confusions."""
         if not self.parts.ranks.leads:
             return
-        with record.writing(self.path):
+        with self._writing():
             if best:
-                models.save(self.parts.network, self.path / record.BEST, description=self.parts.description)
+                self._write_best(state, on_val)
                 record.write_confusion(self.path, self.parts.source.classes, on_val.confusion_TP)
             record.write_records(self.path, state.records)
+
+    def _write_best(self, state: State, on_val: Metrics) -> None:
+        best = self.path / record.BEST
+        if best.exists():
+            atomic.keep(best, self.path / record.PREVIOUS_BEST)
+        models.save(self.parts.network, best, description=self.parts.description)
+        state.best_sha256, state.best_confusion = checkpoint.sha256(best), on_val.confusion_TP.to(torch.int32)
 
     def write_checkpoint(self, state: State) -> None:
         """Write the checkpoint. Raises: NotFiniteError, keeping the last one, when a weight is not finite."""
@@ -80,16 +145,20 @@ class RunDirectory:
             return
         parts = self.parts
         toml = recipe_file.to_toml(parts.recipe)
-        with record.writing(self.path):
-            checkpoint.save(self.checkpoint, state, toml, parts.network, parts.optimizer, parts.scaler, parts.average)
-
-    def restore(self, saved: dict[str, Any]) -> State:
-        """Put what ``find_checkpoint`` found into the parts; return where the run was.
-
-        Raises: RepFoldError when it is of another network or optimizer.
-        """
-        parts = self.parts
-        return checkpoint.restore(self.checkpoint, saved, parts.network, parts.optimizer, parts.scaler, parts.average)
+        around = surroundings.of(parts).to_dict()
+        previous = self.path / record.PREVIOUS_CHECKPOINT
+        with self._writing():
+            checkpoint.save(
+                self.checkpoint,
+                state,
+                toml,
+                parts.network,
+                parts.optimizer,
+                parts.scaler,
+                parts.average,
+                surroundings=around,
+                previous=previous,
+            )
 
     def what_is_kept(self) -> str:
         """Return a sentence for errors: which checkpoint there is to go back to."""

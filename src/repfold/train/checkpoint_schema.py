@@ -1,0 +1,184 @@
+"""What a checkpoint must hold, checked before any of it is put anywhere: keys, types, and the shapes of tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+FORMAT = "repfold-checkpoint-1"
+_LONGEST = 60  # characters of a wrong value that are shown
+
+
+class Mismatch(Exception):
+    """What is wrong, and where."""
+
+
+@dataclass(frozen=True)
+class MayLack:
+    """A key that may be missing, as in checkpoints of before there was such a thing, or None."""
+
+    wanted: Any
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _tensors(value: Any) -> bool:
+    return type(value).__name__ in ("dict", "OrderedDict") and all(
+        type(key) is str and isinstance(tensor, Tensor) for key, tensor in value.items()
+    )
+
+
+def _records(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(line, dict) and all(type(key) is str and _number(entry) for key, entry in line.items())
+        for line in value
+    )
+
+
+def _matrix(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[0] == value.shape[1]
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+# Check -> what passes it, in words.
+_WORDS: dict[Callable[[Any], bool], str] = {
+    _count: "a whole number from 0",
+    _number: "a finite number",
+    _text: "text",
+    _tensors: "tensors by name",
+    _records: "a list of records of finite numbers",
+    _matrix: "a square matrix",
+    _mapping: "a mapping",
+    _list: "a list",
+}
+
+STATE: dict[str, Any] = {
+    "epoch": _count,
+    "step": _count,
+    "loss_sum": _number,
+    "hit_sum": _number,
+    "train_seconds": _number,
+    "waited_seconds": _number,
+    "best_epoch": _count,
+    "best_top1": _number,
+    "records": _records,
+    "best_sha256": MayLack(_text),
+    "best_confusion": MayLack(_matrix),
+}
+CHECKPOINT: dict[str, Any] = {
+    "format": _text,
+    "recipe": _text,
+    "state": STATE,
+    "network": _tensors,
+    "optimizer_kind": _text,
+    "optimizer": _mapping,
+    "scaler": _mapping,
+    "average": MayLack({"weights": _tensors, "updates": _count}),
+    "surroundings": MayLack(_mapping),
+}
+
+
+def check(content: Any) -> None:
+    """Raise Mismatch, saying where, when ``content`` is not what a checkpoint holds."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise Mismatch("it is not a checkpoint of this version of RepFold")
+    _check(content, CHECKPOINT, "")
+    state = content["state"]
+    if len(state["records"]) != state["epoch"] or state["best_epoch"] > state["epoch"]:
+        raise Mismatch(
+            f"it says that {state['epoch']} epochs are done, the best of them epoch {state['best_epoch']}, and has "
+            f"the records of {len(state['records'])}"
+        )
+
+
+def check_tensors(saved: Mapping[str, Tensor], own: Mapping[str, Tensor], place: str) -> None:
+    """Raise Mismatch when names, shapes or kinds of number differ from those of the network that is to take them."""
+    odd = sorted(own.keys() ^ saved.keys()) or [name for name in own if _form(own[name]) != _form(saved[name])]
+    if odd:
+        raise Mismatch(f"{len(odd)} of {place} tensors differ, such as '{odd[0]}'")
+
+
+def check_optimizer(saved: Any, optimizer: Optimizer) -> None:
+    """Raise Mismatch when ``saved`` is not a state of this optimizer: other groups, or tensors of other shapes."""
+    own = optimizer.state_dict()
+    shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
+    _check_optimizer(saved, own, shapes, "optimizer")
+
+
+def _check_optimizer(saved: Any, own: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], place: str) -> None:
+    if "inner" in own:  # a Lookahead: another optimizer, and weights beside it
+        _check(saved, {"inner_kind": _text, "inner": _mapping, "slow": _list, "taken": _count}, f"{place}.")
+        if [_shape(entry) for entry in saved["slow"]] != list(shapes):
+            raise Mismatch(f"its {place}.slow are not weights of this network")
+        return _check_optimizer(saved["inner"], own["inner"], shapes, f"{place}.inner")
+    _check(saved, {"state": _mapping, "param_groups": _list}, f"{place}.")
+    groups = [_indices(group) for group in saved["param_groups"]]
+    if groups != [_indices(group) for group in own["param_groups"]]:
+        raise Mismatch(f"its {place}.param_groups are not those of this network's parameters")
+    for index, entries in saved["state"].items():
+        if type(index) is not int or not 0 <= index < len(shapes) or not isinstance(entries, dict):
+            raise Mismatch(f"its {place}.state has the entry {_shown(index)}, which is no parameter")
+        for name, entry in entries.items():
+            if isinstance(entry, Tensor) and entry.numel() != 1 and _shape(entry) != shapes[index]:
+                raise Mismatch(
+                    f"its {place}.state[{index}].{name} has the shape {list(entry.shape)}, and the parameter "
+                    f"{list(shapes[index])}"
+                )
+    return None
+
+
+def _indices(group: Any) -> Any:
+    return group.get("params") if isinstance(group, dict) else None
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
+
+
+def _check(value: Any, wanted: Any, place: str) -> None:
+    if not isinstance(wanted, dict):
+        if not wanted(value):
+            raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not {_WORDS[wanted]}")
+        return
+    if not isinstance(value, dict):
+        raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not a mapping")
+    if unknown := [key for key in value if key not in wanted]:
+        raise Mismatch(f"it holds {_shown(place + str(unknown[0]))}, which no checkpoint of this version has")
+    for key, kind in wanted.items():
+        optional = isinstance(kind, MayLack)
+        if key not in value and not optional:
+            raise Mismatch(f"it has no {place}{key}")
+        if not optional or value.get(key) is not None:
+            _check(value[key], kind.wanted if optional else kind, f"{place}{key}.")
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value) if isinstance(value, str | int | float | None) else f"of the type {type(value).__name__}"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

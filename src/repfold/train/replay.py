@@ -1,0 +1,85 @@
+"""A stretch of a training done again, beside the run that it was of."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repfold.schedule import ScheduleWarning
+from repfold.train import checkpoint, run_lock, stopping
+from repfold.train.assemble import Assembly
+from repfold.train.checkpoint import State
+from repfold.train.events import Listener
+from repfold.train.loop import Run
+from repfold.train.run_directory import RunDirectory
+
+# What differs from time to time: how long things took.
+TIMES = frozenset({"train_seconds", "waited_seconds", "images_per_second", "waiting_share", "seconds"})
+# The recipe's, and set anew at each step.
+_SETTINGS = frozenset({"param_groups"})
+_COMPARED = ("state", "network", "optimizer", "scaler", "average")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a training a checkpoint is: ``step`` steps of ``epoch`` (from 0) are done."""
+
+    epoch: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
+
+    def steps(self, an_epoch: int) -> int:
+        """Steps from the beginning."""
+        return self.epoch * an_epoch + self.step
+
+
+def place_of(content: dict[str, Any]) -> Place:
+    """Where a checkpoint of these contents is."""
+    return Place(content["state"]["epoch"], content["state"]["step"])
+
+
+def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Listener) -> dict[str, Any]:
+    """Train ``parts`` from the contents of a checkpoint (None: from how they were assembled) to ``until``.
+
+    Returns: the contents of the checkpoint there. Files go into a directory that is removed.
+    """
+    with tempfile.TemporaryDirectory(prefix="repfold-verify-") as scratch:
+        directory = Path(scratch)
+        with run_lock.held(directory) as lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ScheduleWarning)
+            files = RunDirectory(directory, parts, lock)
+            state = State()
+            if start is not None:
+                state = checkpoint.restore(
+                    directory, start, parts.network, parts.optimizer, parts.scaler, parts.average
+                )
+            files.begin(state, None)
+            Run(parts, files, say, stopping.Request(), (until.epoch, until.step)).to_the_end(state)
+            return checkpoint.read(files.checkpoint)
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return the places in which the contents of two checkpoints differ in a bit; times are left out."""
+    return [place for part in _COMPARED for place in _differences(one[part], other[part], part)]
+
+
+def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        if one.dtype != other.dtype or not torch.equal(one, other):
+            yield place
+    elif isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted((one.keys() | other.keys()) - TIMES - _SETTINGS, key=str):
+            yield from _differences(one.get(key), other.get(key), f"{place}.{key}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            yield from _differences(mine, theirs, f"{place}[{number}]")
+    elif one != other:
+        yield place

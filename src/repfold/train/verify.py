@@ -1,0 +1,112 @@
+"""Whether a run directory is what a training left in it: its files whole, its fold exact, its steps repeatable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from repfold.errors import RepFoldError
+from repfold.train import checkpoint, recipe_file, record, run_lock
+from repfold.train.last_checkpoints import Found
+from repfold.train.verify_fold import check_fold
+from repfold.train.verify_steps import check_steps
+
+Result = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, and what came of it."""
+
+    name: str
+    result: Result
+    detail: str
+
+
+def verify(
+    directory: Path, *, steps: int = 50, factory: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> list[Check]:
+    """Check the checkpoints and what they know of other files, the fold with its certificate, and ``steps`` steps of
+    training, done again. Nothing is written into ``directory``.
+
+    Args:
+        factory: trusted package.module:factory of the network, for runs of one's own network.
+        say: gets the name of what is being checked.
+
+    Raises: RepFoldError when there is no run, or one is being trained.
+    """
+    if not record.found(directory):
+        raise RepFoldError(f"{directory} holds no run: none of its files is there. Give the directory of a run.")
+    if holder := run_lock.holder_of(directory):
+        raise RepFoldError(f"{directory} is being trained by {holder}. Verify it when that has ended.")
+    say("checkpoints")
+    found, checks = _checkpoints(directory)
+    if found:
+        checks += [_best(directory, found[0]), _records(directory, found[0]), _recipe(directory, found[0])]
+    say("fold")
+    checks += [Check(*told) for told in check_fold(directory, factory)]
+    if found:
+        say("steps")
+        checks.append(Check("steps", *check_steps(directory, found, steps, factory)))
+    return checks
+
+
+def _checkpoints(directory: Path) -> tuple[list[Found], list[Check]]:
+    """The checkpoints that can be read, the last one first, and what there is to say of each."""
+    found, checks = [], []
+    for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT):
+        path = directory / name
+        if not path.exists():
+            absent: Result = "failed" if name == record.CHECKPOINT else "skipped"
+            checks.append(Check(name, absent, "there is none"))
+            continue
+        try:
+            content = checkpoint.read(path)
+        except RepFoldError as error:
+            checks.append(
+                Check(name, "failed", error.what if isinstance(error, checkpoint.UnreadableError) else str(error))
+            )
+            continue
+        found.append(Found(path, content))
+        sums = "SHA-256 as recorded" if checkpoint.is_sealed(path) else "of an earlier version: no SHA-256, checksums"
+        done = f"{content['state']['epoch']} epochs and {content['state']['step']} steps"
+        checks.append(Check(name, "passed", f"{sums}; {done}"))
+    return found, checks
+
+
+def _best(directory: Path, found: Found) -> Check:
+    state, name = found.content["state"], record.BEST
+    known, path = state.get("best_sha256"), directory / record.BEST
+    if not known:
+        return Check(name, "skipped", "the checkpoint does not know its SHA-256")
+    if path.exists() and checkpoint.sha256(path) == known:
+        return Check(name, "passed", f"SHA-256 as recorded; epoch {state['best_epoch']}")
+    previous = directory / record.PREVIOUS_BEST
+    if path.exists() and previous.exists() and checkpoint.sha256(previous) == known:
+        return Check(name, "passed", "of an epoch after the checkpoint; --resume trains it again")
+    return Check(name, "failed", "missing" if not path.exists() else "not the file that the checkpoint knows")
+
+
+def _records(directory: Path, found: Found) -> Check:
+    known = found.content["state"]["records"]
+    try:
+        lines = [json.loads(line) for line in (directory / record.RECORD).read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        return Check(record.RECORD, "failed", f"cannot be read: {error}")
+    if lines[: len(known)] != known or len(lines) > len(known) + 1:
+        return Check(record.RECORD, "failed", f"not the {len(known)} epochs that the checkpoint knows")
+    return Check(record.RECORD, "passed", f"the {len(known)} epochs of the checkpoint")
+
+
+def _recipe(directory: Path, found: Found) -> Check:
+    try:
+        before = recipe_file.from_toml(found.content["recipe"], name="the checkpoint's recipe")
+        changes = recipe_file.explain_difference(before, recipe_file.read(directory / record.RECIPE))
+    except RepFoldError as error:
+        return Check(record.RECIPE, "failed", str(error))
+    if changes:
+        return Check(record.RECIPE, "failed", f"differs from the checkpoint's: {' '.join(changes.split())}")
+    return Check(record.RECIPE, "passed", "that of the checkpoint")

@@ -1,0 +1,89 @@
+"""Whether the certificate and the folded file of a run are what its best network folds to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repfold import models
+from repfold.errors import RepFoldError
+from repfold.fold import Certificate, fold
+from repfold.fold.certificate import TOLERANCE
+from repfold.train import record
+
+CERTIFICATE, PLAIN = "certificate.json", "plain.safetensors"
+# What depends on the machine, in its last digits.
+_MEASURED = frozenset({"error", "error_float64", "absolute_error"})
+Told = tuple[str, Any, str]
+
+
+def check_fold(directory: Path, factory: str | None) -> Iterator[Told]:
+    """Fold the best network again; yield (file, result, detail) for the certificate and the folded file."""
+    present = [name for name in (CERTIFICATE, PLAIN) if (directory / name).exists()]
+    for name in (CERTIFICATE, PLAIN):
+        if name not in present:
+            yield name, "skipped", "there is none: the run was not folded"
+    if not present:
+        return
+    try:
+        trained = models.load_model(directory / record.BEST, factory=factory)
+        seen = trained.description.preprocessing
+        size = seen.image_size if seen else 224
+        shape = (1, seen.channels if seen else 3, size, size)
+        x_NCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))  # that of ``repfold fold``
+        plain, proof = fold(trained.network, x_NCHW)
+    except RepFoldError as error:
+        for name in present:
+            yield name, "failed", f"{record.BEST} cannot be folded again: {error}"
+        return
+    if CERTIFICATE in present:
+        yield CERTIFICATE, *_certificate(directory / CERTIFICATE, trained.network, x_NCHW, proof)
+    if PLAIN in present:
+        yield PLAIN, *_plain(directory / PLAIN, trained.network, plain, x_NCHW)
+
+
+def _certificate(path: Path, network: nn.Module, x_NCHW: Tensor, proof: Certificate) -> tuple[str, str]:
+    try:
+        written = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        return "failed", f"cannot be read: {error}"
+    if _unmeasured(written) != _unmeasured(json.loads(json.dumps(proof.to_dict()))):
+        _, proof = fold(network, x_NCHW, policy="always")
+        if _unmeasured(written) != _unmeasured(json.loads(json.dumps(proof.to_dict()))):
+            return "failed", f"not what {record.BEST} folds to"
+    said = written.get("error")
+    if type(said) is not float or not said <= TOLERANCE[torch.float32]:
+        return "failed", f"says an error of {said!r}"
+    return (
+        "passed",
+        f"{len(proof.regions)} regions folded again, relative error {proof.error:.1e} (written: {said:.1e})",
+    )
+
+
+def _plain(path: Path, network: nn.Module, refolded: nn.Module, x_NCHW: Tensor) -> tuple[str, str]:
+    try:
+        written = models.load_model(path).network
+        with torch.no_grad():
+            expected, again, found = (net(x_NCHW) for net in (network, refolded, written))
+    except (RepFoldError, RuntimeError) as error:
+        return "failed", f"cannot be run: {error}"
+    if found.shape != expected.shape:
+        return "failed", f"returns {list(found.shape)}, the trained network {list(expected.shape)}"
+    error = float((found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30))
+    if not error <= TOLERANCE[torch.float32]:
+        return "failed", f"differs from {record.BEST} by {error:.1e} (relative)"
+    same = (
+        "at the same bits as the fold of now" if torch.equal(found, again) else "as the fold of now, but for rounding"
+    )
+    return "passed", f"computes what {record.BEST} does, relative error {error:.1e}; {same}"
+
+
+def _unmeasured(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unmeasured(entry) for key, entry in value.items() if key not in _MEASURED}
+    return [_unmeasured(entry) for entry in value] if isinstance(value, list) else value

@@ -1,0 +1,120 @@
+"""Whether a run's steps, done again, give the same bits.
+
+What proves most comes first: from the beginning to the last checkpoint, or from the one before it. Where these are too
+far apart, or something has changed since, the same steps are done twice and compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repfold.errors import RepFoldError
+from repfold.train import recipe_file, surroundings
+from repfold.train.assemble import Assembly, assemble
+from repfold.train.distributed import Ranks
+from repfold.train.events import ignore
+from repfold.train.last_checkpoints import Found
+from repfold.train.machine import choose, prepare_process
+from repfold.train.recipe import Recipe, difference
+from repfold.train.replay import Place, differences, place_of, replay
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps to do again: from the contents of a checkpoint (None: the beginning) to a place; ``known``: the contents
+    of the run's own checkpoint there, or None when there is none. ``why``: why then not."""
+
+    start: dict[str, Any] | None
+    until: Place
+    known: dict[str, Any] | None
+    why: str = ""
+
+
+def check_steps(directory: Path, found: Sequence[Found], steps: int, factory: str | None) -> tuple[Any, str]:
+    """Do at most ``steps`` steps of a run again. ``found``: its checkpoints, the last one first.
+
+    Returns: "passed", "failed" or "skipped", and a sentence.
+    """
+    if steps < 1:
+        return "skipped", "none were asked for"
+    try:
+        recipe = recipe_file.from_toml(found[0].content["recipe"], name=str(found[0].path))
+        if ":" in recipe.model and factory != recipe.model:
+            return "skipped", f"the network is code, {recipe.model}: if you trust it, say --factory {recipe.model}"
+        parts = _assemble(recipe, directory, found[0])
+        stretch = _choose(recipe, parts, [entry.content for entry in found], steps)
+        if stretch is None:
+            return "skipped", "the run is complete, and no checkpoint before its end is left"
+        again = replay(parts, stretch.start, stretch.until, ignore)
+        known = stretch.known or replay(parts, stretch.start, stretch.until, ignore)
+    except RepFoldError as error:
+        return "failed", str(error)
+    return _judge(stretch, parts, again, known)
+
+
+def _judge(stretch: Stretch, parts: Assembly, again: dict[str, Any], known: dict[str, Any]) -> tuple[str, str]:
+    begun = Place(0, 0) if stretch.start is None else place_of(stretch.start)
+    count = stretch.until.steps(parts.steps_per_epoch) - begun.steps(parts.steps_per_epoch)
+    whence = "the beginning" if stretch.start is None else str(begun)
+    told = f"{count or 'no'} steps, and evaluations, from {whence} to {stretch.until}"
+    told += ", to the last checkpoint" if stretch.known else f", twice ({stretch.why})"
+    odd = differences(again, known)
+    if not odd:
+        return "passed", f"{told}: equal to the last bit"
+    told += f": {len(odd)} values differ, such as {', '.join(odd[:_SHOWN])}"
+    if parts.machine.device.type != "cpu":
+        return "skipped", f"{told}; on GPUs equal bits are not promised"
+    return "failed", told
+
+
+def _assemble(recipe: Recipe, directory: Path, found: Found) -> Assembly:
+    """The parts of the run, with as many threads as it had, which its bits depend on."""
+    recipe = recipe.replace(checkpoint_every=0, checkpoint_seconds=1e9)
+    before = surroundings.from_dict(found.content.get("surroundings"))
+    machine = choose(recipe)
+    if before is not None:
+        machine = replace(machine, threads=before.threads)
+    prepare_process(machine)
+    return assemble(recipe, machine, Ranks(), ignore, resumed=directory)
+
+
+def _choose(recipe: Recipe, parts: Assembly, contents: Sequence[dict[str, Any]], steps: int) -> Stretch | None:
+    an_epoch = parts.steps_per_epoch
+    last, previous = contents[0], contents[1] if len(contents) > 1 else None
+    end = place_of(last)
+    begun = place_of(previous) if previous else Place(0, 0)
+    distance = end.steps(an_epoch) - begun.steps(an_epoch)
+    why = _changed(recipe, parts, contents)
+    if not why and not recipe.init and 0 < end.steps(an_epoch) <= steps:  # what init names may have changed
+        return Stretch(None, end, last)
+    if not why and begun != end and 0 <= distance <= steps:
+        return Stretch(previous, end, last)
+    if previous is None:
+        previous, begun = last, end
+    count = min(steps, recipe.epochs * an_epoch - begun.steps(an_epoch))
+    if count < 1:
+        return None
+    until = Place(*divmod(begun.steps(an_epoch) + count, an_epoch))
+    return Stretch(previous, until, None, why or f"the last checkpoint is {distance} steps on; see --steps")
+
+
+def _changed(recipe: Recipe, parts: Assembly, contents: Sequence[dict[str, Any]]) -> str:
+    """What keeps the steps from giving the bits of the run's own checkpoint, or ""."""
+    now = surroundings.of(parts)
+    for content in contents:
+        before = surroundings.from_dict(content.get("surroundings"))
+        if before is None:
+            return "the checkpoint does not say what it was trained with"
+        if surroundings.changed_data(before, now):
+            raise RepFoldError(f"the data have changed: {surroundings.changed_data(before, now)}.")
+        if before != replace(now, data=before.data):
+            names = [name for name in surroundings.NAMES if getattr(before, name) != getattr(now, name)]
+            return f"trained with {', '.join(f'{name} {getattr(before, name)}' for name in names)}"
+        if difference(recipe_file.from_toml(content["recipe"]), recipe):
+            return "the recipe was changed between the checkpoints"
+    return ""

@@ -1,0 +1,60 @@
+"""A training that says in which stage it is, so that it can be killed there: by import, or as a script for torchrun.
+
+REPFOLD_STAGES=FILE python tests/faults/victim.py train digits --out RUN ...
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from repfold.cli import finish_run, main
+from repfold.train import checkpoint, loop
+
+# What ``finish_run`` says it begins with -> the stage.
+FINISHING = {"folding": "fold", "exporting": "export", "timing": "timing", "reporting": "report"}
+
+
+def run(arguments: list[str], stages: str, log: str) -> None:
+    """Run the command line, telling its stages in the file ``stages`` and what it prints in ``log``."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    _tell_stages(stages)
+    main(arguments)
+
+
+def _tell_stages(path: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def tell(stage: str) -> None:
+        os.write(descriptor, f"{time.monotonic():.4f} {os.getpid()} {stage}\n".encode())
+
+    def telling(function: Callable[..., Any], stage: str, after: str) -> Callable[..., Any]:
+        def wrapped(*given: Any, **more: Any) -> Any:
+            tell(stage)
+            try:
+                return function(*given, **more)
+            finally:
+                tell(after)
+
+        return wrapped
+
+    loop.Run._step = telling(loop.Run._step, "step", "step")
+    loop.Run._end_epoch = telling(loop.Run._end_epoch, "epoch", "step")
+    checkpoint.save = telling(checkpoint.save, "checkpoint", "step")
+    finish = finish_run.finish_run
+
+    def finishing(directory: Any, say: Callable[[str], None]) -> Any:
+        return finish(directory, lambda stage: (tell(FINISHING.get(stage, stage)), say(stage)))
+
+    finish_run.finish_run = finishing
+    tell("start")
+
+
+if __name__ == "__main__":
+    _tell_stages(os.environ["REPFOLD_STAGES"])
+    main(sys.argv[1:])
