@@ -11,13 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"errors", "atomic", "notation"}
+LEAVES = {"errors", "atomic", "notation", "regular"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
     "engine": set(),
     "errors": set(),
     "atomic": set(),
+    "regular": set(),
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
@@ -35,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
-NO_TORCH = {"report", "engine", "schedule", "errors", "atomic", "notation"}
+NO_TORCH = {"report", "engine", "schedule", "errors", "atomic", "notation", "regular"}
 VAGUE = {"utils", "util", "helpers", "common", "misc", "core", "base"}
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -66,8 +68,8 @@ def augment(
         print(dumps({"preview": str(preview), "augment": str(chain), "rows": shown, "images": len(x_NCHW)}))
         return
     if augment is None:
-        print(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
-    print(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
+        tell(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
+    tell(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
 
 
 def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool) -> Tensor:

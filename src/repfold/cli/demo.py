@@ -12,8 +12,7 @@ def demo(*, out: Path = Path("runs/demo"), json: bool = False) -> None:
         out: The run directory; an earlier demo in it is overwritten.
         json: Print one JSON object; progress goes to stderr.
     """
-    from rich.console import Console
-
+    from repfold.cli.console import Console
     from repfold.cli.train import finish_with_display, print_json, print_result, train_with_display
     from repfold.train import recipe_file, record
 
@@ -21,5 +20,5 @@ def demo(*, out: Path = Path("runs/demo"), json: bool = False) -> None:
     recipe = recipe_file.find("digits")
     record.clear(out)
     result = train_with_display(recipe, out, console)
-    stages = finish_with_display(out, console)
+    stages = finish_with_display(out, recipe, console)
     print_json(result, stages) if json else print_result(console, result, stages)

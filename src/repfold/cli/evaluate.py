@@ -25,6 +25,7 @@ def evaluate(
     batch: int = 64,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Evaluate a model: loss, top-1 and top-5, mean precision and recall over the classes.
@@ -36,7 +37,8 @@ def evaluate(
         part: The validation or the training images.
         batch: Images at a time.
         device: Where to run; auto takes a GPU when there is one.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object, with the confusion matrix.
     """
     import torch
@@ -47,7 +49,7 @@ def evaluate(
 
     if batch < 1:
         raise RepFoldError(f"--batch is {batch}: evaluate at least one image at a time.")
-    opened = load_model(model, form=form, factory=factory)
+    opened = load_model(model, form=form, factory=factory, trust=trust)
     seen = opened.description.preprocessing
     if seen is None:
         raise RepFoldError(f"{model} does not say how images are to be preprocessed: save it with a description.")
@@ -110,8 +112,9 @@ def _print_json(named: dict[str, str], source: Source, metrics: Metrics) -> None
 
 
 def _print_table(named: dict[str, str], metrics: Metrics) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     console = Console()
     console.print(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 
 # ONNX Runtime and PyTorch sum in different orders; more than this is another function.
@@ -23,6 +24,7 @@ def export(
     num_classes: int | None = None,
     train_form: bool = False,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Export a model, folded, with free batch and image size; for ONNX prove that ONNX Runtime agrees.
@@ -34,7 +36,8 @@ def export(
         weights: Checkpoint to load into a network given by name.
         num_classes: Number of classes of a network given by name.
         train_form: Export the network with its training-time branches instead of folding it first.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object.
     """
     from json import dumps
@@ -43,7 +46,7 @@ def export(
     from repfold.cli.model_source import make_example, open_model, output_path, parse_shape
     from repfold.fold import fold
 
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
     path = output_path(output, model, "model.onnx", deploy.EXPORTERS)
     network, x = source.network, make_example(parse_shape(example), source)
     if source.description.form == "train" and not train_form:
@@ -56,6 +59,6 @@ def export(
     if json:
         print(dumps({"output": str(path), "free_axes": written.free_axes, "error": error, "bytes": size}))
         return
-    print(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
+    tell(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
     if error is not None:
-        print(f"ONNX Runtime agrees with the network to a relative error of {error:.1e}.")
+        tell(f"ONNX Runtime agrees with the network to a relative error of {error:.1e}.")

@@ -20,6 +20,7 @@ def predict(
     model: Path | None = None,
     top: int = 5,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Name the most likely classes of each image.
@@ -28,7 +29,8 @@ def predict(
         paths: The model (a run directory or a model file) and the images; only the images when --model is given.
         model: The model, if it is not the first path.
         top: How many classes to name of each image; all of them when there are fewer.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object.
     """
     from json import dumps
@@ -44,7 +46,7 @@ def predict(
             "Give a model and at least one image, as in: repfold predict RUN IMAGE... (--top 1 or more)."
         )
     form: RunForm = "plain" if (model / "plain.safetensors").exists() else "train"
-    opened = load_model(model, form=form, factory=factory)
+    opened = load_model(model, form=form, factory=factory, trust=trust)
     predictions = [_predict_one(path, opened, top) for path in images]
     if json:
         print(dumps({"model": str(model), "predictions": predictions}))
@@ -74,8 +76,9 @@ def _predict_one(path: Path, model: Model, top: int) -> dict[str, Any]:
 
 
 def _print_predictions(predictions: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     console = Console()
     for prediction in predictions:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.recipe_flags import RecipeFlags, given
+from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from repfold.cli.console import Console
     from repfold.cli.finish_run import Stage
     from repfold.train import Recipe, RunResult
 
@@ -30,6 +30,7 @@ def train(
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     resume: bool = False,
     override: bool = False,
+    trust: bool = False,
     finish: bool = True,
     json: bool = False,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
@@ -44,18 +45,19 @@ def train(
         out: The run directory; runs/MODEL-DATA if not given.
         resume: Go on with the run in --out where its checkpoint is.
         override: With --resume, accept settings that differ from the checkpoint's.
+        trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         finish: Fold, export, time and report after training.
         json: Print one JSON object; progress goes to stderr.
     """
-    from rich.console import Console
+    from repfold.cli.console import Console
 
     leads = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=json)
     try:
-        chosen = _recipe(data, recipe, given(settings), out if resume else None)
+        chosen = _recipe(data, recipe, given(settings), out if resume else None, trust)
         directory = _directory(out, chosen, resume)
-        result = train_with_display(chosen, directory, console, resume=resume, override=override)
-        stages = finish_with_display(directory, console) if leads and finish else []
+        result = train_with_display(chosen, directory, console, resume=resume, override=override, trust=trust)
+        stages = finish_with_display(directory, chosen, console) if leads and finish else []
     except RepFoldError:
         if leads:
             raise
@@ -69,7 +71,13 @@ def train(
 
 
 def train_with_display(
-    recipe: Recipe, directory: Path, console: Console, *, resume: bool = False, override: bool = False
+    recipe: Recipe,
+    directory: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    override: bool = False,
+    trust: bool = False,
 ) -> RunResult:
     """Train, showing progress on ``console``; on SIGINT or SIGTERM say how to go on, and exit with 130 or 143."""
     from repfold.cli.train_display import TrainDisplay
@@ -78,18 +86,18 @@ def train_with_display(
 
     try:
         with TrainDisplay(console) as display:
-            return train_network(recipe, directory, resume=resume, override=override, on_event=display)
+            return train_network(recipe, directory, resume=resume, override=override, trust=trust, on_event=display)
     except Stopped as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
+        tell(f"\n{stopped}", error=True)
         sys.exit(stopped.exit_code)
 
 
-def finish_with_display(directory: Path, console: Console) -> list[Stage]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Stage]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold.cli.finish_run import finish_run
 
     with console.status("") as status:
-        return finish_run(directory, lambda stage: status.update(f"{stage} ..."))
+        return finish_run(directory, recipe, lambda stage: status.update(f"{stage} ..."))
 
 
 def print_result(console: Console, result: RunResult, stages: list[Stage]) -> None:
@@ -124,20 +132,24 @@ def print_json(result: RunResult, stages: list[Stage]) -> None:
     print(dumps(content))
 
 
-def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None) -> Recipe:
+def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
     """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
-    from repfold.train import Recipe, recipe_file
+    from repfold.train import Recipe, recipe_code, recipe_file
 
-    base = Recipe()
+    base, source = Recipe(), None
     if resumed is not None and name is None and (resumed / "recipe.toml").exists():
-        base = recipe_file.read(resumed / "recipe.toml")
+        source = str(resumed / "recipe.toml")
+        base = recipe_file.read(source)
     elif resumed is not None and data is None and name is None:
         raise RepFoldError(f"{resumed} holds no run to go on with (no recipe.toml). Give the directory of a run.")
     if name is not None:
-        base = recipe_file.find(name)
+        base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
     if data is not None:
         flags = flags | {"data": data}
-    return base.replace(**flags)
+    chosen = base.replace(**flags)
+    if source is not None and not trust:
+        recipe_code.check(chosen, flags, source)
+    return chosen
 
 
 def _directory(out: Path | None, recipe: Recipe, resume: bool) -> Path:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from repfold.cli.console import Console
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
 if TYPE_CHECKING:

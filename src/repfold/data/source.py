@@ -14,7 +14,7 @@ from repfold.data.collection import Framing, Images
 from repfold.data.crops import CropSettings, suited_to
 from repfold.data.digits import read_digits
 from repfold.data.folder import read_folder
-from repfold.data.images import BrokenImageError
+from repfold.data.images import MOST_PIXELS, BrokenImageError
 from repfold.data.listing import Listing, Split
 from repfold.data.memory import cache_budget
 from repfold.data.parts import Advance, Part
@@ -68,6 +68,7 @@ def open_source(
     skip_broken: bool = False,
     parts: Sequence[PartName] = ("train", "val"),
     cache_bytes: int | None = None,
+    max_pixels: int = MOST_PIXELS,
     on_progress: Progress | None = None,
 ) -> Source:
     """Open "digits", a folder of class folders, CIFAR-10/100, or MNIST-style IDX files, whichever ``spec`` is.
@@ -76,7 +77,8 @@ def open_source(
     ``crop`` is padded for small ones, else resized; ``channels`` is 1 when all are gray, else 3; ``resize`` (the
     short side before evaluation's central crop) is 8/7 of ``image_size`` but no enlargement. ``per_class`` draws so
     many training and validation images of each class. Decoded pictures are cached when they fit ``cache_bytes`` (None:
-    a share of the free memory). ``on_progress(done, total)`` counts steps of checking and decoding.
+    a share of the free memory). Files of more than ``max_pixels`` are broken ones. ``on_progress(done, total)`` counts
+    steps of checking and decoding.
 
     Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless ``skip_broken``) files cannot
     be decoded; all of these are named and counted.
@@ -84,7 +86,7 @@ def open_source(
     listing = list_images(spec, Split(val_fraction, seed))
     if per_class is not None:
         listing = listing.draw(per_class, seed)
-    chosen: dict[PartName, Part] = {"train": listing.train, "val": listing.val}
+    chosen: dict[PartName, Part] = {"train": listing.train.limited(max_pixels), "val": listing.val.limited(max_pixels)}
     advance = _counter(sum(chosen[part].work for part in parts), on_progress)
     broken: list[BrokenImageError] = []
     for part in parts:

@@ -53,13 +53,15 @@ def train(
     *,
     resume: bool = False,
     override: bool = False,
+    trust: bool = False,
     on_event: Listener | None = None,
 ) -> RunResult:
     """Train what ``recipe`` describes, and write the run into ``directory``.
 
     With ``resume`` a run that was stopped or killed goes on where its checkpoint is, within an epoch too, to the same
     weights (on CPUs in float32 bit for bit); one without a checkpoint begins. ``override`` accepts a recipe that
-    differs from the checkpoint's. Seeds the global random numbers.
+    differs from the checkpoint's. The recipe's own model may be code; with ``trust`` so may be what its teacher's file
+    names. Seeds the global random numbers.
 
     Raises: RepFoldError for what the user can mend; Stopped after SIGINT or SIGTERM, with a checkpoint written.
     """
@@ -70,15 +72,21 @@ def train(
         say = (on_event or ignore) if ranks.leads else ignore
         saved = find_checkpoint(directory, recipe, resume, override)
         ranks.wait()  # so that no process takes the files of another, which has just begun, for an older run
-        state = _run(recipe, directory, saved, chosen, ranks, say)
+        state = _run(recipe, directory, saved, chosen, ranks, say, trust)
     return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
 
 
 def _run(
-    recipe: Recipe, directory: Path, saved: dict[str, Any] | None, machine: Machine, ranks: Ranks, say: Listener
+    recipe: Recipe,
+    directory: Path,
+    saved: dict[str, Any] | None,
+    machine: Machine,
+    ranks: Ranks,
+    say: Listener,
+    trust: bool,
 ) -> State:
     """Assemble the run, restore it from the checkpoint ``saved``, and train it to its end; return where that is."""
-    parts = assemble(recipe, machine, ranks, say, resumed=directory if saved is not None else None)
+    parts = assemble(recipe, machine, ranks, say, resumed=directory if saved is not None else None, trust=trust)
     files = RunDirectory(directory, parts)
     state = State()
     if saved is not None:
@@ -272,7 +280,8 @@ class Run:
         )
 
     def _how_to_go_on(self, state: State) -> str:
+        trusting = " --trust" if ":" in self.parts.recipe.model else ""
         return (
             f"Stopped after step {state.step} of {self.parts.steps_per_epoch} of epoch {state.epoch + 1}. The "
-            f"checkpoint is written. Go on with: repfold train --resume --out {self.files.path}"
+            f"checkpoint is written. Go on with: repfold train --resume --out {self.files.path}{trusting}"
         )

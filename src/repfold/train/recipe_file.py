@@ -60,15 +60,19 @@ def read(path: str | os.PathLike[str], *, base: Recipe | None = None) -> Recipe:
 def find(name_or_path: str, *, base: Recipe | None = None) -> Recipe:
     """Return a recipe that comes with RepFold, by name, or one of a file (a name with a dot or a slash) or of a run
     directory. Raises: RepFoldError, with the nearest match, when there is none."""
-    path = Path(name_or_path)
-    if path.is_dir():
-        return read(path / "recipe.toml", base=base)
-    if path.suffix or len(path.parts) > 1:
-        return read(path, base=base)
+    if is_path(name_or_path):
+        path = Path(name_or_path)
+        return read(path / "recipe.toml" if path.is_dir() else path, base=base)
     known = shipped()
     if name_or_path not in known:
         raise RepFoldError(f"Unknown recipe '{name_or_path}'. {nearest(name_or_path, known)} A file ends in .toml.")
     return from_toml(known[name_or_path], base=base, name=f"recipe '{name_or_path}'")
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether ``find`` looks for a file or a run directory, not for a recipe that comes with RepFold."""
+    path = Path(name_or_path)
+    return path.is_dir() or bool(path.suffix) or len(path.parts) > 1
 
 
 def shipped() -> dict[str, str]:
