@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"errors", "atomic", "notation", "regular"}
+LEAVES = {"errors", "atomic", "notation", "regular", "limits", "toml"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
@@ -19,6 +19,8 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "atomic": set(),
     "regular": set(),
+    "limits": set(),
+    "toml": {"errors"},
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
@@ -36,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
-NO_TORCH = {"report", "engine", "schedule", "errors", "atomic", "notation", "regular"}
+NO_TORCH = {"report", "engine", "schedule", *LEAVES}
 VAGUE = {"utils", "util", "helpers", "common", "misc", "core", "base"}
 
 

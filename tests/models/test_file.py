@@ -120,7 +120,7 @@ def test_a_factorys_network_loads_only_when_the_caller_vouches_for_the_factory(t
     architecture = models.Architecture("tests_of_models:tied")
     path = tmp_path / "net.safetensors"
     repfold.save(network, path, description=models.Description(architecture=architecture))
-    with pytest.raises(RepFoldError, match="--trust .* --factory 'tests_of_models:tied'"):
+    with pytest.raises(RepFoldError, match=r"--trust .* --factory 'tests_of_models:tied'"):
         repfold.load(path)
     loaded = repfold.load(path, factory=tied)
     assert_same(network, loaded)

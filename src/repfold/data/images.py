@@ -24,6 +24,7 @@ from PIL import (
 
 from repfold import regular
 from repfold.errors import RepFoldError
+from repfold.limits import MOST_PIXELS
 
 # All that is opened, whatever a file is called. Pillow knows some forty more formats, one of which starts Ghostscript.
 # Importing them registers them: Pillow would do it lazily, and threads that race for it would each do it.
@@ -33,9 +34,6 @@ _PLUGINS = (
     PpmImagePlugin.PpmImageFile,
 )
 FORMATS = tuple(plugin.format for plugin in _PLUGINS)
-
-# Where Pillow, too, takes a picture for a bomb: twice its MAX_IMAGE_PIXELS, which is 256 MB of 3 channels.
-MOST_PIXELS = 178_956_970
 
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})

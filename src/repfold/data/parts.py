@@ -14,7 +14,8 @@ import torch
 
 from repfold.data.collection import Framing, Images, OnDemand, in_memory
 from repfold.data.crops import centre_boxes, cut, resample
-from repfold.data.images import MOST_PIXELS, BrokenImageError, Header, read_header, read_image
+from repfold.data.images import BrokenImageError, Header, read_header, read_image
+from repfold.limits import MOST_PIXELS
 
 Advance = Callable[[int], None]
 Answer = TypeVar("Answer")

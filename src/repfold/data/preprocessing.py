@@ -8,8 +8,8 @@ from typing import Protocol
 
 import torch
 
-from repfold.data.images import MOST_PIXELS
 from repfold.data.parts import read_square
+from repfold.limits import MOST_PIXELS
 
 
 class SquareOf(Protocol):

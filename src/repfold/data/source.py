@@ -14,11 +14,12 @@ from repfold.data.collection import Framing, Images
 from repfold.data.crops import CropSettings, suited_to
 from repfold.data.digits import read_digits
 from repfold.data.folder import read_folder
-from repfold.data.images import MOST_PIXELS, BrokenImageError
+from repfold.data.images import BrokenImageError
 from repfold.data.listing import Listing, Split
 from repfold.data.memory import cache_budget
 from repfold.data.parts import Advance, Part
 from repfold.errors import RepFoldError, nearest
+from repfold.limits import MOST_PIXELS
 
 Progress = Callable[[int, int], None]
 PartName = Literal["train", "val"]
@@ -41,7 +42,8 @@ _MOST_NAMED = 10
 class Source:
     """An opened data set. Pictures are framed for ``image_size``, ``resize`` and ``crop``: give the same to the loader.
 
-    ``skipped`` names the broken files that were left out. A part that was not asked for has no images.
+    ``skipped`` names the broken files that were left out, ``passed_over`` folders that hold images but are no classes,
+    since their names begin with a dot. A part that was not asked for has no images.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     resize: int
     crop: CropSettings
     skipped: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
 
 def open_source(
@@ -116,6 +119,7 @@ def open_source(
         resize=framing.resize,
         crop=framing.crop,
         skipped=tuple(str(error.path) for error in broken),
+        passed_over=listing.passed_over,
     )
 
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from repfold.errors import RepFoldError
+from repfold.limits import LARGEST_SIDE, LONGEST_NAME, MOST_CHANNELS, MOST_CLASSES
 
 Form = Literal["train", "folded"]
 
-# What a file may claim. More than this no network of images has, and a reader would fill the memory for it.
-LARGEST_SIDE = 8192  # pixels
-MOST_CLASSES, MOST_CHANNELS, LONGEST_NAME = 1_000_000, 65_536, 1000
 # What every network is built with anyway.
 RESERVED_OPTIONS = ("name", "num_classes", "preset", "in_channels")
 
