@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"allowance", "errors", "atomic", "notation", "signals", "threads"}
+LEAVES = {"allowance", "errors", "atomic", "limits", "notation", "regular", "signals", "threads", "toml"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
@@ -21,6 +21,9 @@ ARROWS: dict[str, set[str]] = {
     "atomic": {"errors"},
     "threads": {"allowance", "errors"},
     "signals": set(),
+    "regular": set(),
+    "limits": set(),
+    "toml": {"errors"},
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -119,27 +120,39 @@ def test_a_factorys_network_loads_only_when_the_caller_vouches_for_the_factory(t
     architecture = models.Architecture("tests_of_models:tied")
     path = tmp_path / "net.safetensors"
     repfold.save(network, path, description=models.Description(architecture=architecture))
-    with pytest.raises(RepFoldError, match="factory='tests_of_models:tied'"):
+    with pytest.raises(RepFoldError, match=r"--trust .* --factory 'tests_of_models:tied'"):
         repfold.load(path)
     loaded = repfold.load(path, factory=tied)
     assert_same(network, loaded)
     assert loaded[0].weight is loaded[1].weight
 
 
-def test_a_run_directory_vouches_by_its_recipe_and_prefers_its_best(tmp_path):
+LINEAR = models.Architecture("torch.nn:Linear", options={"in_features": 2, "out_features": 2})
+
+
+def test_a_run_directory_prefers_its_best_and_vouches_for_nothing(tmp_path):
     best, last = nn.Linear(2, 2), nn.Linear(2, 2)
-    own = models.Description(
-        architecture=models.Architecture("torch.nn:Linear", options={"in_features": 2, "out_features": 2})
-    )
-    repfold.save(best, tmp_path / "best.safetensors", description=own)
+    repfold.save(best, tmp_path / "best.safetensors", description=models.Description(architecture=LINEAR))
     repfold.save(fx.symbolic_trace(last), tmp_path / "plain.safetensors", example=torch.randn(1, 2))
-    with pytest.raises(RepFoldError, match="If you trust"):
-        repfold.load(tmp_path)
     (tmp_path / "recipe.toml").write_text('model = "torch.nn:Linear"\n')
-    assert_same(repfold.load(tmp_path), best)
-    assert_same(repfold.load(tmp_path, form="plain"), last)
-    with pytest.raises(RepFoldError, match="If you trust"):
-        repfold.load(tmp_path / "best.safetensors")
+    for path in (tmp_path, tmp_path / "best.safetensors"):
+        with pytest.raises(RepFoldError, match="a file may not import code"):
+            repfold.load(path)
+        assert_same(repfold.load(path, trust=True), best)
+    assert_same(repfold.load(tmp_path, form="plain"), last)  # a graph is no code
+
+
+def test_a_factory_is_called_with_nothing_that_only_the_file_says(tmp_path):
+    path = tmp_path / "net.safetensors"
+    network = nn.Linear(2, 2)
+    repfold.save(network, path, description=models.Description(architecture=LINEAR))
+    with pytest.raises(RepFoldError, match="called with in_features=2, out_features=2"):
+        repfold.load(path, factory="torch.nn:Linear")
+    assert_same(repfold.load(path, factory="torch.nn:Linear", trust=True), network)
+    own = models.Architecture("torch.nn:Linear", preset="https://elsewhere")
+    repfold.save(network, path, description=models.Description(architecture=own))
+    with pytest.raises(RepFoldError, match="called with preset='https://elsewhere'"):
+        repfold.load(path, factory=lambda preset: nn.Linear(2, 2))
 
 
 def test_an_unfinished_run_says_so(tmp_path):
@@ -198,6 +211,7 @@ def rewrite(edit):
 FAULTS = {
     "missing": (lambda path, good: None, "does not exist"),
     "empty": (lambda path, good: path.write_bytes(b""), "is empty"),
+    "a pipe that nobody writes to": (lambda path, good: os.mkfifo(path), "it is a pipe"),
     "a pickle": (write_pickle, "is a pickle"),
     "truncated": (lambda path, good: path.write_bytes(good[:-100]), "truncated"),
     "truncated in the header": (lambda path, good: path.write_bytes(good[:50]), "truncated"),
@@ -210,7 +224,37 @@ FAULTS = {
     "nothing to build": (rewrite(lambda h, t: h.update(architecture=None)), "neither an architecture nor a graph"),
     "unknown model": (rewrite(lambda h, t: h["architecture"].update(name="repvgg-pic")), "Did you mean"),
     "other model": (rewrite(lambda h, t: h["architecture"].update(name="repvgg-a0")), "do not fit"),
-    "other classes": (rewrite(lambda h, t: h["architecture"].update(num_classes=4)), r"\[3, 128\], not \[4, 128\]"),
+    "other classes": (rewrite(lambda h, t: h["architecture"].update(num_classes=4)), "names 3 classes, .* tells 4"),
+    "other outputs": (
+        rewrite(lambda h, t: (h.pop("classes"), h["architecture"].update(num_classes=4))),
+        r"\[3, 128\], not \[4, 128\]",
+    ),
+    "a mean that is no number": (
+        rewrite(lambda h, t: h["preprocessing"].update(mean=[float("nan")])),
+        r"mean has a wrong value: \[nan\]",
+    ),
+    "weights that are no numbers": (
+        rewrite(lambda h, t: t["head.bias"].fill_(float("nan"))),
+        r"not numbers \(NaN\), 'head.bias' for one",
+    ),
+    "an image of 10^8 px": (rewrite(lambda h, t: h["preprocessing"].update(resize=10**8)), "at most 8192 px"),
+    "10^9 classes": (
+        rewrite(lambda h, t: (h.pop("classes"), h["architecture"].update(num_classes=10**9))),
+        "num_classes has a wrong value",
+    ),
+    "a name of a megabyte": (rewrite(lambda h, t: h.update(classes=["x" * 2**20] * 3)), "at most 1000 characters"),
+    "an option that is none": (
+        rewrite(lambda h, t: h["architecture"].update(options={"num_classes": 3})),
+        "options has a wrong value",
+    ),
+    "options of a wrong kind": (
+        rewrite(lambda h, t: h["architecture"].update(options={"block": ["repvgg"]})),
+        "cannot be built",
+    ),
+    "a thousand levels": (
+        rewrite(lambda h, t: h["architecture"].update(name="mgnet-64", options={"iterations": [10**6]})),
+        "at most 1000",
+    ),
     "lost tensor": (rewrite(lambda h, t: t.pop("head.bias")), "'head.bias' is missing"),
     "extra tensor": (rewrite(lambda h, t: t.update(tail=torch.zeros(1))), "'tail' belongs to nothing"),
     "bad field": (rewrite(lambda h, t: h["architecture"].update(num_classes="3")), "architecture.num_classes"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from repfold.train import restart_command
+from repfold.train import Recipe, restart_command
 
 TORCHRUN = ["/bin/python3", "/opt/bin/torchrun", "--nnodes", "2", "--nproc-per-node", "4", "-m", "repfold", "train"]
 MODULE = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "repfold", "train"]
@@ -24,7 +24,7 @@ def called(monkeypatch):
             monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
             monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
             monkeypatch.setattr(restart_command, "_command_of", lambda pid: launcher)
-        return restart_command.to_resume(Path("runs/my run"))
+        return restart_command.to_resume(Path("runs/my run"), Recipe())
 
     return call
 
@@ -56,4 +56,6 @@ def test_the_command_is_quoted_with_its_launcher(called, words, launcher, expect
 
 def test_a_program_of_ones_own_is_told_the_commands_name(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["my_training.py", "train"])
-    assert restart_command.to_resume(Path("x")) == "repfold train --resume --out x"
+    assert restart_command.to_resume(Path("x"), Recipe()) == "repfold train --resume --out x"
+    own = Recipe(model="mine:net")
+    assert restart_command.to_resume(Path("x"), own) == "repfold train --resume --out x --trust"

@@ -26,6 +26,7 @@ from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
+from repfold.cli.terminal import tell
 from repfold.cli.train import spell_resume, train
 from repfold.cli.verify import verify
 from repfold.errors import RepFoldError
@@ -61,5 +62,5 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=spell_resume(given))
     except RepFoldError as error:
-        print(f"repfold: {error}", file=sys.stderr)
+        tell(f"repfold: {error}", error=True)
         sys.exit(2)

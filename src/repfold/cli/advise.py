@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
+
 
 def advise(
     run: Annotated[Path, tyro.conf.Positional],
@@ -46,13 +48,13 @@ def advise(
         print(dumps({**content, "plot": str(plot) if plot else None}))
         return
     for finding in findings:
-        print(finding.says)
+        tell(finding.says)
         for sentence in finding.evidence:
-            print(f"  {sentence}")
+            tell(f"  {sentence}")
         for change in finding.changes:
-            print(f"  try: --{change.setting.replace('_', '-')} {_quoted(change.then)}   (now {change.now})")
+            tell(f"  try: --{change.setting.replace('_', '-')} {_quoted(change.then)}   (now {change.now})")
     if plot is not None:
-        print(f"Written: {plot}")
+        tell(f"Written: {plot}")
 
 
 def _quoted(value: str) -> str:

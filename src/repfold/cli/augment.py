@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
+from repfold.limits import MOST_PIXELS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,6 +29,7 @@ def augment(
     image_size: int | None = None,
     seed: int = 0,
     skip_broken: bool = False,
+    max_pixels: int = MOST_PIXELS,
     json: bool = False,
 ) -> None:
     """Draw a sheet of images before and after augmentation.
@@ -41,6 +45,7 @@ def augment(
         image_size: Side of the square that the network sees.
         seed: Seed of the choice of images and of the augmentations.
         skip_broken: Leave files out that cannot be decoded.
+        max_pixels: Most pixels of an image file: larger ones are broken.
         json: Print one JSON object.
     """
     from json import dumps
@@ -55,7 +60,7 @@ def augment(
     if images < 1 or draws < 1:
         raise RepFoldError(f"--images {images} --draws {draws}: both must be at least 1.")
     mixing, chain = Mixing(mixup, cutmix), parse(augment or "none")
-    x_NCHW = _images(data, images, image_size, seed, skip_broken)
+    x_NCHW = _images(data, images, image_size, seed, skip_broken, max_pixels)
     if augment is None and not mixup and not cutmix:
         rows = rows_of_each(x_NCHW, seed)
     else:
@@ -66,11 +71,11 @@ def augment(
         print(dumps({"preview": str(preview), "augment": str(chain), "rows": shown, "images": len(x_NCHW)}))
         return
     if augment is None:
-        print(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
-    print(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
+        tell(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
+    tell(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
 
 
-def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool) -> Tensor:
+def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool, max_pixels: int) -> Tensor:
     """Return uint8 [N, C, S, S]: some training images as the network would see them without augmentation."""
     from repfold.data import CropSettings, Loader, open_source
 
@@ -80,6 +85,7 @@ def _images(data: str, count: int, image_size: int | None, seed: int, skip_broke
         crop=CropSettings("centre"),
         seed=seed,
         skip_broken=skip_broken,
+        max_pixels=max_pixels,
         parts=("train",),
         cache_bytes=0,
     )

@@ -31,6 +31,7 @@ def bench(
     engines: tuple[Literal["repfold"], ...] = (),
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Time a model's forms: with its training-time branches, folded, and in ONNX Runtime.
@@ -47,7 +48,8 @@ def bench(
         compile: Time torch.compile of the folded network too.
         engines: Further engines to time: repfold, RepFold's own.
         output: Where to write the timings as JSON. For a run directory timings.json in it.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object: the machine and the timings.
     """
     from json import dumps
@@ -61,7 +63,7 @@ def bench(
         raise RepFoldError(f"--batch {' '.join(map(str, batch))}: give sizes of at least 1.")
     if threads is not None:
         check_threads(threads)
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
     network: nn.Module | None = source.network
     plain = source.network
     x_NCHW = make_example(parse_shape(example), source)
@@ -88,8 +90,9 @@ def bench(
 
 
 def _print_table(timings: Timings) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     table = Table("form", box=None)
     for title in ("batch", "median ms", "10 %", "90 %", "images/s", "n"):

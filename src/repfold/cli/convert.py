@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from repfold.cli.terminal import tell
+
 
 def convert(
     source: Annotated[Path, tyro.conf.Positional],
@@ -36,5 +38,5 @@ def convert(
         print(dumps({**asdict(done), "path": str(done.path)}))
         return
     classes = done.architecture.num_classes
-    print(f"{done.architecture.name}, {classes} classes, {done.form} form: {done.source} -> {done.target}.")
-    print(f"Written: {done.path} ({done.tensors} tensors).")
+    tell(f"{done.architecture.name}, {classes} classes, {done.form} form: {done.source} -> {done.target}.")
+    tell(f"Written: {done.path} ({done.tensors} tensors).")

@@ -15,8 +15,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
         overwrite: Delete an earlier demo in it; never anything else.
         json: Print one JSON object; progress goes to stderr.
     """
-    from rich.console import Console
-
+    from repfold.cli.console import Console
     from repfold.cli.train import finish_with_display, print_json, print_result, train_with_display
     from repfold.train import recipe_file
 
@@ -24,7 +23,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
     recipe = recipe_file.find("digits")
     _make_room(out, overwrite)
     result = train_with_display(recipe, out, console)
-    stages = finish_with_display(out, console)
+    stages = finish_with_display(out, recipe, console)
     print_json(result, stages) if json else print_result(console, result, stages)
 
 

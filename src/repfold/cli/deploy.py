@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 from repfold.threads import check_threads
 
@@ -42,6 +43,7 @@ def deploy(
     weights: Path | None = None,
     num_classes: int | None = None,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Fold a model, write it as .safetensors and ONNX, time the engines on them, and say which one to serve with.
@@ -56,7 +58,8 @@ def deploy(
         example: Shape of an input, such as 1,3,224,224. Known for trained models.
         weights: Checkpoint to load into a network given by name.
         num_classes: Number of classes of a network given by name.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object: what deploy.json holds.
     """
     from dataclasses import replace
@@ -74,7 +77,7 @@ def deploy(
         raise RepFoldError(f"--batch {batch}: give a size of at least 1.")
     if threads is not None:
         check_threads(threads)
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
     x_NCHW, plain = make_example(parse_shape(example), source), source.network
     if source.description.form != "folded":
         plain, _ = fold(plain, x_NCHW)
@@ -118,9 +121,9 @@ def _engine_of(row: Timing) -> str:
 
 def _tell(chosen: dict[str, Any], rows: tuple[Timing, ...], output: Path) -> None:
     for row in sorted(rows, key=lambda row: row.median_ms):
-        print(f"{row.form:26s} {row.median_ms:9.2f} ms  (10 %: {row.low_ms:.2f}, 90 %: {row.high_ms:.2f}, n = {row.n})")
+        tell(f"{row.form:26s} {row.median_ms:9.2f} ms  (10 %: {row.low_ms:.2f}, 90 %: {row.high_ms:.2f}, n = {row.n})")
     for name, reason in chosen["without"].items():
-        print(f"Not with {name}: {reason}")
-    print(f"\nIn {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
-    print(f"Fastest here for a batch of {chosen['batch']} on {chosen['threads']} threads:\n")
-    print(PROGRAMS[chosen["engine"]].format(folder=output, **chosen))
+        tell(f"Not with {name}: {reason}")
+    tell(f"\nIn {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+    tell(f"Fastest here for a batch of {chosen['batch']} on {chosen['threads']} threads:\n")
+    tell(PROGRAMS[chosen["engine"]].format(folder=output, **chosen))

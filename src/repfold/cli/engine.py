@@ -52,8 +52,9 @@ def engine(
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     n, channels, height, width = plan["input"]
     table = Table("layer", "out", "algorithm", "split", "Mmadds", "MB", box=None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from repfold.errors import RepFoldError
+from repfold.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
     from repfold.data import Source
@@ -23,8 +25,10 @@ def evaluate(
     form: Literal["train", "plain"] = "train",
     part: Literal["val", "train"] = "val",
     batch: int = 64,
+    max_pixels: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Evaluate a model: loss, top-1 and top-5, mean precision and recall over the classes.
@@ -35,8 +39,10 @@ def evaluate(
         form: Which network of a run directory: with its training-time branches, or the plain folded one.
         part: The validation or the training images.
         batch: Images at a time.
+        max_pixels: Most pixels of an image file, larger ones are broken; for a run directory as its recipe says.
         device: Where to run; auto takes a GPU when there is one.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object, with the confusion matrix.
     """
     import torch
@@ -47,21 +53,29 @@ def evaluate(
 
     if batch < 1:
         raise RepFoldError(f"--batch is {batch}: evaluate at least one image at a time.")
-    opened = load_model(model, form=form, factory=factory)
+    opened = load_model(model, form=form, factory=factory, trust=trust)
     seen = opened.description.preprocessing
     if seen is None:
         raise RepFoldError(f"{model} does not say how images are to be preprocessed: save it with a description.")
-    source = open_data(model, data, seen, part)
+    source = open_data(model, data, seen, part, max_pixels)
     check_classes(opened.description, source, str(model))
     images = source.val if part == "val" else source.train
     loader = Loader(images, batch, image_size=seen.image_size, resize=seen.resize, train=False)
     where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     metrics = evaluate_network(opened.network.float().to(where), loader, seen, where)
+    if not isfinite(metrics.loss):
+        raise RepFoldError(f"{model}: its outputs are not finite numbers, so its weights are not to be trusted.")
     named = {"model": str(model), "form": opened.description.form, "data": source.name, "part": part}
     _print_json(named, source, metrics) if json else _print_table(named, metrics)
 
 
-def open_data(model: Path, data: str | None, seen: Preprocessing, part: Literal["val", "train"]) -> Source:
+def open_data(
+    model: Path,
+    data: str | None,
+    seen: Preprocessing,
+    part: Literal["val", "train"],
+    max_pixels: int | None = None,
+) -> Source:
     """Open ``data``, framed as the model sees images; by default what the run's recipe was trained on."""
     from repfold.data import open_source
     from repfold.train import recipe_file
@@ -72,10 +86,12 @@ def open_data(model: Path, data: str | None, seen: Preprocessing, part: Literal[
         recipe = recipe_file.read(recipe_path)
         if data is None or data == recipe.data:
             data = recipe.data
+            max_pixels = max_pixels or recipe.max_pixels
             how = {"val_fraction": recipe.val_fraction, "seed": recipe.seed, "skip_broken": recipe.skip_broken}
             how["per_class"] = recipe.per_class if any(recipe.per_class) else None
     if not data:
         raise RepFoldError(f"On what? {model} is a model file: name the data too, as in: repfold evaluate MODEL DATA.")
+    how["max_pixels"] = max_pixels or MOST_PIXELS
     return open_source(
         data, image_size=seen.image_size, resize=seen.resize, channels=seen.channels, parts=(part,), **how
     )
@@ -110,8 +126,9 @@ def _print_json(named: dict[str, str], source: Source, metrics: Metrics) -> None
 
 
 def _print_table(named: dict[str, str], metrics: Metrics) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     console = Console()
     console.print(

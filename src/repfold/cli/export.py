@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
+
 
 def export(
     model: Annotated[str, tyro.conf.Positional],
@@ -18,6 +20,7 @@ def export(
     num_classes: int | None = None,
     train_form: bool = False,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Export a model, folded, with free batch and image size; what the file computes is compared before it is kept.
@@ -29,7 +32,8 @@ def export(
         weights: Checkpoint to load into a network given by name.
         num_classes: Number of classes of a network given by name.
         train_form: Export the network with its training-time branches instead of folding it first.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object.
     """
     from json import dumps
@@ -38,7 +42,7 @@ def export(
     from repfold.cli.model_source import make_example, open_model, output_path, parse_shape
     from repfold.fold import fold
 
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
     path = output_path(output, model, "model.onnx", deploy.EXPORTERS)
     network, x = source.network, make_example(parse_shape(example), source)
     if source.description.form == "train" and not train_form:
@@ -48,11 +52,11 @@ def export(
     if json:
         print(dumps({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size}))
         return
-    print(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
+    tell(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
     if written.error is None:
-        print(
+        tell(
             "Not compared with the network: ONNX Runtime is not installed, or this dtype is one that it cannot be fed."
         )
     else:
         runtime = "ONNX Runtime" if path.suffix == ".onnx" else "The loaded program"
-        print(f"{runtime} agrees with the network to a relative error of {written.error:.1e}.")
+        tell(f"{runtime} agrees with the network to a relative error of {written.error:.1e}.")

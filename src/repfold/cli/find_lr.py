@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.recipe_flags import RecipeFlags, given
+from repfold.cli.terminal import tell
 
 if TYPE_CHECKING:
     from repfold.train.find_lr import RangeTest
@@ -22,6 +23,7 @@ def find_lr(
     high: float = 10.0,
     steps: int = 100,
     plot: Path | None = Path("find-lr.svg"),
+    trust: bool = False,
     json: bool = False,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
 ) -> None:
@@ -36,21 +38,22 @@ def find_lr(
         high: The highest rate; the test ends before it when the loss explodes.
         steps: Steps to train.
         plot: Where to draw the loss over the rate: .svg, .png or .pdf.
+        trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         json: Print one JSON object.
     """
     from json import dumps
 
-    from rich.console import Console
-
+    from repfold.cli.console import Console
     from repfold.cli.train_display import TrainDisplay
-    from repfold.train import Recipe, recipe_file
+    from repfold.train import Recipe, recipe_code, recipe_file
     from repfold.train.find_lr import find_lr as test_range
 
-    chosen = (recipe_file.find(recipe) if recipe else Recipe()).replace(
-        **given(settings), **({"data": data} if data else {})
-    )
+    flags = given(settings) | ({"data": data} if data else {})
+    chosen = (recipe_file.find(recipe) if recipe else Recipe()).replace(**flags)
+    if recipe and recipe_file.is_path(recipe) and not trust:
+        recipe_code.check(chosen, flags, recipe)
     with TrainDisplay(Console(stderr=True)) as display:
-        found = test_range(chosen, low=low, high=high, steps=steps, on_event=display)
+        found = test_range(chosen, low=low, high=high, steps=steps, trust=trust, on_event=display)
     drawn = plot is not None and len(found.rates) > 1
     if plot is not None and drawn:
         from repfold.report.lr_plot import write_range_plot
@@ -61,11 +64,11 @@ def find_lr(
 
 
 def _print(found: RangeTest, plot: str | None) -> None:
-    print(f"{len(found.rates)} steps, from {found.rates[0]:.3g} to {found.rates[-1]:.3g}: {found.stopped}.")
+    tell(f"{len(found.rates)} steps, from {found.rates[0]:.3g} to {found.rates[-1]:.3g}: {found.stopped}.")
     if found.suggestion is None:
-        print("The loss fell at no rate: try more steps, a wider range, or look at the data and the network.")
+        tell("The loss fell at no rate: try more steps, a wider range, or look at the data and the network.")
     else:
-        print(f"The loss falls fastest at {found.steepest:.3g} and is lowest at {found.limit:.3g}.")
-        print(f"Suggestion: --lr {found.suggestion:.2g} (for a schedule that ends near 0, and this batch)")
+        tell(f"The loss falls fastest at {found.steepest:.3g} and is lowest at {found.limit:.3g}.")
+        tell(f"Suggestion: --lr {found.suggestion:.2g} (for a schedule that ends near 0, and this batch)")
     if plot is not None:
-        print(f"Written: {plot}")
+        tell(f"Written: {plot}")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from repfold.deploy import Timings
-    from repfold.models import Model
+    from repfold.models import Description, Model
+    from repfold.train import Recipe
 
 # A forward pass that takes longer than this is timed for one image only.
 _SLOW_SECONDS = 0.5
@@ -33,8 +34,8 @@ class Stage:
     file: Path | None
 
 
-def finish_run(directory: Path, say: Callable[[str], None]) -> list[Stage]:
-    """Fold the best network of a run and derive what follows from it; return what was done.
+def finish_run(directory: Path, recipe: Recipe, say: Callable[[str], None]) -> list[Stage]:
+    """Fold the best network of a run of ``recipe`` and derive what follows from it; return what was done.
 
     A stage that this network or machine does not allow is told in its result, and the others go on. ``say`` gets the
     name of each stage as it begins.
@@ -42,7 +43,8 @@ def finish_run(directory: Path, say: Callable[[str], None]) -> list[Stage]:
     from repfold import models
     from repfold.cli.model_source import make_example
 
-    trained = models.load_model(directory)
+    # The code of this recipe has just run; a file that names any other, in a directory from elsewhere, is not believed.
+    trained = models.load_model(directory, trust=_is_of(models.read_description(directory), recipe))
     example = make_example(None, trained)
     stages: list[Stage] = []
     say("folding")
@@ -56,6 +58,13 @@ def finish_run(directory: Path, say: Callable[[str], None]) -> list[Stage]:
     say("reporting")
     stages.append(_report(directory))
     return stages
+
+
+def _is_of(description: Description, recipe: Recipe) -> bool:
+    """Whether a file's network is to be built by the code that the recipe names, called as the recipe says."""
+    told = description.architecture
+    options = json.loads(json.dumps(recipe.network_options()))
+    return told is not None and (told.name, told.preset, told.options) == (recipe.model, recipe.preset, options)
 
 
 def _fold(directory: Path, trained: Model, example: torch.Tensor) -> tuple[nn.Module | None, Stage]:

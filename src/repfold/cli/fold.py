@@ -22,6 +22,7 @@ def fold(
     policy: Literal["auto", "always"] = "auto",
     certificate: Path | None = None,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Fold a network's linear regions into single convolutions, and prove that its function is the same.
@@ -34,20 +35,20 @@ def fold(
         num_classes: Number of classes of a network given by name.
         policy: Fold where it does not cost more (auto), or wherever it is exact (always).
         certificate: Where to write the certificate as JSON. For a run directory certificate.json in it.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object: the certificate and the cost of both forms.
     """
     from dataclasses import replace
     from json import dumps
 
-    from rich.console import Console
-
     from repfold import atomic, deploy, models
+    from repfold.cli.console import Console
     from repfold.cli.model_source import is_onnx, make_example, open_model, output_path, parse_shape
     from repfold.fold import fold as fold_network
 
     shape = parse_shape(example)
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes, example=shape)
+    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes, example=shape)
     path = output_path(output, model, "plain.safetensors", [".safetensors", *deploy.EXPORTERS])
     x = make_example(shape, source)
     with Console(stderr=True).status("folding") as status:
@@ -75,8 +76,9 @@ def _parameters(network: Any) -> int:
 
 
 def _print_report(summary: dict[str, Any], proof: Certificate) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     console = Console()
     before, after = summary["parameters"]

@@ -20,13 +20,15 @@ def open_model(
     *,
     form: RunForm = "train",
     factory: str | None = None,
+    trust: bool = False,
     weights: Path | None = None,
     num_classes: int | None = None,
     example: Sequence[int] | None = None,
 ) -> Model:
     """Open MODEL: a path, or a name of repfold.models or package.module:factory, with ``weights`` from a checkpoint.
 
-    ``example``: the shape of an input to follow an ONNX file with.
+    ``factory``, ``trust``: what the user says of the code that a file needs (see ``models.load_model``); ``example``:
+    the shape of an input to follow an ONNX file with.
 
     Raises: RepFoldError when it is none of these, or when options of the one are given with the other.
     """
@@ -37,7 +39,7 @@ def open_model(
             raise RepFoldError(f"{model} brings its weights and classes: --weights and --num-classes are for names.")
         if is_onnx(model):
             return _open_onnx(model, example)
-        return models.load_model(model, form=form, factory=factory)
+        return models.load_model(model, form=form, factory=factory, trust=trust)
     if ":" not in model and model not in models.MODELS:
         raise RepFoldError(
             f"'{model}' is neither a file nor a run directory, and no known model. {nearest(model, models.MODELS)} "

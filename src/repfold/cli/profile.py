@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def profile(
     weights: Path | None = None,
     num_classes: int | None = None,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Count parameters, multiply-adds, memory traffic and Winograd multiplies for one image, before and after folding.
@@ -43,7 +45,8 @@ def profile(
         example: Shape of an input instead, such as 1,3,224,160.
         weights: Checkpoint to load into a network given by name.
         num_classes: Number of classes of a network given by name.
-        factory: Trusted package.module:factory that builds a model file's network.
+        factory: Your own package.module:factory that builds a model file's network.
+        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object: both forms' totals and layers, and the layers side by side.
     """
     from json import dumps
@@ -51,7 +54,7 @@ def profile(
     from repfold.cli.model_source import make_example, open_model
     from repfold.fold import compare_forms
 
-    source = open_model(model, factory=factory, weights=weights, num_classes=num_classes)
+    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
     shape = _shape(image_size, example, source)
     x = make_example(shape, source)
     comparison = compare_forms(source.network, x)
@@ -81,8 +84,8 @@ def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
     heads = columns("layer", *(head for title in MEASURES.values() for head in (f"#{title}", "#folded")))
     rows = [(layer.name, *_cells(layer.train, layer.folded)) for layer in comparison.layers]
     rows.append(("total", *_cells(comparison.train.total, comparison.folded.total)))
-    print(to_text(Table(heads, tuple(rows))))
-    print(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
+    tell(to_text(Table(heads, tuple(rows))))
+    tell(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
 
 
 def _cells(train: LayerCost | None, folded: LayerCost | None) -> tuple[str, ...]:

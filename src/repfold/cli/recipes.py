@@ -6,6 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
+
 
 def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json: bool = False) -> None:
     """List the recipes that come with RepFold and what they reached, or print one, complete, to begin one's own with.
@@ -30,8 +32,8 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
             print(dumps(asdict(recipe)))
             return
         for remark in told:
-            print(f"# {remark.kind} {remark.flags()}".rstrip() + f": {remark.text}")
-        print(recipe_file.to_toml(recipe), end="")
+            tell(f"# {remark.kind} {remark.flags()}".rstrip() + f": {remark.text}")
+        tell(recipe_file.to_toml(recipe), end="")
         return
     if json:
         known = {
@@ -41,5 +43,5 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
         print(dumps(known))
         return
     for name, text in texts.items():
-        print(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")
-    print("\nUse one with: repfold train DATA --recipe NAME; see its figures with: repfold recipes NAME")
+        tell(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")
+    tell("\nUse one with: repfold train DATA --recipe NAME; see its figures with: repfold recipes NAME")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from repfold.cli.terminal import tell
+
 
 def report(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
@@ -37,7 +39,7 @@ def report(
     if json:
         print(dumps({"report": str(path), **digest(found)}))
         return
-    print(to_text(digest_table(found)))
+    tell(to_text(digest_table(found)))
     for note in found.notes():
-        print(f"note: {note}")
-    print(f"\nThe page: {path}")
+        tell(f"note: {note}")
+    tell(f"\nThe page: {path}")

@@ -85,8 +85,9 @@ def _read(chosen: Schedule, lr: float, steps_per_epoch: int, epochs: float) -> t
 
 
 def _print(rows: list[dict[str, Any]], plot: Path | None) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from repfold.cli.console import Console
 
     places = list(dict.fromkeys(place for row in rows for place in row["rates"]))
     table = Table("schedule", box=None)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import tyro
 
 from repfold.cli.recipe_flags import RecipeFlags, given
+from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 from repfold.signals import Interrupted, look
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from repfold.cli.console import Console
     from repfold.cli.finish_run import Stage
     from repfold.train import Recipe, RunResult
 
@@ -43,6 +43,7 @@ def train(
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     resume: Resume = "no",
     override: bool = False,
+    trust: bool = False,
     finish: bool = True,
     json: bool = False,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
@@ -58,17 +59,19 @@ def train(
         resume: Go on with the run in --out where its checkpoint is (--resume alone, or yes); or begin it when there is
             none yet (auto), so that one command serves for the start and every restart.
         override: With --resume, accept settings and data that differ from the checkpoint's.
+        trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         finish: Fold, export, time and report after training.
         json: Print one JSON object; progress goes to stderr.
     """
-    from rich.console import Console
+    from repfold.cli.console import Console
 
     leads = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=json)
     try:
-        chosen, directory = _run_of(data, recipe, given(settings), out, resume)
-        result = train_with_display(chosen, directory, console, resume=resume != "no", override=override)
-        stages = finish_with_display(directory, console) if leads and finish else []
+        chosen, directory = _run_of(data, recipe, given(settings), out, resume, trust)
+        resumed = resume != "no"
+        result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
+        stages = finish_with_display(directory, chosen, console) if leads and finish else []
     except RepFoldError:
         if leads:
             raise
@@ -82,7 +85,13 @@ def train(
 
 
 def train_with_display(
-    recipe: Recipe, directory: Path, console: Console, *, resume: bool = False, override: bool = False
+    recipe: Recipe,
+    directory: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    override: bool = False,
+    trust: bool = False,
 ) -> RunResult:
     """Train, showing progress on ``console``; after a signal say how to go on, and exit with 128 + its
     number; with 1 when the run's directory is deleted."""
@@ -93,19 +102,19 @@ def train_with_display(
     display = TrainDisplay(console)
     try:
         with display:
-            return train_network(recipe, directory, resume=resume, override=override, on_event=display)
+            return train_network(recipe, directory, resume=resume, override=override, trust=trust, on_event=display)
     except RunLostError as lost:
-        print(f"\nrepfold: {lost}", file=sys.stderr)
+        tell(f"\nrepfold: {lost}", error=True)
         sys.exit(lost.exit_code)
     except Stopped as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
+        tell(f"\n{stopped}", error=True)
         sys.exit(stopped.exit_code)
     except Interrupted as stopped:
-        stopped.told = display.where_it_was(directory)
+        stopped.told = display.where_it_was(directory, recipe)
         raise
 
 
-def finish_with_display(directory: Path, console: Console) -> list[Stage]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Stage]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold.cli.finish_run import finish_run
     from repfold.train import restart_command
@@ -120,10 +129,10 @@ def finish_with_display(directory: Path, console: Console) -> list[Stage]:
                 begun.append(stage)
                 status.update(f"{stage} ...")
 
-            return finish_run(directory, show)
+            return finish_run(directory, recipe, show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
-        go_on = restart_command.to_resume(directory)
+        go_on = restart_command.to_resume(directory, recipe)
         stopped.told = f"Training is complete; of what follows it, {done} is done. Go on with: {go_on}"
         raise
 
@@ -161,15 +170,15 @@ def print_json(result: RunResult, stages: list[Stage]) -> None:
 
 
 def _run_of(
-    data: str | None, name: str | None, flags: dict[str, object], out: Path | None, resume: Resume
+    data: str | None, name: str | None, flags: dict[str, object], out: Path | None, resume: Resume, trust: bool
 ) -> tuple[Recipe, Path]:
     """What to train, and where. A run that begins without a place of its own gets one that is free, but with auto the
     one that it will be found in again."""
     if resume == "yes" and out is None:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
     if out is None and resume == "auto":
-        out = _places(_recipe(data, name, flags, None))[0]
-    recipe = _recipe(data, name, flags, out if resume != "no" else None)
+        out = _places(_recipe(data, name, flags, None, trust))[0]
+    recipe = _recipe(data, name, flags, out if resume != "no" else None, trust)
     if out is not None:
         return recipe, out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -177,20 +186,24 @@ def _run_of(
     return recipe, next(path for path in _places(recipe) if not path.exists())
 
 
-def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None) -> Recipe:
+def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
     """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
-    from repfold.train import Recipe, recipe_file
+    from repfold.train import Recipe, recipe_code, recipe_file
 
-    base = Recipe()
+    base, source = Recipe(), None
     if resumed is not None and name is None and (resumed / "recipe.toml").exists():
-        base = recipe_file.read(resumed / "recipe.toml")
+        source = str(resumed / "recipe.toml")
+        base = recipe_file.read(source)
     elif resumed is not None and data is None and name is None:
         raise RepFoldError(f"{resumed} holds no run to go on with (no recipe.toml). Give the directory of a run.")
     if name is not None:
-        base = recipe_file.find(name)
+        base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
     if data is not None:
         flags = flags | {"data": data}
-    return base.replace(**flags)
+    chosen = base.replace(**flags)
+    if source is not None and not trust:
+        recipe_code.check(chosen, flags, source)
+    return chosen
 
 
 def _places(recipe: Recipe) -> list[Path]:

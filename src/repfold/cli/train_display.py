@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from repfold.cli.console import Console
 from repfold.signals import look
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
 if TYPE_CHECKING:
+    from repfold.train import Recipe
     from repfold.train.events import Event, Record
 
 # Heading, width, and how the column is read from a record.
@@ -64,11 +65,11 @@ class TrainDisplay:
         look()
         _HANDLERS[type(event)](self, event)
 
-    def where_it_was(self, directory: Path) -> str:
+    def where_it_was(self, directory: Path, recipe: Recipe) -> str:
         """Tell what a signal has left undone that came where no checkpoint could be written."""
         from repfold.train import restart_command
 
-        go_on = f"Go on with: {restart_command.to_resume(directory)}"
+        go_on = f"Go on with: {restart_command.to_resume(directory, recipe)}"
         if self.complete:
             return f"Training is complete; what follows it is not done. {go_on}"
         if self.begun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ LAYOUT = "Expected train/<class>/<images> and val/<class>/<images>, or <class>/<
 # What file managers leave behind; names that begin with a dot are passed over too.
 _LITTER = frozenset({"Thumbs.db", "desktop.ini", "Icon\r", "__MACOSX"})
 _MOST_NAMED = 10
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def read_folder(root: Path, split: Split) -> Listing:
@@ -28,11 +30,11 @@ def read_folder(root: Path, split: Split) -> Listing:
     train_root, val_root = _part_roots(root)
     train_classes, train = _read_part(train_root)
     if val_root is None:
-        return split_whole(root.name, train_classes, train, split)
+        return replace(split_whole(root.name, train_classes, train, split), passed_over=_passed_over(root))
     val_classes, val = _read_part(val_root)
     if train_classes != val_classes:
         raise RepFoldError(_differing(train_root, train_classes, val_root, val_classes))
-    return Listing(root.name, train_classes, train, val)
+    return Listing(root.name, train_classes, train, val, (*_passed_over(train_root), *_passed_over(val_root)))
 
 
 def _part_roots(root: Path) -> tuple[Path, Path | None]:
@@ -64,6 +66,16 @@ def _read_part(root: Path) -> tuple[tuple[str, ...], FilePart]:
 
 def _folders(root: Path) -> list[Path]:
     return sorted((path for path in root.iterdir() if path.is_dir() and not _is_litter(path.name)), key=_name)
+
+
+def _passed_over(root: Path) -> tuple[str, ...]:
+    """Folders that begin with a dot, and hold what looks like images."""
+    hidden = sorted(path for path in root.iterdir() if path.name.startswith(".") and path.is_dir())
+    return tuple(str(path) for path in hidden if any(_looks_like_image(name) for name in os.listdir(path)))
+
+
+def _looks_like_image(name: str) -> bool:
+    return Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
 
 
 def _files(folder: Path) -> list[Path]:

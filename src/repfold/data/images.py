@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
+from repfold import regular
 from repfold.errors import RepFoldError
+from repfold.limits import MOST_PIXELS
 
-# Loaded once here: Pillow registers its usual formats lazily, and threads that race for it would each do it.
-Image.preinit()
+# All that is opened, whatever a file is called. Pillow knows some forty more formats, one of which starts Ghostscript.
+# Importing them registers them: Pillow would do it lazily, and threads that race for it would each do it.
+_PLUGINS = (
+    *(JpegImagePlugin.JpegImageFile, PngImagePlugin.PngImageFile, WebPImagePlugin.WebPImageFile),
+    *(GifImagePlugin.GifImageFile, BmpImagePlugin.BmpImageFile, TiffImagePlugin.TiffImageFile),
+    PpmImagePlugin.PpmImageFile,
+)
+FORMATS = tuple(plugin.format for plugin in _PLUGINS)
 
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -41,18 +61,21 @@ class Header:
     gray: bool
 
 
-def read_image(path: str | os.PathLike[str], channels: int = 3, *, short_side: int | None = None) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str], channels: int = 3, *, short_side: int | None = None, max_pixels: int = MOST_PIXELS
+) -> np.ndarray:
     """Return the picture in ``path`` as uint8 [H, W, channels], upright as its EXIF orientation says.
 
     Palettes, CMYK and 16-bit files are converted; what is transparent is laid on white. With ``short_side``, a large
     JPEG may be decoded at a half, quarter or eighth of its size as long as its short side keeps that many pixels,
     which is several times faster.
 
-    Raises: BrokenImageError when the file is missing, empty, truncated or not an image.
+    Raises: BrokenImageError when the file is missing, empty, truncated, of more than ``max_pixels``, or not an image of
+    one of FORMATS.
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
+        with _opened(path, max_pixels) as image:
             if short_side is not None:
                 image.draft(MODE_OF_CHANNELS[channels], (short_side, short_side))
             return _upright_pixels(image, channels)
@@ -60,27 +83,52 @@ def read_image(path: str | os.PathLike[str], channels: int = 3, *, short_side: i
         raise BrokenImageError(path, _reason(path, error)) from error
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, max_pixels: int = MOST_PIXELS) -> Header:
     """Return the size and kind of the picture in ``path`` without decoding it.
 
     A JPEG or PNG without its end mark is decoded after all, since it is probably truncated.
 
-    Raises: BrokenImageError when the file is missing, empty, truncated or not an image.
+    Raises: BrokenImageError as ``read_image`` does.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path, max_pixels) as image:
             width, height = image.size
             gray = image.mode in GRAY_MODES
             if _orientation(image) >= 5:  # 5..8 lie on their side
                 width, height = height, width
             mark = _END_MARKS.get(image.format or "", b"")
         if mark not in _tail(path):
-            read_image(path)
+            read_image(path, max_pixels=max_pixels)
         return Header(height, width, gray)
     except BrokenImageError:
         raise
     except Exception as error:  # as above: a header can be damaged in any way
         raise BrokenImageError(path, _reason(path, error)) from error
+
+
+class _TooLarge(Exception):
+    """The picture has more pixels than it may have."""
+
+    def __init__(self, max_pixels: int) -> None:
+        super().__init__(f"more than {max_pixels:,} pixels; if it is meant to be so large, allow them: --max-pixels")
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture in a regular file, its header read. Raises: _TooLarge, and whatever Pillow raises."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # the limit that was asked for, not Pillow's, is to decide
+    with regular.opened(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:  # so have the files of /proc
+            raise UnidentifiedImageError
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise _TooLarge(max_pixels) from error
+        with image:
+            if image.width * image.height > max_pixels:
+                raise _TooLarge(max_pixels)
+            yield image
 
 
 def _upright_pixels(image: Image.Image, channels: int) -> np.ndarray:
@@ -149,7 +197,7 @@ _EIGHT_BIT: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def _tail(path: Path) -> bytes:
-    with open(path, "rb") as file:
+    with regular.opened(path) as file:
         file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
         return file.read()
 
@@ -160,7 +208,9 @@ def _reason(path: Path, error: Exception) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "empty file (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image that Pillow can read"
+        return f"not an image of {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    if isinstance(error, _TooLarge | regular.IrregularFileError):
+        return str(error)
     if "truncated" in str(error).lower():
         return "truncated image"
     return f"cannot be decoded ({type(error).__name__}: {error})"

@@ -19,12 +19,13 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The classes of a source, in the order of the labels, and its parts."""
+    """The classes of a source, in the order of the labels, its parts, and folders that might be classes but are not."""
 
     name: str
     classes: tuple[str, ...]
     train: Part
     val: Part
+    passed_over: tuple[str, ...] = ()
 
     def draw(self, per_class: tuple[int, int], seed: int) -> Listing:
         """Return the listing of (training, validation) ``per_class`` images of every class, drawn under ``seed``."""

@@ -15,6 +15,7 @@ from repfold import allowance
 from repfold.data.collection import Framing, Images, OnDemand, in_memory
 from repfold.data.crops import centre_boxes, cut, resample
 from repfold.data.images import BrokenImageError, Header, read_header, read_image
+from repfold.limits import MOST_PIXELS
 
 Advance = Callable[[int], None]
 Answer = TypeVar("Answer")
@@ -35,6 +36,9 @@ class Part(Protocol):
 
     def take(self, rows: np.ndarray) -> Part:
         """Return the part that holds ``rows`` alone."""
+
+    def limited(self, max_pixels: int) -> Part:
+        """Return the part in which pictures of more pixels are broken ones."""
 
     def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
         """Look at every picture's header; return the part without the broken ones, and these."""
@@ -66,6 +70,9 @@ class ArrayPart:
     def take(self, rows: np.ndarray) -> ArrayPart:
         return ArrayPart(self.pixels_NHWC[rows], self.labels_N[rows])
 
+    def limited(self, max_pixels: int) -> ArrayPart:
+        return self
+
     def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
         return self, []
 
@@ -96,6 +103,7 @@ class FilePart:
     paths: tuple[Path, ...]
     labels_N: np.ndarray
     headers: tuple[Header, ...] = ()
+    max_pixels: int = MOST_PIXELS
 
     @property
     def work(self) -> int:
@@ -103,13 +111,18 @@ class FilePart:
 
     def take(self, rows: np.ndarray) -> FilePart:
         headers = tuple(self.headers[row] for row in rows) if self.headers else ()
-        return FilePart(tuple(self.paths[row] for row in rows), self.labels_N[rows], headers)
+        return replace(
+            self, paths=tuple(self.paths[row] for row in rows), labels_N=self.labels_N[rows], headers=headers
+        )
+
+    def limited(self, max_pixels: int) -> FilePart:
+        return replace(self, max_pixels=max_pixels)
 
     def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
         found: list[Header] = []
         broken: list[BrokenImageError] = []
         healthy: list[int] = []
-        for row, header in enumerate(_in_parallel(lambda row: read_header(self.paths[row]), len(self.paths))):
+        for row, header in enumerate(_in_parallel(self._header, len(self.paths))):
             if isinstance(header, BrokenImageError):
                 broken.append(header)
             else:
@@ -118,6 +131,9 @@ class FilePart:
             advance(1)
         kept = self.take(np.array(healthy, dtype=np.int64))
         return replace(kept, headers=tuple(found)), broken
+
+    def _header(self, row: int) -> Header:
+        return read_header(self.paths[row], self.max_pixels)
 
     def sizes(self) -> np.ndarray:
         return np.array([(header.height, header.width) for header in self.headers], dtype=np.int64).reshape(-1, 2)
@@ -137,8 +153,9 @@ class FilePart:
 
         def read(row: int) -> np.ndarray:
             if keeps_whole:
-                return _reduced(self.paths[row], framing.channels, *sizes_N2[row])
-            return read_square(self.paths[row], framing.channels, side, framing.resize)
+                height, width = sizes_N2[row]
+                return _reduced(self.paths[row], framing.channels, height, width, self.max_pixels)
+            return read_square(self.paths[row], framing.channels, side, framing.resize, self.max_pixels)
 
         finished = None if keeps_whole else (side, framing.resize)
         if sizes_N2.prod(axis=1).sum() * framing.channels > budget:
@@ -156,17 +173,18 @@ def working_sizes(sizes_N2: np.ndarray, short_side: int) -> np.ndarray:
     return np.rint(sizes_N2 * factor).astype(np.int64).clip(1)
 
 
-def read_square(path: Path, channels: int, image_size: int, resize: int) -> np.ndarray:
+def read_square(path: Path, channels: int, image_size: int, resize: int, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     """Return what evaluation sees of a file: the short side brought to ``resize``, then the central square; uint8
     [image_size, image_size, channels]."""
-    pixels_HWC = read_image(path, channels, short_side=resize)
+    pixels_HWC = read_image(path, channels, short_side=resize, max_pixels=max_pixels)
     box = centre_boxes(np.array([pixels_HWC.shape[:2]]), image_size, resize)[0]
     return cut(pixels_HWC, box, image_size)
 
 
-def _reduced(path: Path, channels: int, height: int, width: int) -> np.ndarray:
+def _reduced(path: Path, channels: int, height: int, width: int, max_pixels: int) -> np.ndarray:
     # The size is the header's, so that a crop's box never depends on whether the picture was cached.
-    return resample(read_image(path, channels, short_side=min(height, width)), height, width)
+    picture_HWC = read_image(path, channels, short_side=min(height, width), max_pixels=max_pixels)
+    return resample(picture_HWC, height, width)
 
 
 def _decode(

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from repfold.data.parts import read_square
+from repfold.limits import MOST_PIXELS
 
 
 class SquareOf(Protocol):
@@ -22,11 +23,12 @@ class SquareOf(Protocol):
     def channels(self) -> int: ...
 
 
-def preprocess(path: str | os.PathLike[str], preprocessing: SquareOf) -> torch.Tensor:
+def preprocess(path: str | os.PathLike[str], preprocessing: SquareOf, *, max_pixels: int = MOST_PIXELS) -> torch.Tensor:
     """Return the picture in ``path`` as uint8 [C, S, S]: short side to ``resize``, then the central square of
     ``image_size``; equal, bit by bit, to what evaluation of a folder sees of the file.
 
-    Raises: BrokenImageError when the file cannot be decoded.
+    Raises: BrokenImageError when the file cannot be decoded, or has more than ``max_pixels``.
     """
-    square_HWC = read_square(Path(path), preprocessing.channels, preprocessing.image_size, preprocessing.resize)
+    seen = preprocessing
+    square_HWC = read_square(Path(path), seen.channels, seen.image_size, seen.resize, max_pixels)
     return torch.from_numpy(square_HWC).permute(2, 0, 1).contiguous()

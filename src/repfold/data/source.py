@@ -20,6 +20,7 @@ from repfold.data.listing import Listing, Split
 from repfold.data.memory import cache_budget
 from repfold.data.parts import Advance, Part
 from repfold.errors import RepFoldError, nearest
+from repfold.limits import MOST_PIXELS
 
 Progress = Callable[[int, int], None]
 PartName = Literal["train", "val"]
@@ -42,7 +43,8 @@ _MOST_NAMED = 10
 class Source:
     """An opened data set. Pictures are framed for ``image_size``, ``resize`` and ``crop``: give the same to the loader.
 
-    ``skipped`` names the broken files that were left out. A part that was not asked for has no images.
+    ``skipped`` names the broken files that were left out, ``passed_over`` folders that hold images but are no classes,
+    since their names begin with a dot. A part that was not asked for has no images.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Source:
     crop: CropSettings
     skipped: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def open_source(
@@ -70,6 +73,7 @@ def open_source(
     skip_broken: bool = False,
     parts: Sequence[PartName] = ("train", "val"),
     cache_bytes: int | None = None,
+    max_pixels: int = MOST_PIXELS,
     on_progress: Progress | None = None,
 ) -> Source:
     """Open "digits", a folder of class folders, CIFAR-10/100, or MNIST-style IDX files, whichever ``spec`` is.
@@ -78,7 +82,8 @@ def open_source(
     ``crop`` is padded for small ones, else resized; ``channels`` is 1 when all are gray, else 3; ``resize`` (the
     short side before evaluation's central crop) is 8/7 of ``image_size`` but no enlargement. ``per_class`` draws so
     many training and validation images of each class. Decoded pictures are cached when they fit ``cache_bytes`` (None:
-    a share of the free memory). ``on_progress(done, total)`` counts steps of checking and decoding.
+    a share of the free memory). Files of more than ``max_pixels`` are broken ones. ``on_progress(done, total)`` counts
+    steps of checking and decoding.
 
     Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless ``skip_broken``) files cannot
     be decoded; all of these are named and counted.
@@ -86,7 +91,7 @@ def open_source(
     listing = list_images(spec, Split(val_fraction, seed))
     if per_class is not None:
         listing = listing.draw(per_class, seed)
-    chosen: dict[PartName, Part] = {"train": listing.train, "val": listing.val}
+    chosen: dict[PartName, Part] = {"train": listing.train.limited(max_pixels), "val": listing.val.limited(max_pixels)}
     advance = _counter(sum(chosen[part].work for part in parts), on_progress)
     broken: list[BrokenImageError] = []
     for part in parts:
@@ -117,6 +122,7 @@ def open_source(
         crop=framing.crop,
         skipped=tuple(str(error.path) for error in broken),
         fingerprint=fingerprint(surveyed),
+        passed_over=listing.passed_over,
     )
 
 

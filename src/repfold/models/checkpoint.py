@@ -83,6 +83,10 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
             f"{path} does not fit {type(network).__name__}: {'; '.join(sorted(faults)[:3])}{more}. Give the options "
             "(number of classes, say) with which the weights were trained."
         )
+    try:
+        weights.refuse_nan(state)
+    except RepFoldError as error:
+        raise RepFoldError(f"{path}: {error}") from error
     network.load_state_dict(state)
 
 

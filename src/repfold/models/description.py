@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from repfold.errors import RepFoldError
+from repfold.limits import LARGEST_SIDE, LONGEST_NAME, MOST_CHANNELS, MOST_CLASSES
 
 Form = Literal["train", "folded"]
+
+# What every network is built with anyway.
+RESERVED_OPTIONS = ("name", "num_classes", "preset", "in_channels")
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ class Preprocessing:
                 f"preprocessing.image_size is {self.image_size} and resize {self.resize}: the centre crop needs "
                 "0 < image_size <= resize."
             )
+        if self.resize > LARGEST_SIDE:
+            raise RepFoldError(
+                f"preprocessing.image_size is {self.image_size} and resize {self.resize}: at most {LARGEST_SIDE} px."
+            )
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
+            raise RepFoldError(f"preprocessing.mean is {self.mean} and std {self.std}: every value must be finite.")
         if not all(value > 0 for value in self.std):
             raise RepFoldError(f"preprocessing.std is {self.std}: every value must be above 0.")
 
@@ -74,27 +85,52 @@ class Description:
         if form not in ("train", "folded"):
             raise RepFoldError(f"The model description's form is {form!r}, not 'train' or 'folded'.")
         classes = content.get("classes")
-        if classes is not None and not (isinstance(classes, list) and all(isinstance(c, str) for c in classes)):
-            raise RepFoldError("The model description's classes are not a list of names.")
+        if classes is not None and not _is_list_of_names(classes):
+            raise RepFoldError(
+                f"The model description's classes are not a list of names: 1 to {MOST_CLASSES:,} texts of at most "
+                f"{LONGEST_NAME} characters."
+            )
+        architecture = _optional(Architecture, content.get("architecture"), "architecture")
+        if classes is not None and architecture is not None and architecture.num_classes not in (None, len(classes)):
+            raise RepFoldError(
+                f"The model description names {len(classes)} classes, but its network tells {architecture.num_classes} "
+                "apart: the names are of another network."
+            )
         return cls(
-            architecture=_optional(Architecture, content.get("architecture"), "architecture"),
+            architecture=architecture,
             classes=None if classes is None else tuple(classes),
             preprocessing=_optional(Preprocessing, content.get("preprocessing"), "preprocessing"),
             form=form,
         )
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= MOST_CLASSES and all(map(_is_name, value))
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(v) in (int, float) and abs(v) <= 1e6 for v in value)
+
+
+def _is_options(value: Any) -> bool:
+    return isinstance(value, dict) and all(name.isidentifier() and name not in RESERVED_OPTIONS for name in value)
+
+
 # Field name -> how a JSON value of it is checked; fields of both dataclasses, whose names do not clash.
 _CHECKS = {
-    "name": lambda value: isinstance(value, str),
-    "num_classes": lambda value: value is None or (type(value) is int and value > 0),
-    "preset": lambda value: isinstance(value, str),
-    "in_channels": lambda value: type(value) is int and value > 0,
-    "options": lambda value: isinstance(value, dict),
+    "name": _is_name,
+    "num_classes": lambda value: value is None or (type(value) is int and 0 < value <= MOST_CLASSES),
+    "preset": _is_name,
+    "in_channels": lambda value: type(value) is int and 0 < value <= MOST_CHANNELS,
+    "options": _is_options,
     "image_size": lambda value: type(value) is int,
     "resize": lambda value: type(value) is int,
-    "mean": lambda value: isinstance(value, list) and all(type(v) in (int, float) for v in value),
-    "std": lambda value: isinstance(value, list) and all(type(v) in (int, float) for v in value),
+    "mean": _is_list_of_numbers,
+    "std": _is_list_of_numbers,
     "channels": lambda value: type(value) is int,
 }
 
@@ -113,5 +149,5 @@ def _optional(kind: type, content: Any, name: str) -> Any:
         raise RepFoldError(f"The model description's {name} has unknown fields: {', '.join(sorted(unknown))}.")
     for key, value in content.items():
         if not _CHECKS[key](value):
-            raise RepFoldError(f"The model description's {name}.{key} has a wrong value: {value!r}.")
+            raise RepFoldError(f"The model description's {name}.{key} has a wrong value: {value!r:.100}.")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})

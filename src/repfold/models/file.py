@@ -3,14 +3,13 @@
 ``metadata["repfold"]`` is JSON: {"format": "repfold-model", "version": 2, "form", "architecture", "classes",
 "preprocessing", "graph"}. A network of MODELS is rebuilt from its architecture; a folded or otherwise rewritten one
 from its graph (see ``repfold.graph.file``); a network of the user's own factory only when the caller vouches for that
-factory, for a file never makes Python import anything.
+factory (see ``models.building``), for a file never makes Python import anything.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from torch import fx, nn
 
 from repfold.errors import RepFoldError
 from repfold.models import graph, version1, weights
-from repfold.models.create import MODELS, architecture_of, call_factory, create, find_factory
+from repfold.models.building import NOTHING, Vouched, build
+from repfold.models.create import MODELS, architecture_of
 from repfold.models.description import Architecture, Description
 from repfold.models.proof import Proof, in_eval_mode
 
@@ -65,11 +65,11 @@ def save(
         if description.architecture.name not in MODELS:
             return _write(path, description, None, network.state_dict())
         if _rebuilds(description.architecture, network.state_dict()):
-            prove = lambda file: Proof(network, example, description).check(_load(file, None).network)  # noqa: E731
+            prove = lambda file: Proof(network, example, description).check(_load(file).network)  # noqa: E731
             return _write(path, description, None, network.state_dict(), prove)
     with in_eval_mode(network):
         proof = Proof(network, example, description)
-        prove = lambda file: proof.check(_load(file, None).network)  # noqa: E731
+        prove = lambda file: proof.check(_load(file).network)  # noqa: E731
         refused: RepFoldError | None = None
         for written_graph, state in graph.descriptions(network, proof.arguments):
             try:
@@ -80,25 +80,42 @@ def save(
     raise refused
 
 
-def load(path: str | os.PathLike[str], *, form: RunForm = "train", factory: str | Callable | None = None) -> nn.Module:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    form: RunForm = "train",
+    factory: str | Callable[..., Any] | None = None,
+    trust: bool = False,
+) -> nn.Module:
     """The network of ``load_model``."""
-    return load_model(path, form=form, factory=factory).network
+    return load_model(path, form=form, factory=factory, trust=trust).network
 
 
 def load_model(
-    path: str | os.PathLike[str], *, form: RunForm = "train", factory: str | Callable[..., Any] | None = None
+    path: str | os.PathLike[str],
+    *,
+    form: RunForm = "train",
+    factory: str | Callable[..., Any] | None = None,
+    trust: bool = False,
 ) -> Model:
     """Load a model file, or the best (``form="train"``) or folded (``form="plain"``) network of a run directory.
 
     Args:
         factory: for a network of MODELS nothing; for one of your own, the factory (or its "package.module:factory")
-            that builds it. A run directory's recipe may name it instead.
+            that builds it, called with the numbers of classes and channels alone.
+        trust: import the factory that the file names, and call it with the options that the file holds. Only for what
+            you, or somebody whom you trust, trained: this runs their code.
 
     Returns the network in eval mode on the CPU, its tensors bit-equal to those saved.
     Raises: RepFoldError, naming the file, for anything that is not a complete and consistent model file.
     """
     file = find_file(path, form)
-    return _load(file, factory or _recipe_factory(Path(path)))
+    model = _load(file, Vouched(factory, trust))
+    try:
+        weights.refuse_nan(model.network.state_dict())
+    except RepFoldError as error:
+        raise RepFoldError(f"{file}: {error}") from error
+    return model
 
 
 def read_description(path: str | os.PathLike[str], form: RunForm = "train") -> Description:
@@ -123,7 +140,7 @@ def find_file(path: str | os.PathLike[str], form: RunForm = "train") -> Path:
     )
 
 
-def _load(file: Path, factory: str | Callable[..., Any] | None) -> Model:
+def _load(file: Path, vouched: Vouched = NOTHING) -> Model:
     try:
         description, version, written_graph, contents = _read(file)
         if written_graph is not None and version == VERSION:
@@ -133,7 +150,7 @@ def _load(file: Path, factory: str | Callable[..., Any] | None) -> Model:
         elif description.architecture is None:
             raise RepFoldError("it names neither an architecture nor a graph, so nothing can be built from it.")
         else:
-            network, filled = _build(description.architecture, factory), False
+            network, filled = build(description.architecture, vouched), False
         _check_fit(network, contents)
     except RepFoldError as error:
         raise error if str(file) in str(error) else RepFoldError(f"{file}: {error}") from error
@@ -183,39 +200,8 @@ def _read(file: Path) -> tuple[Description, int, Any, weights.Contents]:
 
 def _rebuilds(architecture: Architecture, state: Mapping[str, torch.Tensor]) -> bool:
     """Whether ``create`` with this architecture gives a network with exactly these tensors."""
-    shapes = {key: value.shape for key, value in _build(architecture, None).state_dict().items()}
+    shapes = {key: value.shape for key, value in build(architecture).state_dict().items()}
     return shapes == {key: value.shape for key, value in state.items()}
-
-
-def _build(architecture: Architecture, factory: str | Callable[..., Any] | None) -> nn.Module:
-    """Build the network: one of MODELS on the meta device, a factory's as the factory makes it."""
-    arguments: dict[str, Any] = {
-        "num_classes": architecture.num_classes,
-        "preset": architecture.preset,
-        "in_channels": architecture.in_channels,
-    }
-    if ":" not in architecture.name:
-        with torch.device("meta"):
-            return create(architecture.name, **arguments, **architecture.options)
-    if factory is None:
-        raise RepFoldError(
-            f"its network is built by '{architecture.name}', and a file may not import code by itself. If you trust "
-            f"that code, pass factory='{architecture.name}' (--factory on the command line)."
-        )
-    found = find_factory(factory) if isinstance(factory, str) else factory
-    return call_factory(found, architecture.name, options=dict(architecture.options), **arguments)
-
-
-def _recipe_factory(path: Path) -> str | None:
-    """The factory that a run directory's recipe names: the user wrote or ran that recipe."""
-    recipe = path / "recipe.toml"
-    if not path.is_dir() or not recipe.exists():
-        return None
-    try:
-        model = tomllib.loads(recipe.read_text(encoding="utf-8")).get("model")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RepFoldError(f"{recipe} is not TOML: {error}.") from error
-    return model if isinstance(model, str) and ":" in model else None
 
 
 def _check_fit(network: nn.Module, contents: weights.Contents) -> None:

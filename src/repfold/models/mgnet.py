@@ -18,6 +18,8 @@ from repfold.models.resnet import initialise_for_relu
 # Whether a level has one B for all its iterations (B^l) or one for each (B^{l,i}).
 Sharing = Literal["level", "iteration"]
 
+_MOST_ITERATIONS = 1000  # a model file may ask for any number, and each is three layers
+
 
 @dataclass(frozen=True)
 class MgNetTable:
@@ -37,6 +39,10 @@ class MgNetTable:
             raise RepFoldError(
                 f"MgNet of {self.channels} channels and iterations {list(self.iterations)}: it needs at least one "
                 "channel, one level, and one iteration on each level."
+            )
+        if sum(self.iterations) > _MOST_ITERATIONS:
+            raise RepFoldError(
+                f"MgNet of {sum(self.iterations):,} iterations: at most {_MOST_ITERATIONS} on all levels."
             )
 
     @property

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repfold import atomic
+from repfold import atomic, regular
 from repfold.errors import RepFoldError
 from repfold.models import weights
 from repfold.models.checkpoint import strip_prefixes, unwrap
@@ -26,6 +26,7 @@ from repfold.models.scales import BRANCHES, BlockScales, Scales
 
 FORMAT, VERSION = "repfold-scales", 1
 RUN_FILE = "scales.safetensors"
+_MOST_BYTES = 2**28
 
 _PUBLIC = {"conv": "kxk", "1x1": "point", "identity": "identity"}
 _LISTED = re.compile(r"(?P<block>.+)\.(?P<branch>kxk|point|identity)")
@@ -115,7 +116,7 @@ def _read_safetensors(file: Path) -> Scales:
 
 def _read_json(file: Path) -> Scales:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(regular.read_text(file, _MOST_BYTES))
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise RepFoldError(f"it is not version {VERSION} of the format {FORMAT}.")
         return from_tensors({name: torch.tensor(values) for name, values in content["scales"].items()})
@@ -128,7 +129,8 @@ def _read_json(file: Path) -> Scales:
 def _read_checkpoint(file: Path) -> Scales:
     """A .pth: the tensors of a network, or the list of (identity, 1x1, full) or (1x1, full) scales of its blocks."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with regular.opened(file) as opened:
+            content = torch.load(opened, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RepFoldError(f"{file} does not exist. Give the file or the run of a hyper-search.") from error
     except Exception as error:  # whatever a damaged or hostile file makes the unpickler raise

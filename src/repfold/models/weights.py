@@ -14,11 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from repfold import atomic
+from repfold import atomic, regular
 from repfold.errors import RepFoldError
 
 # How files that people mistake for safetensors begin: zip archives (torch.save), bare pickles, HDF5, legacy tar.
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+_WITH_NAN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,19 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read every tensor into memory of its own, so that the file may be replaced afterwards."""
     with _opened(Path(path)) as file:
         return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no dict)
+
+
+def refuse_nan(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raises: RepFoldError that names the tensors in which values are not numbers (NaN), as a diverged training leaves.
+
+    Infinities pass: masks are made of them.
+    """
+    odd = [name for name, tensor in tensors.items() if tensor.dtype in _WITH_NAN and bool(tensor.isnan().any())]
+    if odd:
+        raise RepFoldError(
+            f"{len(odd)} of its tensors hold values that are not numbers (NaN), '{odd[0]}' for one: the training that "
+            "they come from diverged, or the file is damaged. Use an earlier checkpoint."
+        )
 
 
 def write(
@@ -119,8 +134,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RepFoldError(f"{path} is a directory, not a weights file.")
     if not path.exists():
         raise RepFoldError(f"{path} does not exist.")
-    with path.open("rb") as raw:
-        start = raw.read(9)
+    try:
+        with regular.opened(path) as raw:
+            start = raw.read(9)
+    except regular.IrregularFileError as error:
+        raise RepFoldError(f"{path} is no weights file: {error}.") from error
     if not start:
         raise RepFoldError(f"{path} is empty: its writing was probably interrupted. Use an earlier copy.")
     # A safetensors file begins with the length of its header, which may look like a pickle's, and then the header.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from repfold import regular, toml
 from repfold.errors import RepFoldError
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
@@ -19,6 +19,8 @@ from repfold.report.timings import Timings, timings_of
 
 Record = Mapping[str, Any]
 _Read = TypeVar("_Read")
+
+_MOST_BYTES = 2**28  # of one file of a run
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def _read_run(directory: Path, name: str) -> Run:
     def read(file: str, meaning: Callable[[Any], _Read]) -> _Read | None:
         """Read one file of the run; what is damaged counts as absent, with a note."""
         try:
-            text = (directory / file).read_text(encoding="utf-8")
-            return meaning(tomllib.loads(text) if file.endswith(".toml") else json.loads(text))
+            text = regular.read_text(directory / file, _MOST_BYTES)
+            return meaning(toml.parse(text) if file.endswith(".toml") else json.loads(text))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -148,7 +150,7 @@ def _check(directory: Path) -> None:
 
 def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
     """Read record.jsonl: a line that is no epoch (torn, say) is skipped; of two for one epoch the later counts."""
-    lines = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
+    lines = regular.read_bytes(path, _MOST_BYTES).decode("utf-8", errors="replace").removesuffix("\n").split("\n")
     epochs: dict[int, Record] = {}
     torn: list[int] = []
     again = 0

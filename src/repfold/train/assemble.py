@@ -108,8 +108,18 @@ class Assembly:
         return "".join(f"; {text}" for text, on in told.items() if on)
 
 
-def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resumed: Path | None = None) -> Assembly:
-    """Open the data, build the network and all that trains it. ``resumed``: the directory of the run to go on with.
+def assemble(
+    recipe: Recipe,
+    machine: Machine,
+    ranks: Ranks,
+    say: Listener,
+    *,
+    resumed: Path | None = None,
+    trust: bool = False,
+) -> Assembly:
+    """Open the data, build the network and all that trains it.
+
+    ``resumed``: the directory of the run to go on with; ``trust``: run the code that a teacher's file names.
 
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
@@ -125,7 +135,7 @@ def assemble(recipe: Recipe, machine: Machine, ranks: Ranks, say: Listener, resu
     if not recipe.online_fold:  # which runs convolutions of its own
         machine.specialise(network, shape)
     norms.check_batch(network, recipe.batch // ranks.world)
-    objective = _objective(recipe, network, source, preprocessing, machine)
+    objective = _objective(recipe, network, source, preprocessing, machine, trust)
     own_decay = objective.penalty.kernels if objective.penalty else frozenset()
     groups = parameter_groups(network, exempt=own_decay)
     train, val, sample = make_loaders(recipe, source, machine, ranks)
@@ -188,9 +198,16 @@ def _forward(network: nn.Module, recipe: Recipe, source: Source, machine: Machin
 
 
 def _objective(
-    recipe: Recipe, network: nn.Module, source: Source, preprocessing: Preprocessing, machine: Machine
+    recipe: Recipe,
+    network: nn.Module,
+    source: Source,
+    preprocessing: Preprocessing,
+    machine: Machine,
+    trust: bool,
 ) -> Objective:
-    teacher = load_teacher(recipe.teacher, source.classes, preprocessing, machine) if recipe.teacher else None
+    teacher = None
+    if recipe.teacher:
+        teacher = load_teacher(recipe.teacher, source.classes, preprocessing, machine, trust=trust)
     return Objective(
         label_smoothing=recipe.label_smoothing,
         auxiliary_weight=recipe.auxiliary_weight,

@@ -38,13 +38,17 @@ class Teacher:
             return self.network(own_NCHW)
 
 
-def load_teacher(path: str, classes: Sequence[str], student: Preprocessing, machine: Machine) -> Teacher:
+def load_teacher(
+    path: str, classes: Sequence[str], student: Preprocessing, machine: Machine, *, trust: bool = False
+) -> Teacher:
     """Load the network of a model file or run directory (there the folded one, which is quicker) as a teacher.
+
+    ``trust``: run the code that the file names.
 
     Raises: RepFoldError when it tells other classes or channels than the student's data, or gives other logits.
     """
     folded = (Path(path) / "plain.safetensors").exists()
-    model = models.load_model(path, form="plain" if folded else "train")
+    model = models.load_model(path, form="plain" if folded else "train", trust=trust)
     described = model.description
     if described.classes is not None and tuple(described.classes) != tuple(classes):
         raise RepFoldError(

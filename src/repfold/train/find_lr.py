@@ -44,12 +44,18 @@ class RangeTest:
 
 
 def find_lr(
-    recipe: Recipe, *, low: float = 1e-5, high: float = 10.0, steps: int = 100, on_event: Listener | None = None
+    recipe: Recipe,
+    *,
+    low: float = 1e-5,
+    high: float = 10.0,
+    steps: int = 100,
+    trust: bool = False,
+    on_event: Listener | None = None,
 ) -> RangeTest:
     """Train the recipe's network for up to ``steps`` steps at rates from ``low`` to ``high``, evenly in decades.
 
     Everything else is as the recipe says, its schedule and warm-up excepted; no file is written and the weights are
-    thrown away. It ends early when the loss explodes.
+    thrown away. It ends early when the loss explodes. ``trust``: run the code that a teacher's file names.
 
     Raises: RepFoldError for a range that is none, fewer than 10 steps, and whatever training would refuse.
     """
@@ -61,7 +67,7 @@ def find_lr(
     machine = choose(recipe)
     prepare_process(machine)
     say = on_event or ignore
-    parts = assemble(recipe.replace(warmup="0", schedule="constant", lr_batch=0), machine, Ranks(), say)
+    parts = assemble(recipe.replace(warmup="0", schedule="constant", lr_batch=0), machine, Ranks(), say, trust=trust)
     say(Started(parts.summary(), 0, 1, 0, steps))
     rates = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
     losses: list[float] = []

@@ -54,13 +54,15 @@ def train(
     *,
     resume: bool = False,
     override: bool = False,
+    trust: bool = False,
     on_event: Listener | None = None,
 ) -> RunResult:
     """Train what ``recipe`` describes, and write the run into ``directory``.
 
     With ``resume`` a run that was stopped or killed goes on where its checkpoint is, within an epoch too, to the same
     weights (on CPUs in float32 bit for bit); one without a checkpoint begins. ``override`` accepts a recipe that
-    differs from the checkpoint's, or data that do. Seeds the global random numbers.
+    differs from the checkpoint's, or data that do. The recipe's own model may be code; with ``trust`` so may be what
+    its teacher's file names. Seeds the global random numbers.
 
     Raises: RepFoldError for what the user can mend; Stopped after a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1,
     SIGXCPU), with a checkpoint written; RunLostError when the directory is deleted meanwhile.
@@ -73,7 +75,7 @@ def train(
         with ranks.together():  # so that none takes the files of another, which has just begun, for an older run
             lock = stack.enter_context(run_lock.held(directory)) if ranks.leads else None
             found = find_checkpoint(directory, recipe, resume, override)
-        parts = assemble(recipe, chosen, ranks, say, resumed=directory if found else None)
+        parts = assemble(recipe, chosen, ranks, say, resumed=directory if found else None, trust=trust)
         state = _run(RunDirectory(directory, parts, lock), found, override, say)
     return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
 
@@ -290,5 +292,5 @@ class Run:
     def _how_to_go_on(self, state: State) -> str:
         return (
             f"Stopped after step {state.step} of {self.parts.steps_per_epoch} of epoch {state.epoch + 1}. The "
-            f"checkpoint is written. Go on with: {restart_command.to_resume(self.files.path)}"
+            f"checkpoint is written. Go on with: {restart_command.to_resume(self.files.path, self.parts.recipe)}"
         )

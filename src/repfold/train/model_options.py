@@ -19,12 +19,21 @@ def read(text: str) -> dict[str, Any]:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not (equals and name.isidentifier() and value):
             raise RepFoldError(f"'{item.strip()}' is no option of a network: write name=value, as block=dbb.")
+        if name in _SAID_ELSEWHERE:
+            raise RepFoldError(f"'{name}' is no option of the network: {_SAID_ELSEWHERE[name]}.")
         if name in options:
             raise RepFoldError(f"The option '{name}' is told twice.")
         options[name] = _value(value)
     return options
 
 
+# What models.create is told of every network.
+_SAID_ELSEWHERE = {
+    "name": "the recipe's model is its name",
+    "num_classes": "the data say how many classes there are",
+    "preset": "the recipe has a preset of its own",
+    "in_channels": "the recipe's channels are meant",
+}
 _WORDS = {"true": True, "false": False}
 _NUMBERS: tuple[Callable[[str], Any], ...] = (int, float)
 

@@ -30,8 +30,16 @@ def open_data(recipe: Recipe, say: Listener) -> Source:
         per_class=recipe.per_class if any(recipe.per_class) else None,
         seed=recipe.seed,
         skip_broken=recipe.skip_broken,
+        max_pixels=recipe.max_pixels,
         on_progress=lambda done, total: say(Preparing(done, total)),
     )
+    if len(source.classes) < 2:
+        raise RepFoldError(
+            f"{recipe.data} has one class only ('{source.classes[0]}'): there is nothing to tell apart. If that folder "
+            f"holds the class folders, give it: {recipe.data}/{source.classes[0]}."
+        )
+    for folder in source.passed_over:
+        say(Note(f"{folder} is passed over, since its name begins with a dot: rename it if it is a class"))
     if source.skipped:
         named = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
         say(Note(f"{len(source.skipped)} broken files are left out: {named}"))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from repfold import schedule as schedules
 from repfold.errors import RepFoldError, nearest
+from repfold.limits import LARGEST_COUNT, LARGEST_SIDE, MOST_PIXELS
 from repfold.train import averaging, model_options, optimizers
 
 
@@ -41,8 +42,13 @@ class Recipe:
     per_class: tuple[int, int] = setting((0, 0), "training, validation images drawn of each class; 0 0: all", low=0)
     val_fraction: float = setting(0.2, "share of each class for validation, if the data has no split", above=0, high=1)
     skip_broken: bool = setting(False, "go on without files that cannot be decoded")
-    image_size: int = setting(0, "side of the square that the network sees, px; 0: that of the images, or 224", low=0)
-    resize: int = setting(0, "short side before evaluation's central crop, px; 0: suited to image_size", low=0)
+    image_size: int = setting(
+        0, "side of the square that the network sees, px; 0: that of the images, or 224", low=0, high=LARGEST_SIDE
+    )
+    resize: int = setting(
+        0, "short side before evaluation's central crop, px; 0: suited to image_size", low=0, high=LARGEST_SIDE
+    )
+    max_pixels: int = setting(MOST_PIXELS, "most pixels of an image file: larger ones are broken", low=1)
     channels: Literal[0, 1, 3] = setting(0, "1 gray, 3 colour; 0: as the images are")
     crop: Literal["auto", "resized", "padded", "centre"] = setting(
         "auto", "training crop; auto: padded for small images, else resized"
@@ -88,7 +94,7 @@ class Recipe:
     teacher: str = setting("", "model file or run whose network is to be learnt from (distillation)")
     distill_weight: float = setting(0.5, "weight of the teacher's loss; that of the labels has the rest", low=0, high=1)
     distill_temperature: float = setting(4.0, "softens the teacher's probabilities", above=0)
-    seed: int = setting(0, "of the weights, the split, the order and the augmentation", low=0)
+    seed: int = setting(0, "of the weights, the split, the order and the augmentation", low=0, high=2**63 - 1)
 
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train; auto: on a GPU when there is one")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
@@ -164,7 +170,7 @@ def check_names(names: Mapping[str, Any]) -> None:
     """Raise RepFoldError, with the nearest match, for a name that is no field of a recipe."""
     for name in names:
         if name not in field_types():
-            raise RepFoldError(f"Unknown recipe key '{name}'. {nearest(name, field_types())}")
+            raise RepFoldError(f"Unknown recipe key '{name:.100}'. {nearest(name, field_types())}")
 
 
 def difference(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -183,7 +189,10 @@ _CONVERSIONS: dict[Any, tuple[type, Callable[[Any], Any]]] = {float: (int, float
 
 def _converted(value: Any, wanted: Any) -> Any:
     written, convert = _CONVERSIONS.get(wanted, (wanted, wanted))
-    return convert(value) if type(value) is written else value
+    try:
+        return convert(value) if type(value) is written else value
+    except OverflowError:  # a whole number that no float holds
+        return value
 
 
 def _checked_type(name: str, value: Any) -> Any:
@@ -193,7 +202,7 @@ def _checked_type(name: str, value: Any) -> Any:
         if value not in arguments or type(value) is not type(arguments[0]):
             known = ", ".join(str(choice) for choice in arguments)
             offer = nearest(value, arguments) if isinstance(value, str) else f"Known: {known}."
-            raise RepFoldError(f"{name} is {value!r}. {offer}")
+            raise RepFoldError(f"{name} is {value!r:.100}. {offer}")
         return value
     value = _converted(value, origin or expected)
     if origin is tuple and isinstance(value, tuple) and len(value) == len(arguments):
@@ -203,7 +212,7 @@ def _checked_type(name: str, value: Any) -> Any:
     elif type(value) is expected:
         return value
     wanted = f"{len(arguments)} values of type {arguments[0].__name__}" if origin is tuple else expected.__name__
-    raise RepFoldError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}.")
+    raise RepFoldError(f"{name} is {value!r:.100} ({type(value).__name__}); it must be {wanted}.")
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
@@ -211,7 +220,13 @@ def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
         if not isinstance(number, int | float):
             continue
         low, above, high = bounds["low"], bounds["above"], bounds["high"]
-        good = math.isfinite(number) and (low is None or number >= low) and (above is None or number > above)
+        if high is None and isinstance(number, int):
+            high = LARGEST_COUNT
+        good = (
+            (isinstance(number, int) or math.isfinite(number))
+            and (low is None or number >= low)
+            and (above is None or number > above)
+        )
         if not good or (high is not None and number > high):
             limits = [f"at least {low}"] * (low is not None) + [f"above {above}"] * (above is not None)
             limits += [f"at most {high}"] * (high is not None) or ["finite"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tomllib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from repfold import atomic
+from repfold import atomic, regular, toml
 from repfold.errors import RepFoldError, nearest
 from repfold.train.recipe import Recipe, check_names, difference
 
@@ -33,14 +32,13 @@ def from_toml(text: str, *, base: Recipe | None = None, name: str = "the recipe"
     Raises: RepFoldError, which begins with ``name``, for text that is not TOML, unknown keys and wrong values.
     """
     try:
-        values = tomllib.loads(text)
+        values = toml.parse(text)
         if tables := [key for key, value in values.items() if isinstance(value, dict)]:
             raise RepFoldError(f"recipes are flat, but [{tables[0]}] is a table: write its keys without it.")
         check_names(values)
         return dataclasses.replace(base or Recipe(), **values)
-    except (tomllib.TOMLDecodeError, RepFoldError) as error:
-        reason = f"it is not TOML: {error}" if isinstance(error, tomllib.TOMLDecodeError) else str(error)
-        raise RepFoldError(f"{name}: {reason}") from error
+    except RepFoldError as error:
+        raise RepFoldError(f"{name}: {error}") from error
 
 
 def write(recipe: Recipe, path: str | os.PathLike[str]) -> None:
@@ -51,7 +49,7 @@ def write(recipe: Recipe, path: str | os.PathLike[str]) -> None:
 def read(path: str | os.PathLike[str], *, base: Recipe | None = None) -> Recipe:
     """Read a recipe file. Raises: RepFoldError, naming the file, when it is missing or wrong."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = regular.read_text(path, toml.MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise RepFoldError(f"{path} cannot be read as a recipe: {error}. Give a TOML file of recipe keys.") from error
     return from_toml(text, base=base, name=str(path))
@@ -60,15 +58,19 @@ def read(path: str | os.PathLike[str], *, base: Recipe | None = None) -> Recipe:
 def find(name_or_path: str, *, base: Recipe | None = None) -> Recipe:
     """Return a recipe that comes with RepFold, by name, or one of a file (a name with a dot or a slash) or of a run
     directory. Raises: RepFoldError, with the nearest match, when there is none."""
-    path = Path(name_or_path)
-    if path.is_dir():
-        return read(path / "recipe.toml", base=base)
-    if path.suffix or len(path.parts) > 1:
-        return read(path, base=base)
+    if is_path(name_or_path):
+        path = Path(name_or_path)
+        return read(path / "recipe.toml" if path.is_dir() else path, base=base)
     known = shipped()
     if name_or_path not in known:
         raise RepFoldError(f"Unknown recipe '{name_or_path}'. {nearest(name_or_path, known)} A file ends in .toml.")
     return from_toml(known[name_or_path], base=base, name=f"recipe '{name_or_path}'")
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether ``find`` looks for a file or a run directory, not for a recipe that comes with RepFold."""
+    path = Path(name_or_path)
+    return path.is_dir() or bool(path.suffix) or len(path.parts) > 1
 
 
 def shipped() -> dict[str, str]:

@@ -20,6 +20,7 @@ from repfold import atomic
 from repfold.errors import RepFoldError
 from repfold.models.scale_files import RUN_FILE
 from repfold.optim import Rules, explain
+from repfold.train import privacy
 from repfold.train.events import Record
 
 RECIPE, ENVIRONMENT, RECORD, CHECKPOINT = "recipe.toml", "environment.json", "record.jsonl", "checkpoint.pt"
@@ -82,8 +83,9 @@ def write_rules(directory: Path, rules: Rules) -> None:
 
 
 def write_environment(directory: Path, content: dict[str, Any]) -> None:
-    """Write environment.json: where the run happens (see ``environment``) and ``content``."""
-    atomic.write_text(directory / ENVIRONMENT, json.dumps(environment() | content, indent=2) + "\n")
+    """Write environment.json: where the run happens (see ``environment``) and ``content``, without home directories."""
+    told = privacy.without_homes(environment() | content)
+    atomic.write_text(directory / ENVIRONMENT, json.dumps(told, indent=2) + "\n")
 
 
 def environment() -> dict[str, Any]:
@@ -98,7 +100,7 @@ def environment() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
-        "command": sys.argv,
+        "command": privacy.command(sys.argv),
     }
 
 

@@ -9,15 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from repfold.train.recipe import Recipe
+
 _LAUNCHERS = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 
 
-def to_resume(directory: Path) -> str:
-    """Return what to type for going on with the run in ``directory``."""
+def to_resume(directory: Path, recipe: Recipe) -> str:
+    """Return what to type for going on with the run of ``recipe`` in ``directory``."""
     arguments = sys.argv[1:]
     program = _program()
     if not program or arguments[:1] != ["train"]:  # a demo, or a program of the user's own
-        return shlex.join(["repfold", "train", "--resume", "--out", str(directory)])
+        trusting = ["--trust"] if ":" in recipe.model else []  # the network is code, of which then only the file tells
+        return shlex.join(["repfold", "train", "--resume", "--out", str(directory), *trusting])
     if not _has(arguments, "--out", "-o"):
         arguments = [*arguments, "--out", str(directory)]
     if not _has(arguments, "--resume"):

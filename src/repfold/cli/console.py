@@ -1,0 +1,29 @@
+"""Rich's console, for text that may come from anywhere: nothing in it is markup, and no control character gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from repfold.cli.terminal import clean
+
+
+class Console(rich.console.Console):
+    """A console on stdout or stderr; colours are asked for by ``style``."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Text to be laid out: clean before its width is measured."""
+        return super().render_str(clean(text), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """All that is printed passes here; rich's own controls (colours, the cursor) are no text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(clean(segment.text), segment.style)

@@ -1,0 +1,29 @@
+"""Code that a recipe names: imported at the word of the user, never at that of a file alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from repfold.errors import RepFoldError
+from repfold.train.recipe import Recipe
+
+# What a factory is found by, and called with.
+_NAMES_CODE = ("model", "model_options", "norm", "preset")
+
+
+def check(recipe: Recipe, told: Collection[str], source: str) -> None:
+    """Raise RepFoldError when the network of ``recipe`` is built by code that the file ``source`` names or directs.
+
+    ``told``: the fields that the user gave otherwise, on the command line say. A network of RepFold is no code.
+    """
+    if ":" not in recipe.model:
+        return
+    default = Recipe()
+    foreign = [name for name in _NAMES_CODE if name not in told and getattr(recipe, name) != getattr(default, name)]
+    if foreign:
+        flags = " ".join(f"--{name.replace('_', '-')} '{getattr(recipe, name)}'" for name in foreign)
+        raise RepFoldError(
+            f"{source} says {', '.join(foreign)} of a network that '{recipe.model}' builds: that is code, which runs "
+            f"with your rights. If it is yours, or you trust whoever wrote it, say so: --trust. Or say it yourself: "
+            f"{flags}."
+        )
