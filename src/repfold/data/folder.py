@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repfold.data.known import KnownImages
 from repfold.data.listing import Listing, Split, split_whole
 from repfold.data.parts import FilePart
 from repfold.errors import RepFoldError
@@ -51,26 +52,28 @@ def _read_part(root: Path) -> tuple[tuple[str, ...], FilePart]:
         files = any(not _is_litter(name) for name in os.listdir(root))
         what = "holds files but no class folders" if files else "is an empty folder"
         raise RepFoldError(f"{root} {what}. {LAYOUT}")
-    members = [_files(folder) for folder in folders]
+    members = [_files(root, folder.name) for folder in folders]
     empty = [folder.name for folder, files in zip(folders, members, strict=True) if not files]
     if empty:
         raise RepFoldError(
             f"{len(empty)} class folder(s) of {root} hold no images: {_named(empty)}. Add images or remove the folders."
         )
     labels_N = np.repeat(np.arange(len(folders)), [len(files) for files in members])
-    paths = tuple(path for files in members for path in files)
-    return tuple(folder.name for folder in folders), FilePart(paths, labels_N)
+    names = tuple(name for files in members for name in files)
+    return tuple(folder.name for folder in folders), FilePart(root, names, labels_N, KnownImages(root, names))
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted((path for path in root.iterdir() if path.is_dir() and not _is_litter(path.name)), key=_name)
 
 
-def _files(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for directory, subfolders, names in os.walk(folder):
+def _files(root: Path, folder: str) -> list[str]:
+    """Return the names, below ``root``, of the files in one class folder and the folders in it."""
+    found: list[str] = []
+    start = len(str(root / folder)) - len(folder)
+    for directory, subfolders, names in os.walk(root / folder):
         subfolders[:] = sorted(name for name in subfolders if not _is_litter(name))
-        found.extend(Path(directory, name) for name in sorted(names) if not _is_litter(name))
+        found.extend(f"{directory[start:]}{os.sep}{name}" for name in sorted(names) if not _is_litter(name))
     return found
 
 

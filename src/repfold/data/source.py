@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,9 @@ _MOST_NAMED = 10
 class Source:
     """An opened data set. Pictures are framed for ``image_size``, ``resize`` and ``crop``: give the same to the loader.
 
-    ``skipped`` names the broken files that were left out. A part that was not asked for has no images.
+    ``skipped`` names the broken files that were left out. A part that was not asked for has no images. ``digest``
+    differs when the parts that were asked for hold other pictures, labels or classes: of files their names, sizes and
+    headers count, of arrays the pixels. ``modified_ns`` is when a file was last changed (ns since 1970; 0: not known).
     """
 
     name: str
@@ -53,6 +56,8 @@ class Source:
     resize: int
     crop: CropSettings
     skipped: tuple[str, ...] = ()
+    digest: str = ""
+    modified_ns: int = 0
 
 
 def open_source(
@@ -114,6 +119,8 @@ def open_source(
         resize=framing.resize,
         crop=framing.crop,
         skipped=tuple(str(error.path) for error in broken),
+        digest=_digest(listing.classes, surveyed),
+        modified_ns=max(part.modified_ns() for part in surveyed),
     )
 
 
@@ -159,6 +166,11 @@ def _framing(
     if channels not in (None, 1, 3):
         raise RepFoldError(f"channels is {channels}; pictures have 1 (gray) or 3 (colour).")
     return Framing(side, resize, channels or (1 if gray else 3), crop)
+
+
+def _digest(classes: Sequence[str], parts: Sequence[Part]) -> str:
+    told = [*classes, *(part.digest() for part in parts)]
+    return hashlib.sha256("\0".join(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _counter(total: int, on_progress: Progress | None) -> Advance:
