@@ -5,11 +5,13 @@ A command takes typed keyword arguments (tyro makes the flags from them), calls 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from repfold.cli import answers
 from repfold.cli.advise import advise
 from repfold.cli.augment import augment
 from repfold.cli.bench import bench
@@ -27,7 +29,6 @@ from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
 from repfold.cli.train import train
-from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "advise": advise,
@@ -51,16 +52,27 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; 130: interrupted."""
+    """Run the command line.
+
+    Exit code 0: done; 2: what the user or the machine can mend, told in one message; 1: a fault of RepFold; 130:
+    interrupted; 141: whoever read the output left.
+    """
     import tyro
 
+    _show_any_name()
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=arguments)
-    except RepFoldError as error:
-        print(f"repfold: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # whoever read the output, head say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except Exception as error:
+        if isinstance(error, BrokenPipeError):  # Python would flush into it once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(answers.give(error))
+
+
+def _show_any_name() -> None:
+    """Have names of files that are no UTF-8 text printed with their bytes escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
