@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +14,13 @@ from pathlib import Path
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Raises: OSError when the directory cannot be written or the disk is full; ``path`` is then as it was.
+    Raises: OSError when the directory cannot be written, the disk is full, or ``path`` is there and no ordinary file
+    (renaming over a device would put a file in its place); ``path`` is then as it was.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        number = errno.EISDIR if target.is_dir() else errno.ENXIO
+        raise OSError(number, "Is a directory" if target.is_dir() else "Not an ordinary file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, since some writers choose the format by it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
