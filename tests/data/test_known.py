@@ -42,7 +42,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("read_header", "read_image"):
         real = getattr(parts, name)
         monkeypatch.setattr(
-            parts, name, lambda path, *rest, real=real, **more: seen.append("/".join(path.parts[-3:])) or real(path, *rest, **more)
+            parts,
+            name,
+            lambda path, *rest, real=real, **more: seen.append("/".join(path.parts[-3:])) or real(path, *rest, **more),
         )
     return seen
 

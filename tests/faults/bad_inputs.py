@@ -26,7 +26,8 @@ from pathlib import Path
 import sound
 from bad_cases import Case, all_cases
 
-SECONDS = 60.0
+# A case hangs when it computes for so long, or does nothing for so long: the clock alone would blame a busy machine.
+BUSY_SECONDS, IDLE_SECONDS = 45.0, 20.0
 MEMORY = 12 * 2**30  # of address space: what wants more gets what a full machine gives
 VERDICTS = ("accepted", "refused", "traceback", "hang", "raw exit", "silent")
 CLEAN = ("accepted", "refused")
@@ -63,34 +64,59 @@ def import_everything() -> None:
     import repfold.train.find_lr  # noqa: F401
 
 
-def run(cases: Sequence[Case], *, jobs: int = 2, seconds: float = SECONDS) -> Iterator[Outcome]:
+class Running:
+    """A case under way."""
+
+    def __init__(self, case: Case, place: Path) -> None:
+        self.case, self.place = case, place
+        self.process = _fork(case, place)
+        self.busy, self.last_busy = 0.0, time.monotonic()
+
+    def hangs(self) -> bool:
+        """Whether it has computed for too long by now, or not at all for too long."""
+        busy, now = _processor_seconds(self.process), time.monotonic()
+        if busy > self.busy:
+            self.busy, self.last_busy = busy, now
+        return busy > BUSY_SECONDS or now - self.last_busy > IDLE_SECONDS
+
+    def kill(self) -> None:
+        """End the case and whatever it started."""
+        os.killpg(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+
+
+def _processor_seconds(process: int) -> float:
+    """What the process and its ended children have used of the processors."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(cases: Sequence[Case], *, jobs: int = 2) -> Iterator[Outcome]:
     """Run the cases, ``jobs`` at a time, each in a directory of its own; yield how they ended, as they end."""
     import_everything()
     with tempfile.TemporaryDirectory(prefix="bad-inputs-") as name:
         root = Path(name)
         (root / "sound").mkdir()
         sound.make(root / "sound")
-        waiting, running = list(enumerate(cases)), {}
+        waiting, running = list(enumerate(cases)), list[Running]()
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, case = waiting.pop(0)
                 place = root / str(number)
                 shutil.copytree(root / "sound", place, copy_function=os.link)
                 case.arrange(place)
-                running[_fork(case, place)] = (case, place, time.monotonic())
-            for process, (case, place, began) in list(running.items()):
-                took = time.monotonic() - began
-                done, status = os.waitpid(process, os.WNOHANG)
-                if not done and took < seconds:
+                running.append(Running(case, place))
+            for one in list(running):
+                done, status = os.waitpid(one.process, os.WNOHANG)
+                if not done and not one.hangs():
                     continue
                 if not done:
-                    os.killpg(process, signal.SIGKILL)
-                    os.waitpid(process, 0)
-                del running[process]
+                    one.kill()
+                running.remove(one)
                 code = os.waitstatus_to_exitcode(status) if done else -signal.SIGKILL
-                yield _judge(case, place, code, took, hung=not done)
-                _remove(place)
-            time.sleep(0.01)
+                yield _judge(one.case, one.place, code, one.busy, hung=not done)
+                _remove(one.place)
+            time.sleep(0.02)
 
 
 def _fork(case: Case, place: Path) -> int:
@@ -101,6 +127,7 @@ def _fork(case: Case, place: Path) -> int:
     code = 70
     try:
         os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(2 * BUSY_SECONDS), int(2 * BUSY_SECONDS)))
         os.chdir(place)
         os.environ["XDG_CACHE_HOME"] = str(place / ".cache")
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

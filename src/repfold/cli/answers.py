@@ -93,6 +93,10 @@ def _no_thread(error: Exception) -> Answer:
     return Answer("The system starts no more threads. Use fewer (--threads), or allow more processes: ulimit -u.")
 
 
+def _circle(error: Exception) -> Answer:
+    return Answer(f"{error}. {_REMEDIES[errno.ELOOP]}")
+
+
 def _report_of(error: Exception) -> str:
     versions = f"repfold {metadata.version('repfold')}, torch {metadata.version('torch')}"
     return (
@@ -136,6 +140,7 @@ _WORDS: dict[str, Callable[[Exception], Answer]] = {
     "ALLOC_FAILED": _no_memory,  # cuBLAS
     "start new thread": _no_thread,
     "Too many open files": _too_many_files,
+    "Symlink loop": _circle,  # pathlib
 }
 
 # The first kind that fits answers.

@@ -147,6 +147,6 @@ def _directory(out: Path | None, recipe: Recipe, resume: bool) -> Path:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RepFoldError("With several processes say where the run goes: --out RUN.")
-    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{Path(recipe.data).resolve().name}"
+    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{os.path.basename(os.path.realpath(recipe.data))}"
     free = (Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
     return next(path for path in free if not path.exists())

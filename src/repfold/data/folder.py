@@ -36,6 +36,12 @@ def read_folder(root: Path, split: Split) -> Listing:
     return Listing(root.name, train_classes, train, val)
 
 
+def holds(root: Path, place: Path) -> bool:
+    """Return whether what is written to ``place`` would be read as a class or an image of the folder ``root``."""
+    real = Path(os.path.realpath(place))  # Path.resolve raises where links go round in a circle
+    return any(real.is_relative_to(os.path.realpath(found)) for found in _part_roots(root) if found is not None)
+
+
 def _part_roots(root: Path) -> tuple[Path, Path | None]:
     train = root / "train"
     val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
@@ -48,6 +54,8 @@ def _part_roots(root: Path) -> tuple[Path, Path | None]:
 
 def _read_part(root: Path) -> tuple[tuple[str, ...], FilePart]:
     folders = _folders(root)
+    if unwritable := [folder.name for folder in folders if _no_text(folder.name)]:
+        raise RepFoldError(f"A class folder of {root} has a name that is no UTF-8 text: {unwritable[0]!a}. Rename it.")
     if not folders:
         files = any(not _is_litter(name) for name in os.listdir(root))
         what = "holds files but no class folders" if files else "is an empty folder"
@@ -75,6 +83,11 @@ def _files(root: Path, folder: str) -> list[str]:
         subfolders[:] = sorted(name for name in subfolders if not _is_litter(name))
         found.extend(f"{directory[start:]}{os.sep}{name}" for name in sorted(names) if not _is_litter(name))
     return found
+
+
+def _no_text(name: str) -> bool:
+    """Whether a name has bytes that are no UTF-8, which no file that we write could hold."""
+    return any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _name(path: Path) -> str:

@@ -108,7 +108,7 @@ def cache_file(root: Path) -> Path | None:
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         home = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
-        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
     except (RuntimeError, OSError):  # no home; a folder that is gone
         return None
     return home / "repfold" / "surveys" / f"{name}.npz"

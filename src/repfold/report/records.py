@@ -79,7 +79,7 @@ def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:
     """
     if not directories:
         raise RepFoldError("No run directory was given; there is nothing to report. Give at least one, as runs/demo.")
-    paths = list(dict.fromkeys(Path(directory).resolve() for directory in directories))
+    paths = list(dict.fromkeys(Path(os.path.realpath(directory)) for directory in directories))
     return tuple(_read_run(path, name) for path, name in zip(paths, _names(paths), strict=True))
 
 
@@ -90,8 +90,11 @@ def _read_run(directory: Path, name: str) -> Run:
 
     def read(file: str, meaning: Callable[[Any], _Read]) -> _Read | None:
         """Read one file of the run; what is damaged counts as absent, with a note."""
+        path = directory / file
         try:
-            text = (directory / file).read_text(encoding="utf-8")
+            if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
+                raise OSError("it is no ordinary file")
+            text = path.read_text(encoding="utf-8")
             return meaning(tomllib.loads(text) if file.endswith(".toml") else json.loads(text))
         except FileNotFoundError:
             return None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repfold.data import Batch, Loader
+from repfold.data import Batch, Loader, refuse_inside
 from repfold.errors import RepFoldError
 from repfold.optim.averages import reestimate_statistics
 from repfold.optim.lookahead import Lookahead
@@ -64,6 +64,7 @@ def train(
     Raises: RepFoldError for what the user can mend; Stopped after SIGINT or SIGTERM, with a checkpoint written.
     """
     directory = Path(directory)
+    refuse_inside(recipe.data, directory)
     chosen = choose(recipe)
     prepare_process(chosen)
     with distributed.joined(chosen.device) as ranks:
