@@ -43,7 +43,8 @@ def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] 
     ``previous``: where in the same directory the file that is replaced goes, instead of being deleted. A process that
     is killed between the two leaves ``previous`` alone.
 
-    Raises: NotWritten when the directory cannot be written or the disk is full; ``path`` is then as it was.
+    Raises: NotWritten when the directory cannot be written, the disk is full, or ``path`` is there and no ordinary file
+    (renaming over a device would put a file in its place); ``path`` is then as it was.
     """
     target = Path(path)
     try:
@@ -58,6 +59,9 @@ def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] 
 
 @contextmanager
 def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> Iterator[Path]:
+    if target.exists() and not target.is_file():
+        number = errno.EISDIR if target.is_dir() else errno.ENXIO
+        raise OSError(number, "Is a directory" if target.is_dir() else "Not an ordinary file", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, since some writers choose the format by it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)

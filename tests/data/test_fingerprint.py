@@ -14,27 +14,29 @@ from repfold.data.parts import ArrayPart
 
 def of_folder(folder):
     listing = read_folder(folder, Split(0.5, 0))
-    return fingerprint([listing.train, listing.val])
+    return fingerprint([part.survey(lambda steps: None)[0] for part in (listing.train, listing.val)])
 
 
-def write(folder, **files: bytes) -> None:
-    for number, (name, content) in enumerate(files.items()):
+def write(folder, **pictures: list[int]) -> None:
+    """One gray picture a name, of one row; its file takes as many bytes as it has pixels, and the header."""
+    for number, (name, pixels) in enumerate(pictures.items()):
         (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
-        (folder / "ab"[number % 2] / f"{name}.png").write_bytes(content)
+        file = folder / "ab"[number % 2] / f"{name}.pgm"
+        file.write_bytes(b"P5 %d 1 255\n" % len(pixels) + bytes(pixels))
 
 
 def test_files(tmp_path):
-    write(tmp_path / "one", k=b"12", l=b"34", m=b"56", n=b"78")
+    write(tmp_path / "one", k=[1, 2], l=[3, 4], m=[5, 6], n=[7, 8])
     first = of_folder(tmp_path / "one")
-    assert (first.images, first.bytes) == (4, 8)
+    assert (first.images, first.bytes) == (4, 4 * 13)
     shutil.copytree(tmp_path / "one", tmp_path / "moved")
     assert of_folder(tmp_path / "moved") == first
-    write(tmp_path / "moved", k=b"123")
+    write(tmp_path / "moved", k=[1, 2, 3])
     assert of_folder(tmp_path / "moved").content != first.content
-    write(tmp_path / "one", k=b"99")
+    write(tmp_path / "one", k=[9, 9])
     touched = of_folder(tmp_path / "one")
     assert touched.content == first.content and touched.times != first.times
-    (tmp_path / "one" / "a" / "k.png").rename(tmp_path / "one" / "a" / "z.png")
+    (tmp_path / "one" / "a" / "k.pgm").rename(tmp_path / "one" / "a" / "z.pgm")
     assert of_folder(tmp_path / "one").content != first.content
 
 

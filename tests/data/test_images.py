@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,17 @@ def test_a_whole_jpeg_with_bytes_after_its_end_is_no_broken_file(tmp_path: Path)
     path = tmp_path / "trailing.jpg"
     path.write_bytes(jpeg_bytes(tmp_path) + b"\0" * 500)
     assert read_header(path).width == 64
+
+
+@pytest.mark.parametrize("read", [read_image, read_header])
+def test_too_many_open_files_break_no_image(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    resource = pytest.importorskip("resource")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            read(tmp_path / "a.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not isinstance(caught.value, BrokenImageError)

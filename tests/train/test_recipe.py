@@ -15,7 +15,7 @@ from repfold.errors import RepFoldError
 from repfold.train import Recipe, recipe_file
 from repfold.train.recipe import difference, field_types
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 SHARES = st.floats(0, 1, exclude_min=True)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from repfold.cli import answers
 from repfold.cli.advise import advise
 from repfold.cli.augment import augment
 from repfold.cli.bench import bench
@@ -26,10 +27,8 @@ from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
-from repfold.cli.terminal import tell
 from repfold.cli.train import spell_resume, train
 from repfold.cli.verify import verify
-from repfold.errors import RepFoldError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "advise": advise,
@@ -55,12 +54,11 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 @guarded
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit code 0: done; 2: the user's mistake, told in one message; see also ``guarded``."""
+    """Run the command line. Exit codes are those of ``guarded`` and of ``answers``."""
     import tyro
 
     given = sys.argv[1:] if arguments is None else arguments
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=spell_resume(given))
-    except RepFoldError as error:
-        tell(f"repfold: {error}", error=True)
-        sys.exit(2)
+    except Exception as error:
+        sys.exit(answers.give(error))

@@ -39,6 +39,8 @@ def engine(
     if threads is not None:
         check_threads(threads)
     path = model / "plain.safetensors" if model.is_dir() else model
+    if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
+        raise RepFoldError(f"{path} is no ordinary file. Give a folded model file, or the run directory that holds it.")
     try:
         loaded = engines.load(path, threads=threads, precision=precision)
         size = image_size or loaded.image_size or 224

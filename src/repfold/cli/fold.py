@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from repfold.errors import RepFoldError
+
 if TYPE_CHECKING:
     from repfold.fold import Certificate
 
@@ -50,6 +52,8 @@ def fold(
     shape = parse_shape(example)
     source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes, example=shape)
     path = output_path(output, model, "plain.safetensors", [".safetensors", *deploy.EXPORTERS])
+    if certificate is not None and certificate.is_dir():
+        raise RepFoldError(f"--certificate {certificate} is a directory. Name a file in it: certificate.json.")
     x = make_example(shape, source)
     with Console(stderr=True).status("folding") as status:
         plain, proof = fold_network(source.network, x, policy=policy, progress=status.update)

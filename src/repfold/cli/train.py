@@ -208,5 +208,5 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
 
 def _places(recipe: Recipe) -> list[Path]:
     """Where a run goes that is given no place: the first of these that is free."""
-    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{Path(recipe.data).resolve().name}"
+    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{os.path.basename(os.path.realpath(recipe.data))}"
     return [Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]

@@ -6,7 +6,7 @@ from repfold.data.images import BrokenImageError, read_image
 from repfold.data.loader import Batch, Loader
 from repfold.data.preprocessing import preprocess
 from repfold.data.seeding import batch_generator
-from repfold.data.source import Source, open_source
+from repfold.data.source import Source, open_source, refuse_inside
 from repfold.data.statistics import channel_statistics
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "open_source",
     "preprocess",
     "read_image",
+    "refuse_inside",
 ]

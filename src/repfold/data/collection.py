@@ -14,7 +14,7 @@ from repfold.data.crops import CropSettings
 
 
 class Pixels(Protocol):
-    """Pictures by row, each uint8 [H, W, C]: an array, a list of arrays, or files decoded on demand."""
+    """Pictures by row, each uint8 [H, W, C]: an array, a list of arrays, or files decoded on demand or on first use."""
 
     def __getitem__(self, row: int, /) -> np.ndarray: ...
 
@@ -38,6 +38,37 @@ class OnDemand:
 
     def __getitem__(self, row: int, /) -> np.ndarray:
         return self.read(row)
+
+
+@dataclass(frozen=True, eq=False)
+class OnFirstUse:
+    """Pictures that are decoded when they are first asked for, then ``kept``, as one array when of one size.
+
+    Threads may ask for the same one: both then write the same bytes.
+    """
+
+    read: Callable[[int], np.ndarray]
+    kept: np.ndarray | list[np.ndarray | None]
+    there_M: np.ndarray
+
+    @classmethod
+    def of(cls, read: Callable[[int], np.ndarray], sizes_M2: np.ndarray, channels: int) -> OnFirstUse:
+        """Return as many pictures as there are ``sizes_M2``, none of them decoded yet."""
+        count = len(sizes_M2)
+        there_M = np.zeros(count, dtype=bool)
+        if count and (sizes_M2 == sizes_M2[:1]).all():
+            return cls(read, np.empty((count, *sizes_M2[0], channels), dtype=np.uint8), there_M)
+        return cls(read, [None] * count, there_M)
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        if not self.there_M[row]:
+            self.decode(row)
+        return self.kept[row]  # type: ignore[return-value]
+
+    def decode(self, row: int) -> None:
+        """Decode one picture and keep it. Raises: BrokenImageError when it cannot be decoded."""
+        self.kept[row] = self.read(row)
+        self.there_M[row] = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +96,24 @@ class Images:
 
     @property
     def cached(self) -> bool:
-        """Whether the pictures are decoded in memory."""
+        """Whether decoded pictures are kept in memory."""
         return not isinstance(self.pixels, OnDemand)
 
     @property
+    def decoded(self) -> bool:
+        """Whether every picture is decoded in memory already."""
+        return bool(self.pixels.there_M[self.rows_N].all()) if isinstance(self.pixels, OnFirstUse) else self.cached
+
+    @property
     def cached_bytes(self) -> int:
-        """What the decoded pictures take in memory."""
+        """What the decoded pictures take in memory, or will."""
         return int(self.sizes_M2.prod(axis=1).sum()) * self.channels if self.cached else 0
 
     @property
     def stacked_MHWC(self) -> torch.Tensor | None:
         """All pictures as one uint8 tensor, when they are in memory and of one size."""
-        return torch.from_numpy(self.pixels) if isinstance(self.pixels, np.ndarray) else None
+        pixels = self.pixels.kept if isinstance(self.pixels, OnFirstUse) else self.pixels
+        return torch.from_numpy(pixels) if isinstance(pixels, np.ndarray) and self.decoded else None
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Images:
         """Return the images at ``indices``, in that order; the pixels are shared."""

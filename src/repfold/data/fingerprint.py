@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +27,9 @@ class Fingerprint:
 
 
 def fingerprint(parts: Sequence[Part]) -> Fingerprint:
-    """Return the fingerprint of parts, in this order.
+    """Return the fingerprint of surveyed parts, in this order.
 
-    Names of files are those below the folder that all have in common: a set that was moved as a whole is the same.
+    Names of files are those below the set's folder: a set that was moved as a whole is the same.
     """
     taken = [_TAKEN[type(part)](part) for part in parts]
     sizes, contents, times = zip(*taken, strict=True)
@@ -51,13 +50,11 @@ def _of_array(part: Any) -> tuple[int, bytes, bytes]:
 
 def _of_files(part: Any) -> tuple[int, bytes, bytes]:
     assert isinstance(part, FilePart)
-    above = len(os.path.commonpath([path.parent for path in part.paths])) if part.paths else 0
-    found = [path.stat() for path in part.paths]
-    content, times = hashlib.sha256(), hashlib.sha256()
-    for path, label, status in zip(part.paths, part.labels_N, found, strict=True):
-        content.update(f"{str(path)[above:]}\0{status.st_size}\0{label}\n".encode(errors="surrogateescape"))
-        times.update(f"{status.st_mtime_ns}\n".encode())
-    return sum(status.st_size for status in found), content.digest(), times.digest()
+    stamps_N2 = part.stamps()
+    content = hashlib.sha256("\0".join(part.names).encode(errors="surrogateescape"))
+    content.update(np.stack([stamps_N2[:, 0], part.labels_N.astype(np.int64)]).tobytes())
+    times = hashlib.sha256(stamps_N2[:, 1].tobytes())
+    return int(stamps_N2[:, 0].sum()), content.digest(), times.digest()
 
 
 _TAKEN: dict[type, Callable[[Any], tuple[int, bytes, bytes]]] = {ArrayPart: _of_array, FilePart: _of_files}

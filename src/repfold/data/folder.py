@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from repfold.data.known import KnownImages
 from repfold.data.listing import Listing, Split, split_whole
 from repfold.data.parts import FilePart
 from repfold.errors import RepFoldError
@@ -37,6 +38,12 @@ def read_folder(root: Path, split: Split) -> Listing:
     return Listing(root.name, train_classes, train, val, (*_passed_over(train_root), *_passed_over(val_root)))
 
 
+def holds(root: Path, place: Path) -> bool:
+    """Return whether what is written to ``place`` would be read as a class or an image of the folder ``root``."""
+    real = Path(os.path.realpath(place))  # Path.resolve raises where links go round in a circle
+    return any(real.is_relative_to(os.path.realpath(found)) for found in _part_roots(root) if found is not None)
+
+
 def _part_roots(root: Path) -> tuple[Path, Path | None]:
     train = root / "train"
     val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
@@ -49,19 +56,21 @@ def _part_roots(root: Path) -> tuple[Path, Path | None]:
 
 def _read_part(root: Path) -> tuple[tuple[str, ...], FilePart]:
     folders = _folders(root)
+    if unwritable := [folder.name for folder in folders if _no_text(folder.name)]:
+        raise RepFoldError(f"A class folder of {root} has a name that is no UTF-8 text: {unwritable[0]!a}. Rename it.")
     if not folders:
         files = any(not _is_litter(name) for name in os.listdir(root))
         what = "holds files but no class folders" if files else "is an empty folder"
         raise RepFoldError(f"{root} {what}. {LAYOUT}")
-    members = [_files(folder) for folder in folders]
+    members = [_files(root, folder.name) for folder in folders]
     empty = [folder.name for folder, files in zip(folders, members, strict=True) if not files]
     if empty:
         raise RepFoldError(
             f"{len(empty)} class folder(s) of {root} hold no images: {_named(empty)}. Add images or remove the folders."
         )
     labels_N = np.repeat(np.arange(len(folders)), [len(files) for files in members])
-    paths = tuple(path for files in members for path in files)
-    return tuple(folder.name for folder in folders), FilePart(paths, labels_N)
+    names = tuple(name for files in members for name in files)
+    return tuple(folder.name for folder in folders), FilePart(root, names, labels_N, KnownImages(root, names))
 
 
 def _folders(root: Path) -> list[Path]:
@@ -78,12 +87,19 @@ def _looks_like_image(name: str) -> bool:
     return Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
 
 
-def _files(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for directory, subfolders, names in os.walk(folder):
+def _files(root: Path, folder: str) -> list[str]:
+    """Return the names, below ``root``, of the files in one class folder and the folders in it."""
+    found: list[str] = []
+    start = len(str(root / folder)) - len(folder)
+    for directory, subfolders, names in os.walk(root / folder):
         subfolders[:] = sorted(name for name in subfolders if not _is_litter(name))
-        found.extend(Path(directory, name) for name in sorted(names) if not _is_litter(name))
+        found.extend(f"{directory[start:]}{os.sep}{name}" for name in sorted(names) if not _is_litter(name))
     return found
+
+
+def _no_text(name: str) -> bool:
+    """Whether a name has bytes that are no UTF-8, which no file that we write could hold."""
+    return any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -203,6 +204,8 @@ def _tail(path: Path) -> bytes:
 
 
 def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        raise error  # of the machine, not of the file, which nobody should leave out as broken
     if not path.exists():
         return "no such file"
     if path.is_file() and path.stat().st_size == 0:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from repfold import allowance
 from repfold.data import seeding
 from repfold.data.collection import Images
 from repfold.data.crops import UNIFORMS_PER_BOX, CropSettings, centre_boxes, cut, random_boxes
@@ -72,7 +71,7 @@ class Loader:
         self.rank, self.world, self.pin_memory = rank, world, pin_memory
         self.waited = 0.0
         self.random_boxes = train and crop.kind == "resized"
-        self.workers = workers or _default_workers(images)
+        self.workers = workers
         self._check()
         self.steps_per_epoch = len(images) // batch if train else -(-len(images) // batch)
 
@@ -102,8 +101,9 @@ class Loader:
             yield batch
 
     def _rendered(self, epoch: int, order_N: np.ndarray, steps: list[int]) -> Iterator[Batch]:
-        # A pool an epoch: nothing is left running when the consumer stops early.
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="repfold-loader") as pool:
+        # A pool an epoch: nothing is left running when the consumer stops early, and of pictures that are decoded on
+        # their first use the first epoch has more to do than the others.
+        with ThreadPoolExecutor(self._workers(), thread_name_prefix="repfold-loader") as pool:
             remaining = iter(steps)
             ahead = deque(self._begin(pool, epoch, order_N, step) for step in islice(remaining, BATCHES_AHEAD))
             try:
@@ -130,7 +130,7 @@ class Loader:
                     picture_HWC = cut(picture_HWC, boxes_N4[position], side)
                 pixels_NHWC[position] = picture_HWC
 
-        chunk = -(-len(share) // self.workers)
+        chunk = -(-len(share) // self._workers())
         spans = [(first, min(first + chunk, len(share))) for first in range(0, len(share), chunk)]
         tasks = [pool.submit(fill, first, last) for first, last in spans]
         labels = self.images.labels[torch.from_numpy(share)]
@@ -146,6 +146,12 @@ class Loader:
         uniforms = seeding.stream(self.seed, seeding.CROP, epoch, step).random((self.batch, UNIFORMS_PER_BOX))
         first = self.rank * (self.batch // self.world)
         return random_boxes(sizes_N2, uniforms[first : first + len(share)], self.crop)
+
+    def _workers(self) -> int:
+        # Cutting crops from memory is cheap, and the processors are wanted for training; decoding is not cheap.
+        if self.workers or self.images.decoded:
+            return self.workers or 1
+        return max(1, (os.cpu_count() or 1) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.train:
@@ -188,14 +194,8 @@ def _complete(pending: _Pending) -> Batch:
             task.result()
     except BrokenImageError as error:
         raise RepFoldError(
-            f"{error} Of a set too large to be cached only the headers are checked before training. "
+            f"{error} Not every picture is decoded before training: not those of a set too large to be cached, nor "
+            "those that decoded once before. "
             "Repair the file, then go on with --resume; or remove it and start again."
         ) from error
     return Batch(pending.x_NCHW, pending.labels)
-
-
-def _default_workers(images: Images) -> int:
-    # Cutting crops from memory is cheap, and the processors are wanted for training; decoding is not cheap.
-    if images.cached:
-        return 1
-    return max(1, allowance.cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

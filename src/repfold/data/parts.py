@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from repfold import allowance
-from repfold.data.collection import Framing, Images, OnDemand, in_memory
+from repfold.data.collection import Framing, Images, OnDemand, OnFirstUse, in_memory
 from repfold.data.crops import centre_boxes, cut, resample
-from repfold.data.images import BrokenImageError, Header, read_header, read_image
+from repfold.data.images import BrokenImageError, read_header, read_image
+from repfold.data.known import COLUMNS, DECODED, GRAY, HEIGHT, MTIME, SIZE, WIDTH, KnownImages
+from repfold.data.parallel import in_parallel
 from repfold.limits import MOST_PIXELS
 
 Advance = Callable[[int], None]
-Answer = TypeVar("Answer")
-
-_ROWS_A_TASK = 16  # several, since a small picture decodes faster than a thread is handed its task
 
 
 class Part(Protocol):
@@ -98,73 +95,121 @@ class ArrayPart:
 
 @dataclass(frozen=True, eq=False)
 class FilePart:
-    """Image files. ``headers`` are known once it has been surveyed."""
+    """Image files: ``names`` below ``root``. ``facts_NF`` (see ``known``) are there once it has been surveyed."""
 
-    paths: tuple[Path, ...]
+    root: Path
+    names: tuple[str, ...]
     labels_N: np.ndarray
-    headers: tuple[Header, ...] = ()
+    known: KnownImages
+    facts_NF: np.ndarray | None = None
     max_pixels: int = MOST_PIXELS
 
     @property
     def work(self) -> int:
-        return 2 * len(self.paths)
+        return 2 * len(self.names)
 
     def take(self, rows: np.ndarray) -> FilePart:
-        headers = tuple(self.headers[row] for row in rows) if self.headers else ()
         return replace(
-            self, paths=tuple(self.paths[row] for row in rows), labels_N=self.labels_N[rows], headers=headers
+            self,
+            names=tuple(self.names[row] for row in rows),
+            labels_N=self.labels_N[rows],
+            facts_NF=None if self.facts_NF is None else self.facts_NF[rows],
         )
 
     def limited(self, max_pixels: int) -> FilePart:
         return replace(self, max_pixels=max_pixels)
 
     def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
-        found: list[Header] = []
+        facts_NF = self.known.look_up(self.names)
+        facts_NF[facts_NF[:, HEIGHT] * facts_NF[:, WIDTH] > self.max_pixels, HEIGHT] = 0  # known under another limit
+        unseen = np.flatnonzero(facts_NF[:, HEIGHT] == 0)
+        advance(len(self.names) - len(unseen))
         broken: list[BrokenImageError] = []
-        healthy: list[int] = []
-        for row, header in enumerate(_in_parallel(self._header, len(self.paths))):
-            if isinstance(header, BrokenImageError):
-                broken.append(header)
-            else:
-                found.append(header)
-                healthy.append(row)
-            advance(1)
-        kept = self.take(np.array(healthy, dtype=np.int64))
-        return replace(kept, headers=tuple(found)), broken
-
-    def _header(self, row: int) -> Header:
-        return read_header(self.paths[row], self.max_pixels)
+        try:
+            headers = in_parallel(lambda at: read_header(self._path(unseen[at]), self.max_pixels), len(unseen))
+            for row, header in zip(unseen, headers, strict=True):
+                if isinstance(header, BrokenImageError):
+                    broken.append(header)
+                else:
+                    facts_NF[row, [HEIGHT, WIDTH, GRAY]] = header.height, header.width, header.gray
+                advance(1)
+        finally:  # what is known of a large folder is kept when the user has no patience for the rest
+            self._remember(facts_NF)
+        healthy = np.flatnonzero(facts_NF[:, HEIGHT])
+        return replace(self, facts_NF=facts_NF).take(healthy), broken
 
     def sizes(self) -> np.ndarray:
-        return np.array([(header.height, header.width) for header in self.headers], dtype=np.int64).reshape(-1, 2)
+        return self._facts()[:, [HEIGHT, WIDTH]]
 
     def gray(self) -> bool:
-        return all(header.gray for header in self.headers)
+        return bool(self._facts()[:, GRAY].all())
+
+    def stamps(self) -> np.ndarray:
+        """Return [N, 2]: of each file its size in bytes and when it was last changed, in ns since 1970."""
+        return self._facts()[:, [SIZE, MTIME]]
 
     def frame(
         self, framing: Framing, train: bool, budget: int, advance: Advance
     ) -> tuple[Images, list[BrokenImageError]]:
         keeps_whole = train and framing.crop.kind == "resized"
-        side = framing.image_size
+        side, channels = framing.image_size, framing.channels
         if keeps_whole:
             sizes_N2 = working_sizes(self.sizes(), framing.crop.working_side(side))
         else:
-            sizes_N2 = np.full((len(self.paths), 2), side, dtype=np.int64)
+            sizes_N2 = np.full((len(self.names), 2), side, dtype=np.int64)
+
+        # Not the whole part, which would live as long as its images.
+        root, names, limit = self.root, self.names, self.max_pixels
 
         def read(row: int) -> np.ndarray:
             if keeps_whole:
                 height, width = sizes_N2[row]
-                return _reduced(self.paths[row], framing.channels, height, width, self.max_pixels)
-            return read_square(self.paths[row], framing.channels, side, framing.resize, self.max_pixels)
+                return _reduced(root / names[row], channels, height, width, limit)
+            return read_square(root / names[row], channels, side, framing.resize, limit)
 
         finished = None if keeps_whole else (side, framing.resize)
-        if sizes_N2.prod(axis=1).sum() * framing.channels > budget:
-            advance(len(self.paths))
-            labels = torch.from_numpy(self.labels_N.astype(np.int64))
-            rows = np.arange(len(self.paths))
-            return Images(OnDemand(read), sizes_N2, labels, rows, framing.channels, finished), []
-        pixels, healthy, broken = _decode(read, sizes_N2, framing.channels, advance)
-        return in_memory(pixels, self.labels_N[healthy], finished=finished), broken
+        labels, rows = torch.from_numpy(self.labels_N.astype(np.int64)), np.arange(len(self.names))
+        if sizes_N2.prod(axis=1).sum() * channels > budget:
+            advance(len(self.names))
+            return Images(OnDemand(read), sizes_N2, labels, rows, channels, finished), []
+        pixels = OnFirstUse.of(read, sizes_N2, channels)
+        images = Images(pixels, sizes_N2, labels, rows, channels, finished)
+        healthy, broken = self._check(pixels, advance)
+        return images.subset(healthy), broken
+
+    def _check(self, pixels: OnFirstUse, advance: Advance) -> tuple[np.ndarray, list[BrokenImageError]]:
+        """Decode what never was, and keep it; return the rows that are whole, and the failures.
+
+        What is known to decode waits for its first use, so that it does not hold the first step back.
+        """
+        facts_NF = self._facts()
+        unproved = np.flatnonzero(facts_NF[:, DECODED] == 0)
+        advance(len(self.names) - len(unproved))
+        broken: list[BrokenImageError] = []
+        try:
+            decoded = in_parallel(lambda at: pixels.decode(int(unproved[at])), len(unproved))
+            for row, found in zip(unproved, decoded, strict=True):
+                if isinstance(found, BrokenImageError):
+                    broken.append(found)
+                else:
+                    facts_NF[row, DECODED] = 1
+                advance(1)
+        finally:
+            self._remember(facts_NF)
+        return np.flatnonzero(facts_NF[:, DECODED]), broken
+
+    def _remember(self, facts_NF: np.ndarray) -> None:
+        self.known.learn(self.names, facts_NF)
+        self.known.write()
+
+    def _facts(self) -> np.ndarray:
+        if self.facts_NF is None:
+            assert not self.names, "the part has not been surveyed"
+            return np.zeros((0, COLUMNS), dtype=np.int64)
+        return self.facts_NF
+
+    def _path(self, row: int) -> Path:
+        return self.root / self.names[row]
 
 
 def working_sizes(sizes_N2: np.ndarray, short_side: int) -> np.ndarray:
@@ -185,51 +230,6 @@ def _reduced(path: Path, channels: int, height: int, width: int, max_pixels: int
     # The size is the header's, so that a crop's box never depends on whether the picture was cached.
     picture_HWC = read_image(path, channels, short_side=min(height, width), max_pixels=max_pixels)
     return resample(picture_HWC, height, width)
-
-
-def _decode(
-    read: Callable[[int], np.ndarray], sizes_N2: np.ndarray, channels: int, advance: Advance
-) -> tuple[np.ndarray | list[np.ndarray], np.ndarray, list[BrokenImageError]]:
-    """Decode all pictures; return them (as one array when of one size), the rows that decoded, and the failures."""
-    count = len(sizes_N2)
-    one_size = bool((sizes_N2 == sizes_N2[:1]).all())
-    stacked = np.empty((count, *sizes_N2[0], channels), dtype=np.uint8) if one_size and count else None
-    ragged: list[np.ndarray] = []
-    healthy: list[int] = []
-    broken: list[BrokenImageError] = []
-    for row, picture in enumerate(_in_parallel(read, count)):
-        if isinstance(picture, BrokenImageError):
-            broken.append(picture)
-        else:
-            if stacked is None:
-                ragged.append(picture)
-            else:
-                stacked[len(healthy)] = picture
-            healthy.append(row)
-        advance(1)
-    return ragged if stacked is None else stacked[: len(healthy)], np.array(healthy, dtype=np.int64), broken
-
-
-def _in_parallel(task: Callable[[int], Answer], count: int) -> Iterator[Answer | BrokenImageError]:
-    """Yield ``task(row)``, or the error of a broken file, for each row in order; threads do the work, since Pillow
-    decodes without holding the interpreter's lock."""
-
-    def attempt(row: int) -> Answer | BrokenImageError:
-        try:
-            return task(row)
-        except BrokenImageError as error:
-            return error
-
-    def attempt_some(first: int) -> list[Answer | BrokenImageError]:
-        return [attempt(row) for row in range(first, min(first + _ROWS_A_TASK, count))]
-
-    workers = allowance.cores()
-    with ThreadPoolExecutor(workers, thread_name_prefix="repfold-decode") as pool:
-        # In groups, so that what is decoded but not yet consumed stays bounded.
-        group = 4 * workers * _ROWS_A_TASK
-        for first in range(0, count, group):
-            for answers in pool.map(attempt_some, range(first, min(first + group, count), _ROWS_A_TASK)):
-                yield from answers
 
 
 def _with_channels(pixels_NHWC: np.ndarray, channels: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from repfold.data.collection import Framing, Images
 from repfold.data.crops import CropSettings, suited_to
 from repfold.data.digits import read_digits
 from repfold.data.fingerprint import Fingerprint, fingerprint
-from repfold.data.folder import read_folder
+from repfold.data.folder import holds, read_folder
 from repfold.data.images import BrokenImageError
 from repfold.data.listing import Listing, Split
 from repfold.data.memory import cache_budget
@@ -34,6 +34,7 @@ FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Split], Listing]], 
     (Path.is_dir, read_folder),
 )
 
+LARGEST_SIDE = 2**15
 LARGE_SIDE = 224  # what networks of this field see by default, when pictures are larger than CIFAR's
 _CENTRE_SHARE = 0.875  # 224 of 256: the usual central crop
 _MOST_NAMED = 10
@@ -45,6 +46,7 @@ class Source:
 
     ``skipped`` names the broken files that were left out, ``passed_over`` folders that hold images but are no classes,
     since their names begin with a dot. A part that was not asked for has no images.
+    ``fingerprint`` differs when the parts that were asked for hold other pictures or labels.
     """
 
     name: str
@@ -126,6 +128,19 @@ def open_source(
     )
 
 
+def refuse_inside(spec: str | Path, place: Path) -> None:
+    """Raise RepFoldError when files written to ``place`` would later be taken for classes or images of ``spec``."""
+    path = Path(spec).expanduser()
+    if not str(spec) or str(spec) in BUILT_IN or not path.is_dir():
+        return
+    reader = next(read for recognises, read in FORMATS if recognises(path))
+    if reader is read_folder and holds(path, place):
+        raise RepFoldError(
+            f"{place} lies in the data, {path}: its files would be taken for images of a class. Choose a place outside "
+            "of it: --out RUN."
+        )
+
+
 def list_images(spec: str | Path, split: Split) -> Listing:
     """Return what the source ``spec`` holds, decided by looking at its files."""
     if str(spec) in BUILT_IN:
@@ -163,6 +178,10 @@ def _framing(
         raise RepFoldError(
             f"image_size is {side} and resize {resize}: both are pixels, and resize (the short side before the central "
             "crop) cannot be smaller than image_size."
+        )
+    if resize > LARGEST_SIDE:
+        raise RepFoldError(
+            f"image_size is {side} and resize {resize}: {LARGEST_SIDE} px is the most that either can be."
         )
     gray = all(part.gray() for part in parts)
     if channels not in (None, 1, 3):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from repfold.data.collection import Images
+from repfold.data.images import BrokenImageError
+from repfold.data.parallel import in_parallel
 
 
 def channel_statistics(
@@ -18,8 +20,10 @@ def channel_statistics(
     chosen = images.sample(sample, seed)
     total, squares = np.zeros(images.channels), np.zeros(images.channels)
     values = np.arange(256) / 255
-    for index in range(len(chosen)):
-        pixels_PC = chosen[index].reshape(-1, images.channels)
+    for picture_HWC in in_parallel(chosen.__getitem__, len(chosen)):
+        if isinstance(picture_HWC, BrokenImageError):
+            raise picture_HWC
+        pixels_PC = picture_HWC.reshape(-1, images.channels)
         for channel in range(images.channels):
             # A histogram of 256 levels makes the sums exact and spares a float copy of the picture.
             share = np.bincount(pixels_PC[:, channel], minlength=256) / len(pixels_PC)

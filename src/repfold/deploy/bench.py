@@ -20,6 +20,7 @@ from repfold.report.timings import Timing, Timings
 
 # Calls shorter than this are repeated within one measurement, as the clock and the caches would dominate.
 _SHORTEST_MS = 2.0
+MOST_ROUNDS = 1_000_000
 
 
 def time_forms(
@@ -32,10 +33,12 @@ def time_forms(
         threads: PyTorch's threads while timing; None leaves them as they are. (Other runtimes get theirs from
             whoever builds the form.)
 
-    Raises: RepFoldError without forms or rounds.
+    Raises: RepFoldError without forms or rounds, and for more rounds than anyone waits for.
     """
     if not forms or rounds < 1:
         raise RepFoldError(f"{len(forms)} forms in {rounds} rounds leave nothing to time.")
+    if rounds > MOST_ROUNDS:
+        raise RepFoldError(f"rounds is more than {MOST_ROUNDS:,}, which would not end: 20 to 100 tell enough.")
     with _threads(threads):
         repeats = {name: _repeats(run) for name, run in forms.items()}
         names = list(forms)

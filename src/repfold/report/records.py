@@ -81,7 +81,7 @@ def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:
     """
     if not directories:
         raise RepFoldError("No run directory was given; there is nothing to report. Give at least one, as runs/demo.")
-    paths = list(dict.fromkeys(Path(directory).resolve() for directory in directories))
+    paths = list(dict.fromkeys(Path(os.path.realpath(directory)) for directory in directories))
     return tuple(_read_run(path, name) for path, name in zip(paths, _names(paths), strict=True))
 
 

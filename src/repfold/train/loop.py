@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repfold.data import Batch, Loader
+from repfold.data import Batch, Loader, refuse_inside
 from repfold.errors import RepFoldError
 from repfold.optim.averages import reestimate_statistics
 from repfold.optim.lookahead import Lookahead
@@ -68,6 +68,7 @@ def train(
     SIGXCPU), with a checkpoint written; RunLostError when the directory is deleted meanwhile.
     """
     directory = Path(directory)
+    refuse_inside(recipe.data, directory)
     chosen = choose(recipe)
     prepare_process(chosen)
     with distributed.joined(chosen.device) as ranks, ExitStack() as stack:

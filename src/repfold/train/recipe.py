@@ -151,12 +151,26 @@ class Recipe:
     def network_options(self) -> dict[str, Any]:
         """What ``models.create`` is given besides names and numbers. Raises: RepFoldError when it cannot be read."""
         options = model_options.read(self.model_options)
+        for name, instead in _TOLD_ELSEWHERE.items():
+            if name in options:
+                raise RepFoldError(f"model_options: '{name}' is no option of a network: {instead}.")
         return {**options, "norm": self.norm} if self.norm else options
 
     def replace(self, **changes: Any) -> Recipe:
         """Return the recipe with some fields changed. Raises: RepFoldError for an unknown field or a wrong value."""
         check_names(changes)
         return dataclasses.replace(self, **changes)
+
+
+_LARGEST = 2**63 - 1
+
+# What ``models.create`` is given besides the options of a network.
+_TOLD_ELSEWHERE = {
+    "name": "say it with model",
+    "num_classes": "the data has them",
+    "in_channels": "say it with channels",
+    "preset": "say it with preset",
+}
 
 
 @cache
@@ -198,6 +212,9 @@ def _converted(value: Any, wanted: Any) -> Any:
 def _checked_type(name: str, value: Any) -> Any:
     expected = field_types()[name]
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    for number in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(number, int) and abs(number) > _LARGEST:
+            raise RepFoldError(f"{name} is a number of more than 64 bits, which nothing in a training can be.")
     if origin is Literal:
         if value not in arguments or type(value) is not type(arguments[0]):
             known = ", ".join(str(choice) for choice in arguments)
@@ -210,9 +227,20 @@ def _checked_type(name: str, value: Any) -> Any:
         if all(type(item) is kind for item, kind in zip(value, arguments, strict=True)):
             return value
     elif type(value) is expected:
+        if isinstance(value, str):
+            _check_text(name, value)
         return value
     wanted = f"{len(arguments)} values of type {arguments[0].__name__}" if origin is tuple else expected.__name__
     raise RepFoldError(f"{name} is {value!r:.100} ({type(value).__name__}); it must be {wanted}.")
+
+
+def _check_text(name: str, value: str) -> None:
+    try:
+        written = value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RepFoldError(f"{name} is {value!a}, which is no UTF-8 text: rename the file or folder.") from None
+    if b"\0" in written:
+        raise RepFoldError(f"{name} is {value!r}: no name of a file or setting holds a zero byte.")
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:

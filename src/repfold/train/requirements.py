@@ -71,7 +71,7 @@ def estimate(parts: Assembly) -> Needs:
         files=3 * checkpoint + 4 * weights + _SMALL_FILES,
         first_files=2 * weights,
         step=None if kept is None else int(kept * share / 2) + weights * (1 + copies),
-        open_files=parts.train.workers + _OTHER_FILES,
+        open_files=(parts.train.workers or allowance.cores()) + _OTHER_FILES,
     )
 
 

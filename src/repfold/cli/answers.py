@@ -1,0 +1,156 @@
+"""One answer to each failure: what the user or the machine can mend is one message with the remedy and no traceback;
+everything else is a fault of RepFold, and is told with all that a report needs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from repfold.cli.terminal import tell
+from repfold.errors import RepFoldError
+
+USERS_MISTAKE, FAULT, READER_LEFT = 2, 1, 141  # the last is the shell's for SIGPIPE: 128 + 13
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is printed on stderr (nothing when empty), and the exit code."""
+
+    text: str
+    exit_code: int = USERS_MISTAKE
+
+
+def give(error: Exception) -> int:
+    """Print the answer to ``error``; return the exit code."""
+    answer = answer_to(error)
+    if answer is None:
+        traceback.print_exception(error)
+        answer = Answer(_report_of(error), FAULT)
+    if answer.text:
+        tell(f"repfold: {answer.text}", error=True)
+    return answer.exit_code
+
+
+def answer_to(error: Exception) -> Answer | None:
+    """Return the answer to ``error``; None when it is a fault of RepFold."""
+    for kind, answer in _ANSWERS:
+        if isinstance(error, kind):
+            return answer(error)
+    return None
+
+
+def _told(error: Exception) -> Answer:
+    return Answer(str(error))
+
+
+def _reader_left(error: Exception) -> Answer:
+    return Answer("", READER_LEFT)  # whoever read the output, head say, has enough
+
+
+def _of_text(error: Exception) -> Answer | None:
+    if not isinstance(error, UnicodeEncodeError) or "surrogates" not in error.reason:
+        return None
+    name = ascii(error.object[max(0, error.start - 40) : error.end + 40])
+    return Answer(
+        f"{name} holds bytes that are no UTF-8 text, which cannot be written down. Rename the file or folder."
+    )
+
+
+def _of_system(error: Exception) -> Answer | None:
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    places = [os.fsdecode(place) for place in (error.filename, error.filename2) if isinstance(place, str | bytes)]
+    remedy = _REMEDIES.get(error.errno, "Check the path, the disk and what you may do there.")
+    where = " -> ".join(places) or "The system says"
+    return Answer(f"{where}: {error.strerror}. {remedy}")
+
+
+def _no_memory(error: Exception) -> Answer:
+    reason = (str(error).splitlines() or [""])[0][:160]
+    why = f" ({reason})" if reason else ""
+    return Answer(f"There is not enough memory for this{why}. Use smaller images, a smaller batch or network.")
+
+
+def _nested(error: Exception) -> Answer:
+    return Answer("What was given is nested more deeply than anything that makes sense. Look at the files for damage.")
+
+
+def _of_runtime(error: Exception) -> Answer | None:
+    """PyTorch and the system's libraries tell what the machine has no more of in words alone."""
+    return next((answer(error) for words, answer in _WORDS.items() if words in str(error)), None)
+
+
+def _too_many_files(error: Exception) -> Answer:
+    return Answer(f"Too many files are open. {_REMEDIES[errno.EMFILE]}")
+
+
+def _no_thread(error: Exception) -> Answer:
+    return Answer("The system starts no more threads. Use fewer (--threads), or allow more processes: ulimit -u.")
+
+
+def _circle(error: Exception) -> Answer:
+    return Answer(f"{error}. {_REMEDIES[errno.ELOOP]}")
+
+
+def _report_of(error: Exception) -> str:
+    versions = f"repfold {metadata.version('repfold')}, torch {metadata.version('torch')}"
+    return (
+        f"this {type(error).__name__} is a fault of RepFold, not yours. Please report it with the lines above, the "
+        f"command, and: {versions}, Python {platform.python_version()}, {platform.platform()}."
+    )
+
+
+_MAY_NOT = "See to its permissions, or choose another place."
+_ROOM = "Make room there, or choose another place."
+_DISK = "Check the disk, and its connection."
+_REMEDIES = {
+    errno.ENOENT: "Check the path.",
+    errno.ENOTDIR: "A part of the path is a file: check the path.",
+    errno.EISDIR: "Give the path of a file.",
+    errno.EEXIST: "Choose another place.",
+    errno.ENOTEMPTY: "Choose another place.",
+    errno.ELOOP: "Its symbolic links go round in a circle: mend them.",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.ENXIO: "Give the path of an ordinary file.",
+    errno.EACCES: _MAY_NOT,
+    errno.EPERM: _MAY_NOT,
+    errno.EROFS: "Choose another place.",
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EIO: _DISK,
+    errno.ESTALE: _DISK,
+    errno.EMFILE: "Allow more: ulimit -n 1024.",
+    errno.ENFILE: "Close other programs.",
+    errno.ENOMEM: "Use smaller images, a smaller batch or a smaller network.",
+    errno.EAGAIN: "Allow more processes (ulimit -u), or close other programs.",
+}
+
+_WORDS: dict[str, Callable[[Exception], Answer]] = {
+    "allocate memory": _no_memory,  # DefaultCPUAllocator
+    "not enough memory": _no_memory,
+    "out of memory": _no_memory,  # CUDA
+    "Storage size calculation overflowed": _no_memory,
+    "integer multiplication overflow": _no_memory,
+    "ALLOC_FAILED": _no_memory,  # cuBLAS
+    "start new thread": _no_thread,
+    "Too many open files": _too_many_files,
+    "Symlink loop": _circle,  # pathlib
+}
+
+# The first kind that fits answers.
+_ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], Answer | None]], ...] = (
+    (RepFoldError, _told),
+    (BrokenPipeError, _reader_left),
+    (UnicodeEncodeError, _of_text),
+    (OSError, _of_system),
+    (MemoryError, _no_memory),
+    (RecursionError, _nested),
+    (RuntimeError, _of_runtime),
+    (ImportError, _of_runtime),
+)
