@@ -11,15 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"errors", "atomic", "notation", "cores", "signals"}
+LEAVES = {"allowance", "errors", "atomic", "notation", "signals", "threads"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
     "engine": set(),
     "errors": set(),
     "atomic": {"errors"},
-    "cores": {"errors"},
+    "allowance": set(),
     "signals": set(),
+    "threads": {"allowance", "errors"},
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
@@ -37,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
-NO_TORCH = {"report", "engine", "schedule", "errors", "atomic", "notation", "cores", "signals"}
+NO_TORCH = {"report", "engine", "schedule", "errors", "atomic", "allowance", "notation", "signals", "threads"}
 VAGUE = {"utils", "util", "helpers", "common", "misc", "core", "base"}
 
 

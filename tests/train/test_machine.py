@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from repfold import models
+from repfold import allowance, models
 from repfold.errors import RepFoldError
 from repfold.train import Recipe, machine
 from repfold.train.strided_pointwise import SubsampledConv2d, replace_strided_pointwise
@@ -30,18 +30,15 @@ def test_bf16_is_chosen_where_the_cpu_multiplies_it(monkeypatch):
 
 def test_processes_share_the_cores(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr(machine, "usable_cores", lambda: 16)
+    monkeypatch.setattr(allowance, "cores", lambda: 16)
     assert machine.choose(Recipe(device="cpu")).threads == 8
 
 
-def test_a_containers_share_of_the_processors_is_what_its_threads_are(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+def test_no_more_threads_than_the_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(allowance, "cores", lambda: 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
     chosen = machine.choose(Recipe(device="cpu"))
-    assert chosen.threads == 3 and "3 cores" in chosen.reasons["threads"]
-    monkeypatch.setenv("OMP_NUM_THREADS", "64")  # the user's own choice
-    assert machine.choose(Recipe(device="cpu")).threads == 64
+    assert (chosen.threads, chosen.reasons["threads"]) == (3, "the cores that this process may use")
 
 
 def test_threads_beyond_all_cores_are_refused_with_their_number():

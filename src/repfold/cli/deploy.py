@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from repfold.cores import check_threads
 from repfold.errors import RepFoldError
+from repfold.threads import check_threads
 
 if TYPE_CHECKING:
     from repfold.report.timings import Timing

@@ -33,8 +33,8 @@ def engine(
     from json import dumps
 
     from repfold import engine as engines
-    from repfold.cores import check_threads
     from repfold.errors import RepFoldError
+    from repfold.threads import check_threads
 
     if threads is not None:
         check_threads(threads)

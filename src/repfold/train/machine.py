@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold.cores import check_threads, usable_cores
+from repfold import allowance
 from repfold.errors import RepFoldError
+from repfold.threads import check_threads
 from repfold.train.recipe import Recipe
 from repfold.train.small_maps import replace_small_maps
 from repfold.train.strided_pointwise import replace_strided_pointwise
@@ -172,17 +173,16 @@ def _products(device: torch.device, precision: str, channels_last: bool, reasons
 
 
 def _threads(wanted: int, reasons: dict[str, str]) -> int:
-    processes, cores = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), usable_cores()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if wanted:
         check_threads(wanted)
         reasons["threads"] = "the recipe says so"
         return wanted
-    if processes == 1 and torch.get_num_threads() > cores and "OMP_NUM_THREADS" not in os.environ:
-        reasons["threads"] = f"the {cores} cores that may be used here"  # of which PyTorch does not see the quota
-        return cores
+    cores = allowance.cores()
     if processes == 1:
-        reasons["threads"] = "PyTorch's own choice"
-        return torch.get_num_threads()
+        chosen = torch.get_num_threads()  # PyTorch knows of no control group's quota
+        reasons["threads"] = "PyTorch's own choice" if chosen <= cores else "the cores that this process may use"
+        return min(chosen, cores)
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
     reasons["threads"] = f"the cores, shared among {processes} processes"
     return max(1, cores // processes)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from repfold.cores import usable_cores
+from repfold import allowance
 from repfold.data.memory import available_bytes
 from repfold.errors import RepFoldError
 from repfold.models.proof import in_eval_mode
@@ -119,7 +119,7 @@ def _descriptors(needs: Needs) -> Iterator[str]:
 
 
 def _threads(parts: Assembly) -> Iterator[str]:
-    threads, cores = parts.machine.threads, usable_cores()
+    threads, cores = parts.machine.threads, allowance.cores()
     if parts.machine.device.type == "cpu" and threads > cores:
         yield f"{threads} threads share {cores} {'cores' if cores > 1 else 'core'}: that many, or fewer, are faster."
 
