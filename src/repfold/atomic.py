@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
-from repfold.errors import RepFoldError
+from repfold.errors import NotWritten
 
 # The files that this process has completed, in their order: what to tell when it is stopped before the others.
 completed: dict[Path, None] = {}
 
 
-class NotWritten(OSError, RepFoldError):
-    """A file could not be written; the one of that name, if there is one, is as it was."""
+def _told(replace: Callable[..., AbstractContextManager[Path]]) -> Callable[..., AbstractContextManager[Path]]:
+    """``replace``, whose system errors become the user's, and whose files are noted when they are complete."""
 
-    def __str__(self) -> str:
-        kept = " What was there before is as it was." if os.path.exists(self.filename) else ""
-        return (
-            f"{self.filename} could not be written: {self.strerror}.{kept} Make room on the disk, see to the "
-            "directory's permissions, or choose another place."
-        )
+    @contextmanager
+    @functools.wraps(replace)
+    def replacing(path: str | os.PathLike[str], **options: Any) -> Iterator[Path]:
+        try:
+            with replace(path, **options) as temporary:
+                yield temporary
+        except NotWritten:
+            raise
+        except OSError as error:
+            raise NotWritten(error.errno, error.strerror or str(error), str(path)) from error
+        completed[Path(path)] = None
+
+    return replacing
 
 
+@_told
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Raises: NotWritten when the directory cannot be written or the disk is full; ``path`` is then as it was.
+    Raises: NotWritten, an OSError, when the directory cannot be written or the disk is full; ``path`` is then as it was.
     """
     target = Path(path)
-    try:
-        with _temporary_beside(target) as temporary:
-            yield temporary
-    except NotWritten:
-        raise
-    except OSError as error:
-        raise NotWritten(error.errno, error.strerror or str(error), str(target)) from error
-    completed[target] = None
-
-
-@contextmanager
-def _temporary_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, since some writers choose the format by it.
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
