@@ -39,7 +39,7 @@ def _told(replace: Callable[..., AbstractContextManager[Path]]) -> Callable[...,
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    Raises: NotWritten, an OSError, when the directory cannot be written or the disk is full; ``path`` is then as it was.
+    Raises: OSError when the directory cannot be written or the disk is full; ``path`` is then as it was.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
