@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import repfold
-from repfold import models
+from repfold import allowance, models
 from repfold.cli import main, openmp
 from repfold.cli.outlet import Outlet
 from repfold.signals import KNOWN, Interrupted, Request, interrupting
@@ -257,11 +257,26 @@ def test_threads_sleep_after_a_while_unless_the_user_has_said_how_they_wait(monk
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "torch")
-    openmp.yield_to_others()
-    assert os.environ.pop("GOMP_SPINCOUNT") == str(openmp.SPINS)
+    monkeypatch.setattr(allowance, "cores", lambda: 2)
+    for running, spins in ((1, openmp.SPINS), (5, 0)):  # this thread, and those of others
+        monkeypatch.setattr(openmp, "_running", lambda running=running: running)
+        openmp.yield_to_others()
+        assert os.environ.pop("GOMP_SPINCOUNT") == str(spins)
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     openmp.yield_to_others()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_what_runs_beside_is_seen(tmp_path, monkeypatch):
+    before = openmp._running()
+    assert before >= 1
+    monkeypatch.setattr(openmp, "_STATISTICS", tmp_path / "stat")
+    assert openmp._running() == 1 and not openmp.is_busy()
+    (tmp_path / "stat").write_text("cpu 1 2\nprocs_running 9\nprocs_blocked 0\n")
+    monkeypatch.setattr(allowance, "cores", lambda: 16)
+    assert openmp._running() == 9 and openmp.is_busy()
+    monkeypatch.setattr(allowance, "cores", lambda: 17)
+    assert not openmp.is_busy()
 
 
 def test_too_few_files_are_told():
