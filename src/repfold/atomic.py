@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from repfold.errors import RepFoldError
+from repfold.errors import NotWritten
 
 try:
     import fcntl
@@ -23,17 +23,6 @@ _NOT_OFFERED = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.E
 
 # The files that this process has completed, in their order: what to tell when it is stopped before the others.
 completed: dict[Path, None] = {}
-
-
-class NotWritten(OSError, RepFoldError):
-    """A file could not be written; the one of that name, if there is one, is as it was."""
-
-    def __str__(self) -> str:
-        kept = " What was there before is as it was." if os.path.exists(self.filename) else ""
-        return (
-            f"{self.filename} could not be written: {self.strerror}.{kept} Make room on the disk, see to the "
-            "directory's permissions, or choose another place."
-        )
 
 
 @contextmanager

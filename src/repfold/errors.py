@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 
 class RepFoldError(ValueError):
     """A mistake in what the user gave. The command line prints it without a traceback and exits with code 2."""
+
+
+class NotWritten(OSError, RepFoldError):
+    """A file could not be written; the one of that name, if there is one, is as it was."""
+
+    def __str__(self) -> str:
+        kept = " What was there before is as it was." if os.path.isfile(self.filename) else ""
+        remedy = "Make room on the disk, see to the directory's permissions, or choose another place."
+        if self.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENXIO):
+            remedy = "Give the path of an ordinary file, in a directory."
+        return f"{self.filename} could not be written: {self.strerror}.{kept} {remedy}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

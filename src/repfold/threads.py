@@ -1,4 +1,4 @@
-"""How many threads make sense: what a user asks for against the cores that there are."""
+"""How many threads are worth asking for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from repfold import allowance
 from repfold.errors import RepFoldError
 
 # So many times the cores leave no doubt that something else was meant; threads of their number cannot even start.
-_MOST_THREADS_A_CORE = 16
+_MOST_A_CORE = 16
 
 
 def check_threads(threads: int) -> None:
@@ -14,9 +14,8 @@ def check_threads(threads: int) -> None:
     if threads < 1:
         raise RepFoldError(f"threads is {threads}; there has to be at least one.")
     cores = allowance.cores()
-    if threads <= _MOST_THREADS_A_CORE * cores:
-        return
-    raise RepFoldError(
-        f"threads is {threads:,}, and {cores} {'cores' if cores > 1 else 'core'} may be used here: more threads than "
-        f"cores only wait for one another. Use --threads {cores}, or leave it out."
-    )
+    if threads > _MOST_A_CORE * cores:
+        raise RepFoldError(
+            f"threads is {threads:,}, and {cores} {'cores' if cores > 1 else 'core'} may be used here: more threads "
+            f"than cores only wait for one another. Use --threads {cores}, or leave it out."
+        )

@@ -16,9 +16,8 @@ from run_files import write_run
 from torch import fx, nn
 
 from repfold import deploy, models
-from repfold.atomic import NotWritten
 from repfold.data.augment_sheet import write_sheet
-from repfold.errors import RepFoldError
+from repfold.errors import NotWritten, RepFoldError
 from repfold.fold import fold
 from repfold.graph.onnx.write import write_onnx
 from repfold.models import BlockScales, Scales, save_scales

@@ -10,6 +10,7 @@ from collections import namedtuple
 import pytest
 import torch
 
+from repfold import allowance
 from repfold.errors import RepFoldError
 from repfold.train import requirements, train
 from repfold.train.assemble import assemble
@@ -98,6 +99,6 @@ def test_too_few_open_files_are_allowed_or_told(parts, tmp_path, monkeypatch):
 
 
 def test_more_threads_than_cores_are_told(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(requirements.allowance, "cores", lambda: 0)
+    monkeypatch.setattr(allowance, "cores", lambda: 0)
     (told,) = requirements.check(parts, tmp_path)
     assert told.startswith("1 threads share 0 core")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repfold import atomic
-from repfold.errors import RepFoldError
+from repfold.errors import NotWritten, RepFoldError
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def _fold(directory: Path, trained: Model, example: torch.Tensor) -> tuple[nn.Mo
     unwritten = ""
     try:
         models.save(plain, directory / "plain.safetensors", description=replace(trained.description, form="folded"))
-    except atomic.NotWritten:
+    except NotWritten:
         raise
     except RepFoldError as error:  # an operation that model files do not hold; ONNX or .pt2 may
         path, unwritten = None, f"; not written: {error}"
@@ -99,7 +99,7 @@ def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor) -> Stag
     path = directory / "model.onnx"
     try:
         error = deploy.export_onnx(plain, example, path).error
-    except atomic.NotWritten:
+    except NotWritten:
         raise
     except RepFoldError as failure:
         path.unlink(missing_ok=True)

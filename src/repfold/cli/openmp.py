@@ -8,14 +8,47 @@ slowly the more they spin. See docs/reliability.md, "On a busy machine", for wha
 from __future__ import annotations
 
 import os
+import statistics
 import sys
+import time
+from pathlib import Path
+
+from repfold import allowance
 
 # What a user may have set to say how threads wait; GNU's, everybody's, Intel's.
 _CHOSEN_BY_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+# Looks before a thread sleeps: half a millisecond bridges the time between operations, so that nothing is lost alone,
+# and bounds what is lost should the machine become busy later.
 SPINS = 10_000
+_STATISTICS = Path("/proc/stat")
+_LOOKS, _SECONDS_BETWEEN = 3, 0.003
 
 
 def yield_to_others() -> None:
-    """Set how often threads look before they sleep, unless the user has; before PyTorch is loaded, which reads it."""
+    """Set how often threads look before they sleep, unless the user has; before PyTorch is loaded, which reads it.
+
+    Where other programs already keep half of the cores busy, they sleep at once.
+    """
     if "torch" not in sys.modules and not any(name in os.environ for name in _CHOSEN_BY_USER):
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+        os.environ["GOMP_SPINCOUNT"] = "0" if is_busy() else str(SPINS)
+
+
+def is_busy() -> bool:
+    """Whether threads of others want at least half of the cores at this moment, as far as the system tells.
+
+    Not the load average, which still remembers for a minute what this user's last command did.
+    """
+    counts = []
+    for _ in range(_LOOKS):
+        counts.append(_running())
+        time.sleep(_SECONDS_BETWEEN)
+    return statistics.median(counts) - 1 >= allowance.cores() / 2  # but for this thread itself
+
+
+def _running() -> int:
+    """Threads of the whole machine that run or wait for a core; this one where that is not told."""
+    try:
+        lines = _STATISTICS.read_text().splitlines()
+    except OSError:
+        return 1
+    return next((int(line.split()[1]) for line in lines if line.startswith("procs_running ")), 1)

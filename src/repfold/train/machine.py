@@ -173,17 +173,16 @@ def _products(device: torch.device, precision: str, channels_last: bool, reasons
 
 
 def _threads(wanted: int, reasons: dict[str, str]) -> int:
-    processes, cores = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), allowance.cores()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if wanted:
         check_threads(wanted)
         reasons["threads"] = "the recipe says so"
         return wanted
-    if processes == 1 and torch.get_num_threads() > cores and "OMP_NUM_THREADS" not in os.environ:
-        reasons["threads"] = f"the {cores} cores that may be used here"  # PyTorch knows of no control group's quota
-        return cores
+    cores = allowance.cores()
     if processes == 1:
-        reasons["threads"] = "PyTorch's own choice"
-        return torch.get_num_threads()
+        chosen = torch.get_num_threads()  # PyTorch knows of no control group's quota
+        reasons["threads"] = "PyTorch's own choice" if chosen <= cores else "the cores that this process may use"
+        return min(chosen, cores)
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
     reasons["threads"] = f"the cores, shared among {processes} processes"
     return max(1, cores // processes)
