@@ -154,6 +154,10 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
 
 def _directory(out: Path | None, recipe: Recipe, resume: bool) -> Path:
     if out is not None:
+        try:
+            str(out).encode()
+        except UnicodeEncodeError as error:
+            raise RepFoldError(f"--out {out}: the name holds bytes that are no text. Choose another.") from error
         return out
     if resume:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
