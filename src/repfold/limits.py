@@ -7,5 +7,5 @@ MOST_PIXELS = 178_956_970  # of a picture; where Pillow, too, begins to speak of
 MOST_CLASSES = 1_000_000
 MOST_CHANNELS = 65_536
 LONGEST_NAME = 1000  # characters of the name of a class
-LARGEST_TENSOR = 2**33  # values of a tensor that a graph makes
+LARGEST_TENSOR = 2**31  # values of a tensor that a graph makes
 LARGEST_COUNT = 2**40  # of whatever is counted and has no bound of its own

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from repfold.data.idx import read_idx_file
 from repfold.data.source import open_source
 from repfold.errors import RepFoldError
 
@@ -93,3 +94,13 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (folder / "t10k-images-idx3-ubyte").unlink()
     with pytest.raises(RepFoldError, match="no test images"):
         open_source(folder)
+
+
+def test_what_unpacks_to_more_than_its_header_says_is_not_unpacked(tmp_path):
+    path = tmp_path / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(struct.pack(">4I", 0x803, 1, 2, 2) + bytes(2**24)))
+    with pytest.raises(RepFoldError, match="holds more bytes where"):
+        read_idx_file(path, 3)
+    path.write_bytes(struct.pack(">4I", 0x803, 2**31, 2**31, 2**31))
+    with pytest.raises(RepFoldError, match="more than is read"):
+        read_idx_file(path, 3)

@@ -81,6 +81,8 @@ def put(*keys_and_value):
 
 
 CODE = "__import__('os').system('true')"
+CALL = {"name": "flat", "op": "call_function", "kwargs": {}}
+
 HOSTILE = {
     "function outside the table": put("nodes", 2, "target", "torch.load"),
     "os.system": put("nodes", 2, "target", "os.system"),
@@ -123,6 +125,12 @@ HOSTILE = {
     "two nodes of one name": put("nodes", 1, "name", "x"),
     "no output": lambda content: content["nodes"].pop(),
     "a string": put("nodes", "nodes"),
+    "a power without end": put("nodes", 2, {**CALL, "target": "operator.pow", "args": [10, 10**9]}),
+    "a power in place": put("nodes", 2, {**CALL, "target": "operator.ipow", "args": [10, 10**9]}),
+    "a shift without end": put("nodes", 2, {**CALL, "target": "operator.lshift", "args": [1, 10**12]}),
+    "a tuple that fills the memory": put("nodes", 2, {**CALL, "target": "operator.mul", "args": [[1], 10**12]}),
+    "a number of a million digits": put("nodes", 2, {**CALL, "target": "operator.mul", "args": [10**999, 10**999]}),
+    "a tensor that fills the memory": put("nodes", 2, {**CALL, "target": "torch.ones", "args": [[2**20, 2**20]]}),
 }
 
 

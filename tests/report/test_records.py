@@ -1,10 +1,12 @@
 import json
 import math
+import os
 
 import pytest
 from run_files import write_run
 
 from repfold.errors import RepFoldError
+from repfold.report.page import write
 from repfold.report.records import read_runs
 
 
@@ -85,6 +87,13 @@ def test_without_any_score_the_last_epoch_is_the_best(tmp_path):
         ("timings.json", '{"rows": [{"form": "folded", "batch": 1}]}'),
         ("timings.json", '{"rows": [{"form": "f", "batch": 1, "median_ms": 0, "low_ms": 1, "high_ms": 1, "n": 3}]}'),
         ("timings.json", '"none"'),
+        (
+            "timings.json",
+            '{"rows": [{"form": "f", "batch": 1e999, "median_ms": 1, "low_ms": 1, "high_ms": 1, "n": 3}]}',
+        ),
+        ("recipe.toml", "a" + ".a" * 20_000 + " = 1"),
+        ("recipe.toml", "a = " + "[" * 20_000),
+        ("recipe.toml", "a = 0x" + "f" * 20_000),
     ],
 )
 def test_a_damaged_file_is_left_out_and_said(tmp_path, file, content):
@@ -93,6 +102,21 @@ def test_a_damaged_file_is_left_out_and_said(tmp_path, file, content):
     run = read(run_directory)
     assert len(run.notes) == 1 and run.notes[0].startswith(file)
     assert len(run.epochs) == 2
+
+
+@pytest.mark.parametrize("key", ["regions", "left", "error", "dtype", "sizes"])
+@pytest.mark.parametrize("value", [7, None, "x", [1, [2]], {"a": 1}])
+def test_a_certificate_of_wrong_kinds_is_still_reported(tmp_path, key, value):
+    run_directory = write_run(tmp_path / "run", epochs=1)
+    certificate = json.loads((run_directory / "certificate.json").read_text())
+    (run_directory / "certificate.json").write_text(json.dumps({**certificate, key: value}))
+    assert "Certificate of the fold" in write([run_directory], tmp_path / "page.html").read_text()
+
+
+def test_a_pipe_in_a_run_is_not_waited_for_and_a_name_that_is_no_text_is_written(tmp_path):
+    run_directory = write_run(tmp_path / "run", epochs=1, classes=("caf\udce9", "tea"), without=("timings.json",))
+    os.mkfifo(run_directory / "timings.json")
+    assert "timings.json cannot be read (it is a pipe" in write([run_directory], tmp_path / "page.html").read_text()
 
 
 def test_files_that_are_not_there_are_no_fault(tmp_path):

@@ -180,6 +180,10 @@ def _run_of(
         out = _places(_recipe(data, name, flags, None, trust))[0]
     recipe = _recipe(data, name, flags, out if resume != "no" else None, trust)
     if out is not None:
+        try:
+            str(out).encode()
+        except UnicodeEncodeError as error:
+            raise RepFoldError(f"--out {out}: the name holds bytes that are no text. Choose another.") from error
         return recipe, out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RepFoldError("With several processes say where the run goes: --out RUN.")

@@ -19,6 +19,7 @@ from repfold.data.safe_pickle import load_arrays
 from repfold.errors import RepFoldError
 
 PIXELS = 3 * 32 * 32
+_MOST_BYTES = 2**29  # of one file in an archive; the largest has 155 MB
 
 Files = Mapping[str, Callable[[], bytes]]
 Decoded = tuple[np.ndarray, np.ndarray]
@@ -174,6 +175,8 @@ def _files_of_archive(path: Path) -> Files:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 stream = archive.extractfile(member) if member.isfile() and name in _KNOWN_FILES else None
+                if stream is not None and member.size > _MOST_BYTES:
+                    raise RepFoldError(f"{path}: its {member.name} has {member.size:,} bytes, which no batch has.")
                 if stream is not None:
                     contents[name] = stream.read()
     except (tarfile.TarError, OSError, EOFError) as error:

@@ -6,18 +6,22 @@ Format: http://yann.lecun.com/exdb/mnist/ (two zero bytes, type, number of dimen
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
+from repfold import regular
 from repfold.data.listing import Listing, Split
 from repfold.data.parts import ArrayPart
 from repfold.errors import RepFoldError
 
 UNSIGNED_BYTE = 0x08
+_MOST_BYTES = 2**33
 FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
@@ -59,20 +63,31 @@ def read_idx_file(path: Path, dimensions: int) -> np.ndarray:
 
     Raises: RepFoldError when it is no such file or is cut short.
     """
+    start = 4 + 4 * dimensions
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with _unpacked(path) as file:
+            head = file.read(start)
+            if len(head) < start or head[:4] != bytes([0, 0, UNSIGNED_BYTE, dimensions]):
+                raise RepFoldError(
+                    f"{path} does not begin as an IDX file of {dimensions} dimension(s) of unsigned bytes."
+                )
+            shape = struct.unpack(f">{dimensions}I", head[4:])
+            expected = math.prod(shape)
+            if expected > _MOST_BYTES:
+                raise RepFoldError(f"{path} claims to hold {shape} values, which is more than is read.")
+            content = file.read(expected + 1)  # what is packed may unpack to any length
     except (OSError, EOFError, zlib.error) as error:
         raise RepFoldError(f"{path} cannot be read ({error}). Get the file again from its publisher.") from error
-    start = 4 + 4 * dimensions
-    if len(content) < start or content[:4] != bytes([0, 0, UNSIGNED_BYTE, dimensions]):
-        raise RepFoldError(f"{path} does not begin as an IDX file of {dimensions} dimension(s) of unsigned bytes.")
-    shape = struct.unpack(f">{dimensions}I", content[4:start])
-    expected = start + int(np.prod(shape, dtype=np.int64))
     if len(content) != expected:
-        raise RepFoldError(f"{path} holds {len(content)} bytes where {shape} values need {expected}: it is damaged.")
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
+        found = "more" if len(content) > expected else str(start + len(content))
+        raise RepFoldError(f"{path} holds {found} bytes where {shape} values need {start + expected}: it is damaged.")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape).copy()
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    with regular.opened(path) as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path)) if packed else regular.opened(path)
 
 
 def _image_files(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ value after its operands, and every size in it can be computed in no time.
 from __future__ import annotations
 
 import keyword
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,9 @@ from repfold.graph import sizes
 from repfold.graph.file import BUFFER, FROZEN, NAME, PARAMETER, PATH, Written
 from repfold.graph.graph import INPUT, STATE, Check, Graph, Value
 from repfold.graph.kinds import Misused, check
+from repfold.graph.operators import PREFIX
 from repfold.graph.sizes import Expression
+from repfold.limits import LARGEST_TENSOR
 
 MOST_VALUES = 200_000
 DEEPEST, LONGEST = 40, 1000  # the nesting and the parts of one size
@@ -61,6 +64,7 @@ def _read(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> Written:
         sizes={(_count(i), _count(axis)): _count(samples) for i, axis, samples in content["sizes"]},
     )
     _check_sizes(graph)
+    _check_extents(graph)
     arguments = tuple(_read_structure(item, known) for item in content["arguments"])
     output = _read_structure(content["output"], known)
     if _leaves(arguments) != list(graph.inputs) or _leaves(output) != list(graph.outputs):
@@ -194,6 +198,24 @@ def _check_sizes(graph: Graph) -> None:
         found += [*value.shape, *_expressions(tuple(value.arguments.values()))]
     if any(leaf not in expected for size in found for leaf in sizes.leaves(size)):
         raise RepFoldError("The graph uses the size of an input that it has not.")
+
+
+def _check_extents(graph: Graph) -> None:
+    """That no tensor of the graph, and nothing that makes one, is beyond what memory holds."""
+    for value in graph.values:
+        extents = [graph.numeric(value.shape)]
+        for name, argument in value.arguments.items():
+            if isinstance(argument, tuple) and all(_is_count(item) for item in argument):
+                extents.append(graph.numeric(argument))
+            elif value.op.startswith(PREFIX) and "slice" not in value.op and _is_count(argument) and name != "dim":
+                extents.append(graph.numeric((argument,)))
+        for extent in extents:
+            if math.prod(abs(size) or 1 for size in extent) > LARGEST_TENSOR:
+                raise RepFoldError(f"The graph's value '{value.name}' is of {list(extent)!s:.60}, which is too large.")
+
+
+def _is_count(argument: Any) -> bool:
+    return type(argument) is int or isinstance(argument, Expression)
 
 
 def _expressions(argument: Any) -> list[Expression]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold import regular
 from repfold.errors import RepFoldError
 from repfold.models import weights
 
@@ -92,11 +92,13 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, since PyTorch reads files by their names: a pickle called .safetensors as what it is not.
+        with regular.opened(path) as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise RepFoldError(
             f"{path} holds more than tensors, and reading such a file can run code, so it is not read. Save the "
             f"network's state_dict() alone with torch.save or safetensors. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RepFoldError(f"{path} is damaged or not a file of torch.save: {error}") from error
+    except Exception as error:  # whatever a damaged file makes the unpickler raise
+        raise RepFoldError(f"{path} is damaged or not a file of torch.save: {error!s:.200}") from error

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import keyword
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -22,6 +23,8 @@ import torch
 from torch import fx, nn
 
 from repfold.errors import RepFoldError
+from repfold.limits import LARGEST_TENSOR
+from repfold.models.version1_arithmetic import BOUNDED
 
 
 def _words(text: str) -> frozenset[str]:
@@ -142,7 +145,8 @@ def functions() -> dict[str, Callable[..., Any]]:
     """Dotted name -> function, for every function of the tables that the installed PyTorch has."""
     homes = {name: importlib.import_module(name) for name in FUNCTIONS}
     named = ((home, name) for home, names in FUNCTIONS.items() for name in names.split())
-    return {f"{home}.{name}": getattr(homes[home], name) for home, name in named if hasattr(homes[home], name)}
+    found = {f"{home}.{name}": getattr(homes[home], name) for home, name in named if hasattr(homes[home], name)}
+    return found | BOUNDED
 
 
 def _layer(name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -214,12 +218,19 @@ def _decode(value: Any, nodes: Mapping[str, fx.Node]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):
+        _check_extent(value)
         return [_decode(item, nodes) for item in value]
     if isinstance(value, dict) and len(value) == 1:
         ((kind, content),) = value.items()
         if kind in _DECODERS:
             return _DECODERS[kind](content, nodes)
     raise RepFoldError(f"The graph has a malformed argument: {value!r:.100}.")
+
+
+def _check_extent(value: list[Any]) -> None:
+    """That what may be a tensor's sizes, or how often it is repeated, is what memory holds."""
+    if math.prod(abs(item) or 1 for item in value if type(item) is int) > LARGEST_TENSOR:
+        raise RepFoldError(f"The graph asks for sizes {value!s:.60}, which are too large.")
 
 
 def _decode_node(content: Any, nodes: Mapping[str, fx.Node]) -> fx.Node:
@@ -257,7 +268,7 @@ def _decode_float(content: Any, nodes: Mapping[str, fx.Node]) -> float:
 
 _DECODERS: dict[str, Callable[[Any, Mapping[str, fx.Node]], Any]] = {
     "node": _decode_node,
-    "tuple": lambda content, nodes: tuple(_decode(item, nodes) for item in content),
+    "tuple": lambda content, nodes: tuple(_decode(list(content), nodes)),
     "slice": lambda content, nodes: slice(*(_decode(item, nodes) for item in content)),
     "dict": _decode_dict,
     "ellipsis": lambda content, nodes: ...,

@@ -22,7 +22,8 @@ def escape(child: Child) -> Markup:
     """Return ``child`` as HTML: ``Markup`` as it is, ``None`` as nothing, all else with ``< > & " '`` escaped."""
     if isinstance(child, Markup):
         return child
-    return Markup("" if child is None else html.escape(str(child)))
+    # Half a surrogate pair, as stands for a byte of a file's name that is no text, cannot be written.
+    return Markup("" if child is None else html.escape(str(child).encode("utf-8", "backslashreplace").decode()))
 
 
 def join(children: Iterable[Child], separator: str = "") -> Markup:

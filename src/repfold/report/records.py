@@ -180,7 +180,7 @@ def _epoch(line: str) -> Record | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    whole = isinstance(record, dict) and type(record.get("epoch")) is int
+    whole = isinstance(record, dict) and type(record.get("epoch")) is int and abs(record["epoch"]) < 2**53
     return record if whole else None
 
 

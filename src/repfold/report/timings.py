@@ -75,4 +75,6 @@ def _row(row: Any) -> Timing:
     median, low, high = (float(row[key]) for key in ("median_ms", "low_ms", "high_ms"))
     if not all(math.isfinite(value) and value > 0 for value in (median, low, high)):
         raise ValueError(f"a time that is not a positive number for {row['form']}")
+    if not (math.isfinite(row["batch"]) and math.isfinite(row["n"])):
+        raise ValueError(f"a batch or a count that is not finite for {row['form']}")
     return Timing(str(row["form"]), int(row["batch"]), median, low, high, int(row["n"]))

@@ -93,6 +93,10 @@ def explain_difference(old: Recipe, new: Recipe) -> str:
 
 
 def _text(value: str) -> str:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RepFoldError(f"{value!r} holds bytes that are no text, which a recipe file cannot: rename it.") from error
     # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

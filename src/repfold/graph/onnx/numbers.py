@@ -37,6 +37,11 @@ def is_symbol(item: Any) -> bool:
     return isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
+def _fits(item: Any) -> bool:
+    """Whether a number among sizes is one that the file could hold: Python's grow without end."""
+    return not isinstance(item, int) or abs(item) < 2**63
+
+
 @dataclass(frozen=True)
 class Given:
     arguments: Arguments
@@ -66,7 +71,7 @@ class Given:
     def give(self, items: Any, dtype: np.dtype | None = None) -> Known:
         array = np.asarray(items)
         dtype = self.dtype(0) if dtype is None else dtype
-        if array.size > LARGEST:
+        if array.size > LARGEST or (array.dtype == object and not all(map(_fits, array.flat))):
             raise Unknown
         return Numbers(array, dtype) if array.dtype == object else array.astype(dtype, copy=False)
 

@@ -14,6 +14,8 @@ from repfold.graph.onnx.file import require_onnx
 from repfold.graph.onnx.numbers import LARGEST, Arguments, Attributes, Given, Known, Numbers, Unknown, is_symbol
 from repfold.graph.onnx.numbers_moved import MOVED
 
+LARGEST_POWER = 8  # that a size is raised to
+
 
 def evaluate(op: str, arguments: Arguments, attributes: Attributes, opset: int) -> tuple[Known, ...] | None:
     """What a node gives of known numbers, or None where it is no matter of numbers."""
@@ -94,6 +96,14 @@ def _div(node: Given) -> Known:
     return node.give(np.where((a < 0) != (b < 0), -(abs(a) // abs(b)), abs(a) // abs(b)))
 
 
+def _pow(node: Given) -> Known:
+    """Sizes are raised to small powers alone: whole numbers of Python's, which they are, would fill the memory."""
+    a, b = _together(node.items(0), node.items(1))
+    if object in (a.dtype, b.dtype) and not all(not is_symbol(item) and abs(item) <= LARGEST_POWER for item in b.flat):
+        raise Unknown
+    return _fast(np.power)(node)
+
+
 def _quotient(a: Any, b: Any) -> Any:
     """A number computed from sizes is taken to have one sign, whatever they are."""
     return a // b if bool(a >= 0) == bool(b >= 0) else -(-a // b)
@@ -168,7 +178,7 @@ RULES: dict[str, Callable[[Given], Known | tuple[Known, ...]]] = {
     "Mul": _fast(np.multiply),
     "Div": _div,
     "Mod": _mod,
-    "Pow": _fast(np.power),
+    "Pow": _pow,
     "Max": _chosen(torch.sym_max, np.maximum),
     "Min": _chosen(torch.sym_min, np.minimum),
     "Clip": _clip,
