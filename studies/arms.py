@@ -30,9 +30,8 @@ def run_arms(arms: Arms, seeds: Sequence[int], command: Sequence[str], out: Path
             if time.monotonic() - began > hours * 3600:
                 print(f"The time is over before {directory}; run this again to go on.")
                 return
-            resume = ["--resume"] if (directory / "checkpoint.pt").exists() else []
-            train = [sys.executable, "-m", "repfold", "train", *command, *flags, "--seed", str(seed), *resume]
-            subprocess.run([*train, "--out", str(directory)], check=True)
+            train = [sys.executable, "-m", "repfold", "train", *command, *flags, "--seed", str(seed)]
+            subprocess.run([*train, "--resume", "auto", "--out", str(directory)], check=True)
 
 
 def finished(arms: Arms, out: Path) -> dict[str, list[Path]]:

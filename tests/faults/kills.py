@@ -118,7 +118,7 @@ def disturb(
     """
     process = start(kind, directory, place)
     wanted, began = draw.randint(1, 6) if stage in ("step", "checkpoint") else 1, time.monotonic()
-    while process.wait(0.002) is None and time.monotonic() - began < LONGEST:
+    while process.wait(0.004) is None and time.monotonic() - began < LONGEST:
         entered = [told for _, _, told in process.told()]
         if entered.count(stage) >= wanted:
             process.wait(draw.uniform(0, spans.get(stage, 0.1)))

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import repfold
+from repfold.errors import RepFoldError
 from repfold.train import record, train
+from repfold.train.distributed import Ranks
 from repfold.train.events import Note
 
 FACTORY = """
@@ -89,3 +91,11 @@ def test_batch_norm_on_cpus_is_told_to_be_per_process_and_the_run_goes_on(recipe
     )
     assert not any("per process" in note for note in notes)
     assert len((tmp_path / "run" / record.RECORD).read_text().splitlines()) == 2
+
+
+def test_a_refusal_of_one_process_ends_all(monkeypatch):
+    monkeypatch.setattr(Ranks, "total", lambda ranks, values: [1.0])
+    with pytest.raises(RepFoldError, match="Another process of this run cannot go on"), Ranks(1, 2).together():
+        pass
+    with pytest.raises(RepFoldError, match="the lock"), Ranks(0, 2).together():
+        raise RepFoldError("the lock")

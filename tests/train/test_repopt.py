@@ -158,3 +158,15 @@ def test_online_folding_of_norms_in_branches_is_refused(recipe, tmp_path):
 def test_other_norms_train_under_rules_too(recipe, tmp_path):
     result = train(recipe.replace(model=TARGET, norm="group:4", epochs=1), tmp_path / "run")
     assert len(result.records) == 1
+
+
+def test_resuming_with_damaged_rules_is_told(recipe, searched, tmp_path):
+    recipe = recipe.replace(model=TARGET, scales=str(searched), epochs=1)
+    train(recipe, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    for item in content["optimizer"]["rules"]:
+        del item["shapes"]
+    torch.save(content, path)
+    with pytest.raises(RepFoldError, match=r"checkpoint\.pt cannot be read: its optimizer is not one's state"):
+        train(recipe, tmp_path / "run", resume=True)

@@ -200,8 +200,11 @@ def restore(
             "another directory (--init loads the weights that fit)."
         ) from error
     _check_optimizer(path, content, optimizer)
+    try:  # first, since it may refuse what only it can check
+        _restore_optimizer(content, optimizer)
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        raise UnreadableError(path, f"its optimizer is not one's state ({type(error).__name__}: {error})") from error
     network.load_state_dict(content["network"])
-    _restore_optimizer(content, optimizer)
     if content["scaler"] and scaler.is_enabled():
         scaler.load_state_dict(content["scaler"])
     if average and content["average"]:

@@ -63,6 +63,11 @@ def _list(value: Any) -> bool:
     return isinstance(value, list)
 
 
+def _anything(value: Any) -> bool:
+    """What the optimizer itself checks."""
+    return True
+
+
 # Check -> what passes it, in words.
 _WORDS: dict[Callable[[Any], bool], str] = {
     _count: "a whole number from 0",
@@ -134,7 +139,8 @@ def _check_optimizer(saved: Any, own: Mapping[str, Any], shapes: Sequence[tuple[
         if [_shape(entry) for entry in saved["slow"]] != list(shapes):
             raise Mismatch(f"its {place}.slow are not weights of this network")
         return _check_optimizer(saved["inner"], own["inner"], shapes, f"{place}.inner")
-    _check(saved, {"state": _mapping, "param_groups": _list}, f"{place}.")
+    known = {"state": _mapping, "param_groups": _list}
+    _check(saved, known | {key: _anything for key in own if key not in known}, f"{place}.")
     groups = [_indices(group) for group in saved["param_groups"]]
     if groups != [_indices(group) for group in own["param_groups"]]:
         raise Mismatch(f"its {place}.param_groups are not those of this network's parameters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -58,8 +59,9 @@ def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Lis
             files = RunDirectory(directory, parts, lock)
             state = State()
             if start is not None:
+                saved = copy.deepcopy(start)  # of which optimizers take tensors as their own
                 state = checkpoint.restore(
-                    directory, start, parts.network, parts.optimizer, parts.scaler, parts.average
+                    directory, saved, parts.network, parts.optimizer, parts.scaler, parts.average
                 )
             files.begin(state, None)
             Run(parts, files, say, stopping.Request(), (until.epoch, until.step)).to_the_end(state)

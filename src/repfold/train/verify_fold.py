@@ -74,13 +74,13 @@ def _plain(path: Path, network: nn.Module, refolded: nn.Module, x_NCHW: Tensor) 
         return "failed", f"cannot be run: {error}"
     if found.shape != expected.shape:
         return "failed", f"returns {list(found.shape)}, the trained network {list(expected.shape)}"
-    off = float((found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30))
-    if not off <= TOLERANCE[torch.float32]:
-        return "failed", f"differs from {record.BEST} by {off:.1e} (relative)"
+    relative = float((found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30))
+    if not relative <= TOLERANCE[torch.float32]:
+        return "failed", f"differs from {record.BEST} by {relative:.1e} (relative)"
     same = (
         "at the same bits as the fold of now" if torch.equal(found, again) else "as the fold of now, but for rounding"
     )
-    return "passed", f"computes what {record.BEST} does, relative error {off:.1e}; {same}"
+    return "passed", f"computes what {record.BEST} does, relative error {relative:.1e}; {same}"
 
 
 def _unmeasured(value: Any) -> Any:
