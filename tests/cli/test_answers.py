@@ -133,11 +133,6 @@ def test_a_run_is_not_written_into_the_classes_of_its_data(
     main(["train", "../split", *QUICK, "--out", "../split/run"])  # beside the parts it is no class
 
 
-def test_one_class_is_nothing_to_tell_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_images(tmp_path / "one" / "only")
-    assert "one class, 'only'" in refusal(capsys, "train", tmp_path / "one", *QUICK, "--out", tmp_path / "run")
-
-
 def test_a_directory_is_no_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "plain.safetensors"
     words = ("fold", "repvgg-pico", "--example", "1,3,32,32", "-o", output, "--certificate", tmp_path)
@@ -175,3 +170,26 @@ def test_too_few_open_files_are_told() -> None:
     command = f"ulimit -n 8; exec {sys.executable} -m repfold recipes"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 or (done.returncode == 2 and "ulimit" in done.stderr), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("value", [7, "x", None, [1], {}])
+@pytest.mark.parametrize("key", ["regions", "left", "error"])
+def test_a_certificate_of_the_wrong_kind_is_no_end_of_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "record.jsonl").write_text(json.dumps({"epoch": 1, "val_top1": 50.0}) + "\n")
+    (run / "certificate.json").write_text(json.dumps({"error": 1e-7, "regions": [], "left": [], key: value}))
+    main(["report", str(run)])
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("words", [("--epochs", "nan"), ("--epochs", "inf"), ("--steps-per-epoch", "9" * 400)])
+def test_a_schedule_of_no_length_is_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, str]) -> None:
+    assert words[0] in refusal(capsys, "schedule", "cosine", *words)
+
+
+def test_rounds_that_never_end_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("bench", "repvgg-pico", "--example", "1,3,16,16", "--no-onnx", "--rounds", "9" * 400)
+    assert "1,000,000" in refusal(capsys, *words)

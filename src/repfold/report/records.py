@@ -90,11 +90,8 @@ def _read_run(directory: Path, name: str) -> Run:
 
     def read(file: str, meaning: Callable[[Any], _Read]) -> _Read | None:
         """Read one file of the run; what is damaged counts as absent, with a note."""
-        path = directory / file
         try:
-            if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
-                raise OSError("it is no ordinary file")
-            text = path.read_text(encoding="utf-8")
+            text = (directory / file).read_text(encoding="utf-8")
             return meaning(tomllib.loads(text) if file.endswith(".toml") else json.loads(text))
         except FileNotFoundError:
             return None

@@ -32,11 +32,6 @@ def open_data(recipe: Recipe, say: Listener) -> Source:
         skip_broken=recipe.skip_broken,
         on_progress=lambda done, total: say(Preparing(done, total)),
     )
-    if len(source.classes) < 2:
-        raise RepFoldError(
-            f"{recipe.data} has one class, '{source.classes[0]}': there is nothing to tell apart. Give two or more, "
-            "each in a folder of its own."
-        )
     if source.skipped:
         named = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
         say(Note(f"{len(source.skipped)} broken files are left out: {named}"))

@@ -13,6 +13,7 @@ from repfold.report.markup import Markup, join, tag
 from repfold.report.numbers import number
 from repfold.report.records import Record, Run
 from repfold.report.results import Report
+from repfold.report.sections.proof import entries
 from repfold.report.tables import Column, Table, columns, to_html
 
 SCORES = {"val_top1": "top-1", "val_top5": "top-5", "val_precision": "precision", "val_recall": "recall"}
@@ -69,7 +70,7 @@ def _tiles(run: Run) -> Markup:
     if run.has("val_top5"):
         tiles.append(_tile("top-5", wording.percent(number(best.get("val_top5"))), "%", f"epoch {best['epoch']}"))
     if run.certificate:
-        folded, left = len(run.certificate.get("regions") or ()), len(run.certificate.get("left") or ())
+        folded, left = len(entries(run.certificate, "regions")), len(entries(run.certificate, "left"))
         error = wording.scientific(number(run.certificate.get("error")))
         words = f"{folded} regions folded" + (f", {left} left" if left else "")
         tiles.append(_tile("fold error", error, "", words))
