@@ -16,7 +16,9 @@ from PIL import Image
 
 from repfold import cli
 from repfold.cli import answers, main
+from repfold.cli.evaluate import open_data
 from repfold.errors import RepFoldError
+from repfold.models import Preprocessing
 
 QUICK = "--model repvgg-pico --preset 32px --epochs 1 --batch 4 --threads 1 --image-size 16 --no-finish".split()
 
@@ -106,6 +108,11 @@ def test_a_seed_beyond_64_bits_and_other_huge_numbers_are_refused(capsys: pytest
     assert "more than 64 bits" in refusal(capsys, "train", "digits", "--seed", 2**63)
 
 
+def test_text_where_a_number_of_a_choice_belongs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('channels = "three"\n')
+    assert "channels is 'three'" in refusal(capsys, "train", "digits", "--recipe", tmp_path / "a.toml")
+
+
 @pytest.mark.parametrize("name", ["num_classes", "in_channels", "preset", "name"])
 def test_options_that_are_told_elsewhere_are_no_model_options(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert f"'{name}' is no option" in refusal(capsys, "train", "digits", "--model-options", f"{name}=3")
@@ -193,3 +200,11 @@ def test_a_schedule_of_no_length_is_refused(capsys: pytest.CaptureFixture[str], 
 def test_rounds_that_never_end_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("bench", "repvgg-pico", "--example", "1,3,16,16", "--no-onnx", "--rounds", "9" * 400)
     assert "1,000,000" in refusal(capsys, *words)
+
+
+def test_data_of_a_run_is_known_by_whatever_path(images: Path) -> None:
+    (images.parent / "run").mkdir()
+    (images.parent / "run" / "recipe.toml").write_text('data = "images"\nper_class = [2, 1]\n')
+    seen = Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3, 3)
+    for path in ("images", "./images", "run/../images", str(images), None):
+        assert len(open_data(Path("run"), path, seen, "val").val) == 2

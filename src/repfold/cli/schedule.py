@@ -52,10 +52,9 @@ def schedule(
         raise RepFoldError(f"Name one or more schedules. Known: {', '.join(sorted(schedules.SCHEDULES))}.")
     if not 0 < lr < float("inf"):
         raise RepFoldError(f"--lr {lr}: the base learning rate must be above 0.")
-    if not 0 < epochs <= MOST_STEPS or not 0 < steps_per_epoch <= MOST_STEPS:
+    if not abs(epochs) <= MOST_STEPS or abs(steps_per_epoch) > MOST_STEPS:
         raise RepFoldError(
-            f"--epochs {epochs:g} --steps-per-epoch {str(steps_per_epoch)[:20]}: both must be above 0 and at most "
-            f"{MOST_STEPS:,}."
+            f"--epochs {epochs:g} --steps-per-epoch {str(steps_per_epoch)[:20]}: both must be numbers up to {MOST_STEPS:,}."
         )
     rows: list[dict[str, Any]] = []
     curves: dict[str, Curve] = {}
