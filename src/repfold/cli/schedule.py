@@ -54,7 +54,7 @@ def schedule(
         raise RepFoldError(f"--lr {lr}: the base learning rate must be above 0.")
     if not abs(epochs) <= MOST_STEPS or abs(steps_per_epoch) > MOST_STEPS:
         raise RepFoldError(
-            f"--epochs {epochs:g} --steps-per-epoch {str(steps_per_epoch)[:20]}: both must be numbers up to {MOST_STEPS:,}."
+            f"--epochs {epochs:g} --steps-per-epoch {str(steps_per_epoch)[:20]}: neither may be beyond {MOST_STEPS:,}."
         )
     rows: list[dict[str, Any]] = []
     curves: dict[str, Curve] = {}
