@@ -16,7 +16,9 @@ from PIL import Image
 
 from repfold import cli
 from repfold.cli import answers, main
+from repfold.cli.evaluate import open_data
 from repfold.errors import RepFoldError
+from repfold.models import Preprocessing
 
 QUICK = "--model repvgg-pico --preset 32px --epochs 1 --batch 4 --threads 1 --image-size 16 --no-finish".split()
 
@@ -106,6 +108,11 @@ def test_a_seed_beyond_64_bits_and_other_huge_numbers_are_refused(capsys: pytest
     assert "more than 64 bits" in refusal(capsys, "train", "digits", "--seed", 2**63)
 
 
+def test_text_where_a_number_of_a_choice_belongs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('channels = "three"\n')
+    assert "channels is 'three'" in refusal(capsys, "train", "digits", "--recipe", tmp_path / "a.toml")
+
+
 @pytest.mark.parametrize("name", ["num_classes", "in_channels", "preset", "name"])
 def test_options_that_are_told_elsewhere_are_no_model_options(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert f"'{name}' is no option" in refusal(capsys, "train", "digits", "--model-options", f"{name}=3")
@@ -131,11 +138,6 @@ def test_a_run_is_not_written_into_the_classes_of_its_data(
             write_images(images.parent / "split" / part / name)
     assert "lies in the data" in refusal(capsys, "train", "../split", *QUICK, "--out", "../split/train/run")
     main(["train", "../split", *QUICK, "--out", "../split/run"])  # beside the parts it is no class
-
-
-def test_one_class_is_nothing_to_tell_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_images(tmp_path / "one" / "only")
-    assert "one class, 'only'" in refusal(capsys, "train", tmp_path / "one", *QUICK, "--out", tmp_path / "run")
 
 
 def test_a_directory_is_no_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,3 +177,34 @@ def test_too_few_open_files_are_told() -> None:
     command = f"ulimit -n 8; exec {sys.executable} -m repfold recipes"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 or (done.returncode == 2 and "ulimit" in done.stderr), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("value", [7, "x", None, [1], {}])
+@pytest.mark.parametrize("key", ["regions", "left", "error"])
+def test_a_certificate_of_the_wrong_kind_is_no_end_of_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "record.jsonl").write_text(json.dumps({"epoch": 1, "val_top1": 50.0}) + "\n")
+    (run / "certificate.json").write_text(json.dumps({"error": 1e-7, "regions": [], "left": [], key: value}))
+    main(["report", str(run)])
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("words", [("--epochs", "nan"), ("--epochs", "inf"), ("--steps-per-epoch", "9" * 400)])
+def test_a_schedule_of_no_length_is_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, str]) -> None:
+    assert words[0] in refusal(capsys, "schedule", "cosine", *words)
+
+
+def test_rounds_that_never_end_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("bench", "repvgg-pico", "--example", "1,3,16,16", "--no-onnx", "--rounds", "9" * 400)
+    assert "1,000,000" in refusal(capsys, *words)
+
+
+def test_data_of_a_run_is_known_by_whatever_path(images: Path) -> None:
+    (images.parent / "run").mkdir()
+    (images.parent / "run" / "recipe.toml").write_text('data = "images"\nper_class = [2, 1]\n')
+    seen = Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3, 3)
+    for path in ("images", "./images", "run/../images", str(images), None):
+        assert len(open_data(Path("run"), path, seen, "val").val) == 2

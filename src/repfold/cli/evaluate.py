@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -84,7 +85,8 @@ def open_data(
     how: dict[str, Any] = {}
     if model.is_dir() and recipe_path.exists():
         recipe = recipe_file.read(recipe_path)
-        if data is None or data == recipe.data:
+        # However its path is written: the same data is split and drawn as in training.
+        if data is None or os.path.realpath(data) == os.path.realpath(recipe.data):
             data = recipe.data
             max_pixels = max_pixels or recipe.max_pixels
             how = {"val_fraction": recipe.val_fraction, "seed": recipe.seed, "skip_broken": recipe.skip_broken}

@@ -10,6 +10,8 @@ import tyro
 if TYPE_CHECKING:
     from repfold.schedule import Schedule
 
+MOST_STEPS = 10**9
+
 Curve = tuple[list[float], list[float]]  # epochs done, learning rates
 
 
@@ -50,6 +52,10 @@ def schedule(
         raise RepFoldError(f"Name one or more schedules. Known: {', '.join(sorted(schedules.SCHEDULES))}.")
     if not 0 < lr < float("inf"):
         raise RepFoldError(f"--lr {lr}: the base learning rate must be above 0.")
+    if not abs(epochs) <= MOST_STEPS or abs(steps_per_epoch) > MOST_STEPS:
+        raise RepFoldError(
+            f"--epochs {epochs:g} --steps-per-epoch {str(steps_per_epoch)[:20]}: neither may be beyond {MOST_STEPS:,}."
+        )
     rows: list[dict[str, Any]] = []
     curves: dict[str, Curve] = {}
     for name in names:

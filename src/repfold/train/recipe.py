@@ -218,7 +218,7 @@ def _checked_type(name: str, value: Any) -> Any:
     if origin is Literal:
         if value not in arguments or type(value) is not type(arguments[0]):
             known = ", ".join(str(choice) for choice in arguments)
-            offer = nearest(value, arguments) if isinstance(value, str) else f"Known: {known}."
+            offer = nearest(value, map(str, arguments)) if isinstance(value, str) else f"Known: {known}."
             raise RepFoldError(f"{name} is {value!r:.100}. {offer}")
         return value
     value = _converted(value, origin or expected)
