@@ -30,16 +30,22 @@ def engine(
         precision: Number format of activations and weights.
         json: Print one JSON object.
     """
+    from contextlib import suppress
     from json import dumps
 
     from repfold import engine as engines
+    from repfold import regular
     from repfold.errors import RepFoldError
 
     path = model / "plain.safetensors" if model.is_dir() else model
     try:
+        with suppress(FileNotFoundError):  # which the engine tells
+            regular.opened(path).close()
         loaded = engines.load(path, threads=threads, precision=precision)
         size = image_size or loaded.image_size or 224
         plan = loaded.plan(batch, loaded.channels or 3, size, size)
+    except regular.IrregularFileError as error:
+        raise RepFoldError(f"{path} is no model file: {error}.") from error
     except engines.EngineError as error:
         raise RepFoldError(str(error)) from error
     if json:
