@@ -66,7 +66,7 @@ def test_two_processes_have_the_losses_of_one_and_count_every_image_once(group_n
     for one, other in zip(alone, together, strict=True):
         assert [one[key] for key in SCALARS] == pytest.approx([other[key] for key in SCALARS], rel=1e-5)
         assert [one[key] for key in COUNTS] == pytest.approx([other[key] for key in COUNTS])
-    first, second = (repfold.models.load_model(tmp_path / name).network for name in ("alone", "together"))
+    first, second = (repfold.models.load_model(tmp_path / name, trust=True).network for name in ("alone", "together"))
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
     assert json.loads((tmp_path / "together" / record.ENVIRONMENT).read_text())["processes"] == 2

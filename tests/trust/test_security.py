@@ -317,6 +317,15 @@ def test_settings_beyond_all_bounds_are_told_at_once(tmp_path, capsys, monkeypat
     assert told in said(capsys, "train", "digits", *arguments, "--out", "run")
 
 
+def test_a_pipe_is_no_model_and_no_seed_is_beyond_64_bits(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipe.safetensors", "pipe.onnx"):
+        os.mkfifo(name)
+        for command in (["profile"], ["fold"], ["engine", "info"], ["predict", "--model"]):
+            assert "pipe" in said(capsys, *command, name, *(["x.png"] if "predict" in command else []))
+    assert "--seed" in said(capsys, "augment", "digits", "--seed", 2**70)
+
+
 def test_names_that_are_no_text_are_told_where_they_cannot_be_written(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / os.fsdecode(b"caf\xe9")

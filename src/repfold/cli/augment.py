@@ -59,6 +59,8 @@ def augment(
         raise RepFoldError(f"{preview}: unknown picture format '{preview.suffix}'. Use one of {', '.join(PICTURES)}.")
     if images < 1 or draws < 1:
         raise RepFoldError(f"--images {images} --draws {draws}: both must be at least 1.")
+    if not 0 <= seed < 2**63:
+        raise RepFoldError(f"--seed {seed}: a seed is a whole number from 0 to 2^63 - 1.")
     mixing, chain = Mixing(mixup, cutmix), parse(augment or "none")
     x_NCHW = _images(data, images, image_size, seed, skip_broken, max_pixels)
     if augment is None and not mixup and not cutmix:

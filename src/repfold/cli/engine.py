@@ -30,9 +30,11 @@ def engine(
         precision: Number format of activations and weights.
         json: Print one JSON object.
     """
+    from contextlib import suppress
     from json import dumps
 
     from repfold import engine as engines
+    from repfold import regular
     from repfold.errors import RepFoldError
     from repfold.threads import check_threads
 
@@ -42,9 +44,13 @@ def engine(
     if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
         raise RepFoldError(f"{path} is no ordinary file. Give a folded model file, or the run directory that holds it.")
     try:
+        with suppress(FileNotFoundError):  # which the engine tells
+            regular.opened(path).close()
         loaded = engines.load(path, threads=threads, precision=precision)
         size = image_size or loaded.image_size or 224
         plan = loaded.plan(batch, loaded.channels or 3, size, size)
+    except regular.IrregularFileError as error:
+        raise RepFoldError(f"{path} is no model file: {error}.") from error
     except engines.EngineError as error:
         raise RepFoldError(str(error)) from error
     if json:
