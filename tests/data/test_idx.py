@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -93,3 +94,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (folder / "t10k-images-idx3-ubyte").unlink()
     with pytest.raises(RepFoldError, match="no test images"):
         open_source(folder)
+
+
+def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    images = write_set(tmp_path / "MNIST") / "train-images-idx3-ubyte"
+    images.unlink()
+    os.mkfifo(images)
+    with pytest.raises(RepFoldError, match="has no training images"):
+        open_source(tmp_path / "MNIST")

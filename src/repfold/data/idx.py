@@ -78,7 +78,7 @@ def read_idx_file(path: Path, dimensions: int) -> np.ndarray:
 def _image_files(path: Path) -> list[Path]:
     places = [path, path / "raw"]
     found = [file for place in places if place.is_dir() for file in sorted(place.iterdir())]
-    return [file for file in found if _IMAGES.fullmatch(file.name)]
+    return [file for file in found if _IMAGES.fullmatch(file.name) and file.is_file()]  # no FIFO, nor a folder
 
 
 def _choose_set(path: Path) -> tuple[str, list[Path]]:
