@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -104,3 +105,11 @@ def test_what_unpacks_to_more_than_its_header_says_is_not_unpacked(tmp_path):
     path.write_bytes(struct.pack(">4I", 0x803, 2**31, 2**31, 2**31))
     with pytest.raises(RepFoldError, match="more than is read"):
         read_idx_file(path, 3)
+
+
+def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    images = write_set(tmp_path / "MNIST") / "train-images-idx3-ubyte"
+    images.unlink()
+    os.mkfifo(images)
+    with pytest.raises(RepFoldError, match="has no training images"):
+        open_source(tmp_path / "MNIST")

@@ -47,6 +47,7 @@ SOUND: dict[str, list[str]] = {
     "report": ["run", "-o", "out.html"],
     "schedule": ["cosine", "--plot", "out.svg"],
     "train": ["images", *QUICK, "--no-finish", "--out", "out"],
+    "verify": ["run", "--steps", "2"],
 }
 
 WHOLE = ["abc", "1.5", "-1", "0", "", "nan", "9" * 400, "100000000", "-9223372036854775809", "1e9", "0x10", "٣"]
@@ -140,6 +141,7 @@ FLAGS: dict[str, dict[str, list[str]]] = {
         "--plot": [place + ".svg" for place in PLACES] + ["out.xyz"],
         "": TEXT,
     },
+    "verify": {"--steps": WHOLE, "--factory": TEXT[:5]},
     "train": {"--recipe": FILES, "--out": PLACES, "--init": FILES, "--teacher": FILES, "--scales": FILES},
 }
 # Fields of recipes whose large values are right, and train for ever or on as many threads.
@@ -218,8 +220,8 @@ READERS: dict[str, list[tuple[str, ...]]] = {
     ],
     "model.onnx": [("profile", "model.onnx"), ("fold", "model.onnx", "-o", "out.onnx", "--example", "1,3,16,16")],
     "checkpoint.pt": [("convert", "checkpoint.pt", "-o", "out.safetensors")],
-    "run/checkpoint.pt": [("train", "--resume", "--out", "run", "--no-finish")],
-    "run/best.safetensors": [("evaluate", "run"), ("report", "run", "-o", "out.html")],
+    "run/checkpoint.pt": [("train", "--resume", "--out", "run", "--no-finish"), ("verify", *SOUND["verify"])],
+    "run/best.safetensors": [("verify", *SOUND["verify"]), ("evaluate", "run"), ("report", "run", "-o", "out.html")],
     "run/recipe.toml": [
         ("evaluate", "run"),
         ("report", "run", "-o", "out.html"),

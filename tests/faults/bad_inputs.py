@@ -2,7 +2,7 @@
 
     python tests/faults/bad_inputs.py [--sample N] [--seed S] [--jobs J] [--out FILE.json]
 
-A case is clean when it ends in time with exit code 0 or 2 and without a traceback, and what was refused was told. Each
+A case is clean when it ends in time with exit code 0 or 2 (verify: 1) without a traceback, and a refusal is told. Each
 runs in a fork of one process that has imported everything, so that a thousand take minutes.
 """
 
@@ -27,7 +27,7 @@ import sound
 from bad_cases import Case, all_cases
 
 # A case hangs when it computes for so long, or does nothing for so long: the clock alone would blame a busy machine.
-BUSY_SECONDS, IDLE_SECONDS = 45.0, 20.0
+BUSY_SECONDS, IDLE_SECONDS = 45.0, 30.0
 MEMORY = 12 * 2**30  # of address space: what wants more gets what a full machine gives
 VERDICTS = ("accepted", "refused", "traceback", "hang", "raw exit", "silent")
 CLEAN = ("accepted", "refused")
@@ -70,13 +70,14 @@ class Running:
     def __init__(self, case: Case, place: Path) -> None:
         self.case, self.place = case, place
         self.process = _fork(case, place)
-        self.busy, self.last_busy = 0.0, time.monotonic()
+        self.busy, self.marked, self.last_busy = 0.0, 0.0, time.monotonic()
 
     def hangs(self) -> bool:
         """Whether it has computed for too long by now, or not at all for too long."""
         busy, now = _processor_seconds(self.process), time.monotonic()
-        if busy > self.busy:
-            self.busy, self.last_busy = busy, now
+        self.busy = busy
+        if busy > self.marked + 0.5:  # less is a thread of some library that looks round now and then
+            self.marked, self.last_busy = busy, now
         return busy > BUSY_SECONDS or now - self.last_busy > IDLE_SECONDS
 
     def kill(self) -> None:
@@ -159,12 +160,12 @@ def _judge(case: Case, place: Path, code: int, took: float, *, hung: bool) -> Ou
         verdict = "hang"
     elif "Traceback (most recent call last)" in out + error:
         verdict = "traceback"
-    elif code not in (0, 2):
+    elif code not in (0, 2) and not (code == 1 and case.arguments[0] == "verify"):  # which says by it that a run failed
         verdict = "raw exit"
     elif code == 2 and not (out + error).strip():
         verdict = "silent"
     else:
-        verdict = "accepted" if code == 0 else "refused"
+        verdict = "refused" if code else "accepted"
     command = " ".join(ascii(word)[1:-1][:80] for word in ("repfold", *case.arguments))
     return Outcome(case.name, command, verdict, code, round(took, 2), (out[-300:] + error)[-1500:])
 

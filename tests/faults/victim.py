@@ -48,8 +48,8 @@ def _tell_stages(path: str) -> None:
     checkpoint.save = telling(checkpoint.save, "checkpoint", "step")
     finish = finish_run.finish_run
 
-    def finishing(directory: Any, say: Callable[[str], None]) -> Any:
-        return finish(directory, lambda stage: (tell(FINISHING.get(stage, stage)), say(stage)))
+    def finishing(directory: Any, recipe: Any, say: Callable[[str], None]) -> Any:
+        return finish(directory, recipe, lambda stage: (tell(FINISHING.get(stage, stage)), say(stage)))
 
     finish_run.finish_run = finishing
     tell("start")

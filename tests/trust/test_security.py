@@ -331,5 +331,5 @@ def test_names_that_are_no_text_are_told_where_they_cannot_be_written(tmp_path, 
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     write_images(folder, "a", "b")
     quick = ["--model", "repvgg-pico", "--preset", "32px", "--epochs", "1", "--batch", "4", "--threads", "1"]
-    assert "bytes that are no text" in said(capsys, "train", folder, *quick, "--out", "run")
+    assert "no UTF-8 text" in said(capsys, "train", folder, *quick, "--out", "run")
     assert "bytes that are no text" in said(capsys, "train", "digits", *quick, "--out", folder)

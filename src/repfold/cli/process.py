@@ -16,6 +16,7 @@ from typing import Protocol, TextIO, cast
 from repfold import atomic
 from repfold.cli import openmp
 from repfold.cli.outlet import Outlet, open_closed_descriptors
+from repfold.cli.terminal import tell
 from repfold.signals import Interrupted, interrupting
 
 # Fewer open files than these are not enough to import PyTorch and to read images; and how many are asked for.
@@ -86,7 +87,7 @@ def _written() -> list[str]:
 
 
 def _tell(message: str) -> None:
-    print(f"repfold: {message}", file=sys.stderr)
+    tell(f"repfold: {message}", error=True)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from repfold.cli.console import Console
+from repfold.cli.terminal import tell
 from repfold.signals import look
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
@@ -89,7 +89,7 @@ class TrainDisplay:
         """Show something that the user should know."""
         self.line(f"Note: {event.text}", "yellow")
         if event.severe and not self.console.stderr:
-            print(f"repfold: {event.text}", file=sys.stderr)
+            tell(f"repfold: {event.text}", error=True)
 
     def start(self, event: Started) -> None:
         """Show what will happen, and the head of the table of epochs."""

@@ -20,6 +20,7 @@ def verify(
     *,
     steps: int = 50,
     factory: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Check a run: the hashes of its files, its certificate by folding again, and its steps by training them again.
@@ -30,16 +31,18 @@ def verify(
         run: The run directory.
         steps: How many steps to do again, at most; 0: none.
         factory: Trusted package.module:factory, for a run of a network of your own.
+        trust: Run the code that the run names: only for what you trained yourself.
         json: Print one JSON object.
     """
     from json import dumps
 
-    from rich.console import Console
-
+    from repfold.cli.console import Console
     from repfold.train.verify import verify as verify_run
 
     with Console(stderr=True).status("") as status:
-        checks = verify_run(run, steps=steps, factory=factory, say=lambda stage: status.update(f"{stage} ..."))
+        checks = verify_run(
+            run, steps=steps, factory=factory, trust=trust, say=lambda stage: status.update(f"{stage} ...")
+        )
     passed = all(check.result != "failed" for check in checks)
     if json:
         told = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
@@ -51,9 +54,10 @@ def verify(
 
 
 def _print_table(run: Path, checks: list[Check], passed: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from repfold.cli.console import Console
 
     table = Table("checked", "result", "what was found", box=None)
     for check in checks:

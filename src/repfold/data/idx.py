@@ -93,7 +93,7 @@ def _unpacked(path: Path) -> BinaryIO:
 def _image_files(path: Path) -> list[Path]:
     places = [path, path / "raw"]
     found = [file for place in places if place.is_dir() for file in sorted(place.iterdir())]
-    return [file for file in found if _IMAGES.fullmatch(file.name)]
+    return [file for file in found if _IMAGES.fullmatch(file.name) and file.is_file()]  # no FIFO, nor a folder
 
 
 def _choose_set(path: Path) -> tuple[str, list[Path]]:

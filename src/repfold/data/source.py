@@ -20,7 +20,7 @@ from repfold.data.listing import Listing, Split
 from repfold.data.memory import cache_budget
 from repfold.data.parts import Advance, Part
 from repfold.errors import RepFoldError, nearest
-from repfold.limits import MOST_PIXELS
+from repfold.limits import LARGEST_SIDE, MOST_PIXELS
 
 Progress = Callable[[int, int], None]
 PartName = Literal["train", "val"]
@@ -34,7 +34,6 @@ FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Split], Listing]], 
     (Path.is_dir, read_folder),
 )
 
-LARGEST_SIDE = 2**15
 LARGE_SIDE = 224  # what networks of this field see by default, when pictures are larger than CIFAR's
 _CENTRE_SHARE = 0.875  # 224 of 256: the usual central crop
 _MOST_NAMED = 10

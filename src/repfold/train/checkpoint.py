@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from repfold import atomic
+from repfold import atomic, regular
 from repfold.errors import RepFoldError
 from repfold.optim.averages import Average
 from repfold.train import checkpoint_schema
@@ -143,7 +143,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def is_sealed(path: Path) -> bool:
     """Whether a checkpoint carries its SHA-256. Raises: Mismatch when it is that of other bytes, or torn."""
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _SEAL_BYTES))
         tail = file.read()
@@ -160,7 +160,7 @@ def sha256(path: Path, length: int | None = None) -> str:
     """Return the SHA-256 of a file, or of its first ``length`` bytes, as hexadecimal digits."""
     digest = hashlib.sha256()
     left = path.stat().st_size if length is None else length
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
         while left > 0 and (block := file.read(min(_BLOCK, left))):
             digest.update(block)
             left -= len(block)

@@ -27,13 +27,19 @@ class Check:
 
 
 def verify(
-    directory: Path, *, steps: int = 50, factory: str | None = None, say: Callable[[str], None] = lambda text: None
+    directory: Path,
+    *,
+    steps: int = 50,
+    factory: str | None = None,
+    trust: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Check]:
     """Check the checkpoints and what they know of other files, the fold with its certificate, and ``steps`` steps of
     training, done again. Nothing is written into ``directory``.
 
     Args:
         factory: trusted package.module:factory of the network, for runs of one's own network.
+        trust: run the code that the run names.
         say: gets the name of what is being checked.
 
     Raises: RepFoldError when there is no run, or one is being trained.
@@ -47,10 +53,10 @@ def verify(
     if found:
         checks += [_best(directory, found[0]), _records(directory, found[0]), _recipe(directory, found[0])]
     say("fold")
-    checks += [Check(*told) for told in check_fold(directory, factory)]
+    checks += [Check(*told) for told in check_fold(directory, factory, trust)]
     if found:
         say("steps")
-        checks.append(Check("steps", *check_steps(directory, found, steps, factory)))
+        checks.append(Check("steps", *check_steps(directory, found, steps, factory, trust)))
     return checks
 
 

@@ -22,7 +22,7 @@ _MEASURED = frozenset({"error", "error_float64", "absolute_error"})
 Told = tuple[str, Any, str]
 
 
-def check_fold(directory: Path, factory: str | None) -> Iterator[Told]:
+def check_fold(directory: Path, factory: str | None, trust: bool) -> Iterator[Told]:
     """Fold the best network again; yield (file, result, detail) for the certificate and the folded file."""
     present = [name for name in (CERTIFICATE, PLAIN) if (directory / name).exists()]
     for name in (CERTIFICATE, PLAIN):
@@ -31,7 +31,7 @@ def check_fold(directory: Path, factory: str | None) -> Iterator[Told]:
     if not present:
         return
     try:
-        trained = models.load_model(directory / record.BEST, factory=factory)
+        trained = models.load_model(directory / record.BEST, factory=factory, trust=trust)
         seen = trained.description.preprocessing
         size = seen.image_size if seen else 224
         shape = (1, seen.channels if seen else 3, size, size)

@@ -35,7 +35,9 @@ class Stretch:
     why: str = ""
 
 
-def check_steps(directory: Path, found: Sequence[Found], steps: int, factory: str | None) -> tuple[Any, str]:
+def check_steps(
+    directory: Path, found: Sequence[Found], steps: int, factory: str | None, trust: bool
+) -> tuple[Any, str]:
     """Do at most ``steps`` steps of a run again. ``found``: its checkpoints, the last one first.
 
     Returns: "passed", "failed" or "skipped", and a sentence.
@@ -44,9 +46,9 @@ def check_steps(directory: Path, found: Sequence[Found], steps: int, factory: st
         return "skipped", "none were asked for"
     try:
         recipe = recipe_file.from_toml(found[0].content["recipe"], name=str(found[0].path))
-        if ":" in recipe.model and factory != recipe.model:
-            return "skipped", f"the network is code, {recipe.model}: if you trust it, say --factory {recipe.model}"
-        parts = _assemble(recipe, directory, found[0])
+        if ":" in recipe.model and factory != recipe.model and not trust:
+            return "skipped", f"the network is code, {recipe.model}: if you trust it, say --trust"
+        parts = _assemble(recipe, directory, found[0], trust)
         stretch = _choose(recipe, parts, [entry.content for entry in found], steps)
         if stretch is None:
             return "skipped", "the run is complete, and no checkpoint before its end is left"
@@ -72,7 +74,7 @@ def _judge(stretch: Stretch, parts: Assembly, again: dict[str, Any], known: dict
     return "failed", told
 
 
-def _assemble(recipe: Recipe, directory: Path, found: Found) -> Assembly:
+def _assemble(recipe: Recipe, directory: Path, found: Found, trust: bool) -> Assembly:
     """The parts of the run, with as many threads as it had, which its bits depend on."""
     recipe = recipe.replace(checkpoint_every=0, checkpoint_seconds=1e9)
     before = surroundings.from_dict(found.content.get("surroundings"))
@@ -80,7 +82,7 @@ def _assemble(recipe: Recipe, directory: Path, found: Found) -> Assembly:
     if before is not None:
         machine = replace(machine, threads=before.threads)
     prepare_process(machine)
-    return assemble(recipe, machine, Ranks(), ignore, resumed=directory)
+    return assemble(recipe, machine, Ranks(), ignore, resumed=directory, trust=trust)
 
 
 def _choose(recipe: Recipe, parts: Assembly, contents: Sequence[dict[str, Any]], steps: int) -> Stretch | None:
