@@ -223,7 +223,7 @@ def compare(repository: str, name: str) -> dict[str, Any]:
     """Fold one, convert one, and compare both with each other and with the network that they come from."""
     entry = NETWORKS[repository][name]
     torch.manual_seed(0)
-    x = torch.randn(1, entry.channels, entry.image, entry.image)
+    x = torch.randn(2, entry.channels, entry.image, entry.image)
     network = as_trained(entry.make(), x, residual=entry.residual)
     before = executed(network, x)
     result: dict[str, Any] = {"norms": [before.norms], "convolutions": [before.convolutions]}
@@ -237,7 +237,7 @@ def compare(repository: str, name: str) -> dict[str, Any]:
     result["norms"].append(after.norms)
     result["convolutions"].append(after.convolutions)
     result["left"] = grouped([item.reason for item in certificate.left])
-    other = torch.randn(2, *x.shape[1:])
+    other = torch.randn_like(x)
     result["difference"] = _apart(plain, theirs, other)
     result["of_theirs"] = _apart(theirs, network, other)
     doubled = copy.deepcopy(network).double()
@@ -314,18 +314,22 @@ def row(repository: str, name: str, result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("repositories", nargs="*", help=f"of: {', '.join(REPOSITORIES)}")
+    parser.add_argument("wanted", nargs="*", help=f"REPOSITORY or REPOSITORY:NETWORK, of: {', '.join(REPOSITORIES)}")
     parser.add_argument("--repos", type=Path, required=True, help="the folder with the repositories")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one network")
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file")
     options = parser.parse_args()
-    wanted = [name for name in options.repositories or REPOSITORIES if (options.repos / name).is_dir()]
-    for name in sorted(set(options.repositories or REPOSITORIES) - set(wanted)):
+    wanted = dict.fromkeys(name.partition(":")[0] for name in options.wanted or REPOSITORIES)
+    only = {name for name in options.wanted if ":" in name}
+    for name in [name for name in wanted if not (options.repos / name).is_dir()]:
         print(f"{options.repos / name} is absent: git clone {REPOSITORIES[name].replace(' ', ' # at ')}")
+        del wanted[name]
     lines = [HEAD]
     print(HEAD)
     for repository in wanted:
         for name in NETWORKS[repository]:
+            if only and repository not in options.wanted and f"{repository}:{name}" not in only:
+                continue
             lines.append(row(repository, name, run(options.repos, repository, name, options.limit)))
             print(lines[-1], flush=True)
     if options.out is not None:
