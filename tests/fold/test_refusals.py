@@ -135,18 +135,33 @@ def test_data_dependent_control_flow_is_folded_part_by_part():
             torch.testing.assert_close(plain(sign * x), network(sign * x), rtol=1e-4, atol=1e-5)
 
 
-def test_a_part_whose_attributes_the_parent_reads_is_left():
+def test_a_part_whose_attributes_the_parent_reads_is_folded_within():
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.one(x) + self.other(x))
+
     class Reads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+            self.body = nn.Sequential(Block(), nn.ReLU(), Block())
             self.body.gain = 2.0
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = self.body(x) * self.body.gain
             return y if y.sum() > 0 else -y
 
-    assert "uses more of it" in left_of(trained(Reads()))["body"]
+    network, x = trained(Reads()), torch.randn(2, 4, 9, 8)
+    plain, certificate = fold(network, x)
+    assert [region.name.rpartition(".")[0] for region in certificate.regions] == ["body.0", "body.2"]
+    assert sum(isinstance(module, nn.Conv2d) for module in plain.modules()) == 2
+    assert plain.body.gain == 2.0 and "uses more of it" in {l.name: l.reason for l in certificate.left}["body"]
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x), network(x), rtol=1e-4, atol=1e-5)
 
 
 def test_border_effects_of_average_pooling_are_left():

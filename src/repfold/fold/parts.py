@@ -24,6 +24,8 @@ from repfold.graph.module import to_module
 from repfold.graph.naming import parameter_names
 from repfold.graph.record import NotFollowed, Recorded, record
 
+UNFOLLOWED = "its forward cannot be followed as a whole ({})"
+SEEN_INTO = "the module around it uses more of it than its output"
 ENOUGH = 0.8  # of the regions; fewer are not worth the sizes that they would leave free
 
 
@@ -72,14 +74,14 @@ def fold_module(
     try:
         recorded = record(original, arguments)
     except NotFollowed as refusal:
-        return _fold_children(module, original, arguments, policy, path, str(refusal))
+        return _fold_children(module, original, arguments, policy, path, UNFOLLOWED.format(refusal))
     plan = plan_graph(recorded, policy)
     rewritten = rewrite(plan, lambda count, of: progress(f"folding {count} of {of} regions"))
     left = [(_join(path, name), reason) for name, reason in explain(plan)]
     regions = [_placed(region, path) for region in rewritten.regions]
 
     def by_parts() -> Folded:
-        reason = "followed as a whole it fixes sizes, which the network does not"
+        reason = UNFOLLOWED.format("followed as a whole it fixes sizes, which the network does not")
         return _fold_children(module, original, arguments, policy, path, reason)
 
     checks = rewritten.graph.checks
@@ -129,9 +131,7 @@ def _fold_children(
     calls = _record_calls(private_copy(original), arguments)
     result = private_copy(original)
     regions: list[FoldedRegion] = []
-    left = [
-        (path or type(original).__name__, f"its forward cannot be followed as a whole ({reason}); folded part by part")
-    ]
+    left = [(path or type(original).__name__, f"{reason}; folded part by part")]
     remarks: list[str] = []
     for name, child in _called_descendants(result, calls):
         part = original.get_submodule(name)
@@ -140,16 +140,15 @@ def _fold_children(
         except FoldError as refusal:
             left.append((_join(path, name), str(refusal)))
             continue
-        left += folded.left
-        if not folded.regions:
-            continue
-        _set_submodule(result, name, plain)
-        if _runs(result, arguments):
+        if folded.regions:
+            _set_submodule(result, name, plain)
+            if not _runs(result, arguments):
+                _set_submodule(result, name, child)
+                folded = _within(part, calls[name], policy, _join(path, name))
+                _set_submodule(result, name, folded.build(()))
             regions += folded.regions
             remarks += folded.remarks
-        else:
-            _set_submodule(result, name, child)
-            left.append((_join(path, name), "the module around it uses more of it than its output"))
+        left += folded.left
     joined = join_siblings(result, arguments, policy)
     regions += [_placed(region, path) for region in joined.regions]
     return Folded(
@@ -159,6 +158,17 @@ def _fold_children(
         left=left,
         remarks=[*remarks, *joined.remarks],
     )
+
+
+def _within(part: nn.Module, arguments: tuple[Any, ...], policy: str, path: str) -> Folded:
+    """The part itself, with what is in it folded: the module around it uses more of it than its output."""
+    try:
+        folded = _fold_children(private_copy(part), part, arguments, policy, path, SEEN_INTO)
+        expected = refuse_if_it_differs_from_itself(private_copy(part), arguments)
+        plain, _ = prove(private_copy(part), folded, arguments, expected)
+    except FoldError as refusal:
+        return Folded(lambda needed: part, lambda twin: twin, [], [(path, f"{SEEN_INTO}; {refusal}")])
+    return replace(folded, build=lambda needed: plain)
 
 
 def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
