@@ -267,6 +267,24 @@ class Normalises(Unit):
         return super().forward((x - self.mean) / self.std)
 
 
+class Crops(nn.Module):
+    """Halves and doubles an image, and crops what is too much; the example's sizes are even, as if nothing were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.up, self.norm = nn.ConvTranspose2d(4, 4, 4, stride=2, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        return x + self.norm(self.up(self.down(x)))[..., :height, :width]
+
+
+class CropsTwice(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), Crops(), Crops())
+
+
 class Anchored(Normalises):
     """A default of the class, that each object shadows with a tensor of its own."""
 
@@ -695,6 +713,7 @@ FORWARDS: dict[str, Pattern] = {
     "selection by a buffer": Pattern(Selects, norms=1),
     "counter buffer": Pattern(Counts),
     "plain tensors": Pattern(Normalises),
+    "crops at sizes that are computed": Pattern(CropsTwice, sizes=(24, 13, 17)),
     "plain tensors that shadow the class's": Pattern(Anchored),
     "pixels": Pattern(Pixels, input_dtype=torch.uint8),
     "divided pixels": Pattern(DividesPixels, dtype=torch.float32, input_dtype=torch.uint8, tolerance=1e-4),

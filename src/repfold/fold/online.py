@@ -20,7 +20,6 @@ from repfold.graph.copying import NotCopied, private_copy
 from repfold.graph.graph import Value
 from repfold.graph.interpret import compute
 from repfold.graph.record import NotFollowed
-from repfold.graph.sizes import evaluate
 from repfold.graph.structure import rebuild, take_apart
 
 
@@ -58,7 +57,7 @@ class OnlineFold(nn.Module):
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
         sizes = {(i, axis): n for i, x in enumerate(tensors) for axis, n in enumerate(x.shape)}
         folds = self.network.training and torch.is_grad_enabled() and len(tensors) == len(graph.inputs)
-        if not folds or not all(evaluate(check.condition, sizes) for check in graph.checks):
+        if not folds or not all(check.holds(sizes) for check in graph.checks):
             return self.network(*arguments)
         state = self._state()
         values = [*graph.outputs, *graph.updates.values()]

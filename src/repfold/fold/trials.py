@@ -102,12 +102,12 @@ class _Trials:
             except FoldError:  # the network is bound to its size
                 continue
             sizes = _input_sizes(arguments)
-            if not all(evaluate(check.condition, sizes) for check in self.result.fixed):
+            if not all(check.holds(sizes) for check in self.result.fixed):
                 given = " and ".join("x".join(map(str, shape)) for shape in shapes(arguments))
                 self.caveats.append(f"the network takes {given}, the folded one only what it was folded for")
                 self.bound = True
                 return
-            violated = [check for check in self.result.checks if not evaluate(check.condition, sizes)]
+            violated = [check for check in self.result.checks if not check.holds(sizes)]
             with redirect_stderr(StringIO() if violated else sys.stderr):
                 try:
                     self.compare(arguments, expected)

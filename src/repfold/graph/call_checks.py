@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from repfold.errors import RepFoldError
 from repfold.graph.graph import Check
-from repfold.graph.sizes import Expression, evaluate, from_json, to_json
+from repfold.graph.sizes import Expression, from_json, to_json
 
 _ADVICE = "Record or fold the network again with an example like this one."
 
@@ -58,7 +58,7 @@ def _check_sizes(shapes: tuple[tuple[int, ...], ...], spec: str) -> None:
             )
     sizes = {(i, axis): n for i, shape in enumerate(shapes) for axis, n in enumerate(shape)}
     for condition, reason in conditions:
-        if not evaluate(condition, sizes):
+        if not Check(condition, reason).holds(sizes):
             names = [name for name, _ in inputs]
             given = ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))
             raise RepFoldError(

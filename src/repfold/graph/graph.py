@@ -90,6 +90,13 @@ class Check:
     reason: str
     fixes: bool = False
 
+    def holds(self, sizes: InputSizes) -> bool:
+        """Whether it does; where it divides by zero, nothing of what it is about exists."""
+        try:
+            return bool(evaluate(self.condition, sizes))
+        except ZeroDivisionError:
+            return False
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -131,13 +138,13 @@ class Graph:
 
     @property
     def holds_for_example(self) -> bool:
-        return all(evaluate(check.condition, self.sizes) for check in self.checks)
+        return all(check.holds(self.sizes) for check in self.checks)
 
     @property
     def fixes_batch(self) -> bool:
         """Whether it holds for one batch size only."""
         fixed = [check.condition.operands for check in self.checks if check.fixes]
-        return any(isinstance(number, int) and leaf.operands[1] == 0 for leaf, number in fixed)
+        return any(isinstance(number, int) and leaf.op == "size" and leaf.operands[1] == 0 for leaf, number in fixed)
 
     def numeric(self, shape: tuple[Size, ...]) -> tuple[int, ...]:
         """The shape on the example."""

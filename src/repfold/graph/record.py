@@ -126,7 +126,8 @@ def _record_freest(network: nn.Module, arguments: tuple[Any, ...], *, free: Free
 def _fixed_axes(graph: Graph) -> list[Check]:
     """What fixes an axis of an image to a number."""
     pairs = [(check, *check.condition.operands) for check in graph.checks if check.fixes]
-    return [check for check, leaf, number in pairs if isinstance(number, int) and leaf.operands[1] > 1]
+    of_images = [(check, number) for check, size, number in pairs if size.op != "size" or size.operands[1] > 1]
+    return [check for check, number in of_images if isinstance(number, int)]
 
 
 def _record(
@@ -268,13 +269,15 @@ class _Session:
         return leaf
 
     def _fixed(self) -> dict[Expression, Any]:
-        """The sizes of inputs that are not free: what they must be."""
+        """The sizes of inputs, and those computed of them, that are not free: what they must be."""
         found: dict[Expression, Any] = {}
         for index, shape in enumerate(self.recorder.shapes):
             for axis, size in enumerate(shape):
                 known, leaf = self.symbols.number(size), size_of(index, axis)
                 if known != leaf:
                     found[leaf] = known
+        for computed, known in self.symbols.tied():
+            found[computed] = known
         return found
 
     def _checks(self) -> tuple[Check, ...]:

@@ -44,6 +44,11 @@ class Symbols:
             self.plain_symbols[expr] = env.create_symintnode(symbol, hint=hint, source=source)
         return self.plain_symbols[expr]
 
+    def tied(self) -> list[tuple[Expression, Any]]:
+        """The sizes with a symbol that an operator needs to be something else too: both."""
+        pairs = [(size, self._convert(self.env.simplify(symbol))) for symbol, size in list(self.known.items())]
+        return [(computed, now) for computed, now in pairs if computed != now]
+
     def number(self, value: Any) -> Any:
         """A SymInt or SymFloat as a number or an Expression, as far as is known by now of what is equal to what."""
         if not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
