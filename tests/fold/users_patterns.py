@@ -280,6 +280,19 @@ class Crops(nn.Module):
         return x + self.norm(self.up(self.down(x)))[..., :height, :width]
 
 
+class SpaceToDepth(Unit):
+    """Its convolution's channels are computed of the image's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(12, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.size()
+        x = x.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 3, 5, 1, 2, 4).contiguous()
+        return super().forward(x.view(batch, channels * 4, height // 2, width // 2))
+
+
 class CropsTwice(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), Crops(), Crops())
@@ -713,6 +726,7 @@ FORWARDS: dict[str, Pattern] = {
     "selection by a buffer": Pattern(Selects, norms=1),
     "counter buffer": Pattern(Counts),
     "plain tensors": Pattern(Normalises),
+    "space to depth": Pattern(SpaceToDepth),
     "crops at sizes that are computed": Pattern(CropsTwice, sizes=(24, 13, 17)),
     "plain tensors that shadow the class's": Pattern(Anchored),
     "pixels": Pattern(Pixels, input_dtype=torch.uint8),

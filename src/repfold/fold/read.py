@@ -38,6 +38,10 @@ def read(graph: Graph, constants: Constants) -> dict[Value, Piece]:
     return pieces
 
 
+# Operators that run on as many channels as their weights have, though the graph may compute how many there are.
+TAKES_ITS_CHANNELS_ALONE = frozenset({"conv", "linear", "matmul", "batch_norm"})
+
+
 def _read_value(context: Context, value: Value) -> Piece:
     if value in context.constants:
         return Opaque()
@@ -56,8 +60,13 @@ def _checked(context: Context, value: Value, piece: Piece) -> Piece:
     last = piece.reading.channels_last
     if rank < 2 or (not last and len(geometry.axes) != rank - 2):
         return Opaque()
-    if source.shape[-1 if last else 1] != geometry.in_channels or value.dtype != source.dtype:
-        return Opaque("its dtype is not that of what it reads") if value.dtype != source.dtype else Opaque()
+    if value.dtype != source.dtype:
+        return Opaque("its dtype is not that of what it reads")
+    channels = source.shape[-1 if last else 1]
+    if value.op in TAKES_ITS_CHANNELS_ALONE:
+        (channels,) = context.graph.numeric((channels,))
+    if channels != geometry.in_channels:
+        return Opaque()
     if not value.dtype.is_floating_point:
         return Opaque()
     in_shape, out_shape = context.graph.numeric(source.shape), context.graph.numeric(value.shape)

@@ -16,12 +16,13 @@ from repfold.fold.certificate import FoldedRegion
 from repfold.fold.plan import plan_graph
 from repfold.fold.rewrite import rewrite
 from repfold.graph.copying import copies
-from repfold.graph.graph import INPUT, STATE
+from repfold.graph.graph import INPUT, STATE, Graph
 from repfold.graph.module import to_module
 from repfold.graph.record import NotFollowed, record
 from repfold.graph.structure import rebuild
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+_SIZES = (*range(1, 100), 112, 128, 224, 256, 299, 384, 512)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -42,7 +43,7 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
         except NotFollowed:
             continue
         rewritten = rewrite(plan)
-        if len(rewritten.regions) != 1:
+        if len(rewritten.regions) != 1 or not _takes_all_sizes(rewritten.graph):
             continue
         recorded = plan.recorded.rewritten(rewritten.graph, rewritten.state)
         folded = to_module(rewritten.graph, rewritten.state, arguments=recorded.arguments, output=recorded.output)
@@ -58,6 +59,12 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
         "inputs tried nothing else read what is between, and on others it must not"
     )
     return Joined(regions, [remark])
+
+
+def _takes_all_sizes(graph: Graph) -> bool:
+    """Of batches and images, by what its conditions are for many; channels are what the weights have."""
+    many = ({leaf: size if leaf[1] == 1 else n for leaf, size in graph.sizes.items()} for n in _SIZES)
+    return all(check.holds(sizes) for sizes in many for check in graph.checks)
 
 
 def _named(region: FoldedRegion, layer: str, norm: str) -> FoldedRegion:
@@ -93,8 +100,8 @@ class _Watch(TorchDispatchMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         modules = dict(network.named_modules())
-        self.layers = {path for path, module in modules.items() if type(module) in LAYERS}
-        self.norms = {path for path, module in modules.items() if type(module) in NORMS and not module.training}
+        self.layers = {path for path, module in modules.items() if isinstance(module, LAYERS)}
+        self.norms = {path for path, module in modules.items() if isinstance(module, NORMS) and not module.training}
         self.network = network
         self.running: list[str] = []
         self.given: dict[int, str] = {}  # storage -> the layer that gave it
