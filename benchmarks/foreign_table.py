@@ -65,6 +65,8 @@ def flags(result: dict[str, Any]) -> list[str]:
         found += [f"more {key.replace('_', '-')}" for key in _COSTS if after[key] > before[key]]
     if result.get("touched"):
         found.append("TOUCHED the original")
+    if result.get("refuses"):
+        found.append(f"refuses: {', '.join(result['refuses'])}")
     if result.get("dull"):
         found.append("outputs say nothing")
     if "milliseconds" in result and result["milliseconds"][0] / result["milliseconds"][1] < SLOWER:
@@ -166,6 +168,7 @@ def _costs_more(key: str) -> Callable[[dict[str, Any]], bool]:
 
 _COUNTED: dict[str, Callable[[dict[str, Any]], bool]] = {
     "wrong": lambda r: "wrong" in r,
+    "folded for fewer sizes than the network takes, and saying so": lambda r: bool(r.get("refuses")),
     "raw errors": lambda r: "raw_error" in r,
     "refused": lambda r: "refused" in r,
     "without a result in time or memory": lambda r: "late" in r,
