@@ -10,12 +10,14 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def answered_interrupts():
-    """Ctrl-C is answered, here and in processes started from here, as by a shell's own command.
+    """Ctrl-C and the closing of a terminal are answered, here and in processes started from here, as by a shell's own
+    command.
 
-    A script's background commands are started with it ignored, and a process then leaves it so.
+    A script's background commands are started with the one ignored, nohup's with the other, and a process leaves it so.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -121,4 +121,4 @@ def test_code_is_not_imported_unless_it_is_vouched_for(run, tmp_path, monkeypatc
     content["recipe"] = content["recipe"].replace('model = "repvgg-pico"', 'model = "harmful:net"')
     torch.save(content, path)
     _, checks = verify(run, capsys)
-    assert checks["steps"][0] == "skipped" and "--factory harmful:net" in checks["steps"][1]
+    assert checks["steps"][0] == "skipped" and "harmful:net" in checks["steps"][1] and "--trust" in checks["steps"][1]
