@@ -29,8 +29,8 @@ completed: dict[Path, None] = {}
 def replacing(path: str | os.PathLike[str], *, previous: str | os.PathLike[str] | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
-    ``previous``: where in the same directory the file that is replaced goes, instead of being deleted. A process that
-    is killed between the two leaves ``previous`` alone.
+    ``previous``: where in the same directory the file that is replaced goes, instead of being deleted. Where there are
+    no hard links, a process that is killed between the two leaves ``previous`` alone.
 
     Raises: NotWritten when the directory cannot be written, the disk is full, or ``path`` is there and no ordinary file
     (renaming over a device would put a file in its place); ``path`` is then as it was.
@@ -63,7 +63,7 @@ def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> 
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         if previous is not None and target.exists():
-            target.replace(previous)
+            keep(target, Path(previous))
         temporary.replace(target)
         sync_directory(target.parent)
     finally:
