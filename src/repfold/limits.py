@@ -8,4 +8,5 @@ MOST_CLASSES = 1_000_000
 MOST_CHANNELS = 65_536
 LONGEST_NAME = 1000  # characters of the name of a class
 LARGEST_TENSOR = 2**31  # values of a tensor that a graph makes
+MOST_IMAGES = 65_536  # of a batch that is timed
 LARGEST_COUNT = 2**40  # of whatever is counted and has no bound of its own

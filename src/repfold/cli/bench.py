@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from repfold.errors import RepFoldError
+from repfold.limits import MOST_IMAGES
 from repfold.threads import check_threads
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def bench(
     from repfold.deploy import compare_forms
     from repfold.fold import fold
 
-    if not batch or min(batch) < 1:
-        raise RepFoldError(f"--batch {' '.join(map(str, batch))}: give sizes of at least 1.")
+    if not batch or min(batch) < 1 or max(batch) > MOST_IMAGES:
+        raise RepFoldError(f"--batch {' '.join(map(str, batch))}: give sizes from 1 to {MOST_IMAGES:,}.")
     if threads is not None:
         check_threads(threads)
     source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)

@@ -9,6 +9,7 @@ import tyro
 
 from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
+from repfold.limits import MOST_IMAGES
 from repfold.threads import check_threads
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def deploy(
     from repfold.deploy import compare_forms, why_not_native
     from repfold.fold import fold
 
-    if batch < 1:
-        raise RepFoldError(f"--batch {batch}: give a size of at least 1.")
+    if not 1 <= batch <= MOST_IMAGES:
+        raise RepFoldError(f"--batch {batch}: give a size from 1 to {MOST_IMAGES:,}.")
     if threads is not None:
         check_threads(threads)
     source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)

@@ -19,6 +19,7 @@ from repfold.train.recipe import Recipe
 
 _MEMORY = 0.9  # of the smoothed loss: about ten steps
 _EXPLODED = 3.0  # times the lowest smoothed loss, at which nothing more is to be learnt
+_MOST = 1_000_000  # steps, each of which has a rate of its own
 _FEWEST = 10  # steps of which a curve can be made
 
 
@@ -59,10 +60,10 @@ def find_lr(
 
     Raises: RepFoldError for a range that is none, fewer than 10 steps, and whatever training would refuse.
     """
-    if not 0 < low < high < math.inf or steps < _FEWEST:
+    if not 0 < low < high < math.inf or not _FEWEST <= steps <= _MOST:
         raise RepFoldError(
-            f"The range test goes from {low:g} to {high:g} in {steps} steps: it needs 0 < low < high, and at least "
-            f"{_FEWEST} steps."
+            f"The range test goes from {low:g} to {high:g} in {steps} steps: it needs 0 < low < high, and {_FEWEST} to "
+            f"{_MOST:,} steps."
         )
     machine = choose(recipe)
     prepare_process(machine)
