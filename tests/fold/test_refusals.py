@@ -135,6 +135,33 @@ def test_data_dependent_control_flow_is_folded_part_by_part():
             torch.testing.assert_close(plain(sign * x), network(sign * x), rtol=1e-4, atol=1e-5)
 
 
+def test_layers_and_norms_of_ones_own_classes_are_joined_in_a_forward_that_cannot_be_followed():
+    class SameConv(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            lack = max((-(-x.shape[-1] // 2) - 1) * 2 + 3 - x.shape[-1], 0)
+            return super().forward(nn.functional.pad(x, (lack // 2, lack - lack // 2, 1, 1)))
+
+    class NormAct(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).relu()
+
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = SameConv(4, 4, 3, stride=2), NormAct(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.norm(self.conv(x))
+            return y if y.sum() > 1 else -y
+
+    network = trained(Chooses())
+    plain, certificate = fold(network, torch.randn(2, 4, 9, 8))
+    assert [region.name for region in certificate.regions] == ["conv"]
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    for x in (torch.randn(2, 4, 9, 8), torch.randn(1, 4, 12, 13)):
+        torch.testing.assert_close(plain(x), network(x), rtol=1e-4, atol=1e-5)
+
+
 def test_a_part_whose_attributes_the_parent_reads_is_folded_within():
     class Block(nn.Module):
         def __init__(self) -> None:

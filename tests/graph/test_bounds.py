@@ -16,10 +16,12 @@ from onnx_files import write_model
 
 from repfold.errors import RepFoldError
 from repfold.graph.file import BUFFER, PARAMETER, Written, to_json
+from repfold.graph.graph import Check
 from repfold.graph.interpret import execute
 from repfold.graph.onnx.read import read_onnx
 from repfold.graph.reading import from_json
 from repfold.graph.record import record
+from repfold.graph.sizes import Expression, size_of
 from repfold.limits import LARGEST_TENSOR
 
 IMAGE = ("n", 3, "h", "w")
@@ -103,3 +105,8 @@ def test_tensors_that_no_memory_holds_are_refused(claim):
 
 def test_the_bound_is_beyond_what_networks_need():
     assert LARGEST_TENSOR >= 2 * 3 * 8192**2
+
+
+def test_a_condition_that_divides_by_zero_does_not_hold():
+    check = Check(Expression("==", (Expression("//", (8, size_of(0, 2))), 1)), "its forward decides by it")
+    assert check.holds({(0, 2): 8}) and not check.holds({(0, 2): 4}) and not check.holds({(0, 2): 0})
