@@ -14,7 +14,7 @@ from users_patterns import assert_same_outputs, assert_untouched, executed, priv
 
 from repfold.fold import Certificate, FoldError, fold
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("one_thread")]
 
 PROGRAMS = int(os.environ.get("REPFOLD_RANDOM_PROGRAMS", "2000"))
 CHUNKS = 20
@@ -34,14 +34,6 @@ class Tally:
 
 
 TALLY = Tally()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from repfold.graph.onnx.kept import onnx_node
+from repfold.graph.sizes import COMPARISONS, INFIX
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,7 @@ FUNCTIONS: dict[str, Function] = {
 
 # Sizes: what computes an expression's operation, two operands at a time.
 ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "+": operator.add,
-    "*": operator.mul,
-    "//": operator.floordiv,
-    "%": operator.mod,
-    "/": operator.truediv,
-    "**": operator.pow,
+    **INFIX,
     "max": torch.sym_max,
     "min": torch.sym_min,
     "float": torch.sym_float,
@@ -97,12 +93,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
     "ceil": math.ceil,
     "sqrt": torch.sym_sqrt,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+    **COMPARISONS,
     "and": operator.and_,
     "or": operator.or_,
     "not": operator.not_,

@@ -26,7 +26,7 @@ class Expression:
     def __str__(self) -> str:
         if self.op == "size":
             return "size({}, {})".format(*self.operands)
-        if self.op in _INFIX or self.op in _COMPARISONS:
+        if self.op in INFIX or self.op in COMPARISONS:
             return f"({f' {self.op} '.join(map(str, self.operands))})"
         return f"{self.op}({', '.join(map(str, self.operands))})"
 
@@ -36,7 +36,7 @@ Number = int | float | Expression
 InputSizes = Mapping[tuple[int, int], int]  # (input, axis) -> samples
 
 # What an expression is made of: name -> its value on numbers, and on the symbolic numbers of an exported graph.
-_INFIX: dict[str, Callable[[Any, Any], Any]] = {
+INFIX: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "*": operator.mul,
     "//": operator.floordiv,
@@ -44,7 +44,7 @@ _INFIX: dict[str, Callable[[Any, Any], Any]] = {
     "/": operator.truediv,
     "**": operator.pow,
 }
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -53,7 +53,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    **{op: lambda *xs, function=function: reduce(function, xs) for op, function in _INFIX.items()},
+    **{op: lambda *xs, function=function: reduce(function, xs) for op, function in INFIX.items()},
     "max": lambda *xs: reduce(torch.sym_max, xs),
     "min": lambda *xs: reduce(torch.sym_min, xs),
     "float": lambda x: torch.sym_float(x),
@@ -61,7 +61,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "floor": lambda x: math.floor(x),
     "ceil": lambda x: math.ceil(x),
     "sqrt": lambda x: torch.sym_sqrt(x),
-    **_COMPARISONS,
+    **COMPARISONS,
     "and": lambda *xs: all(xs),
     "or": lambda *xs: any(xs),
     "not": operator.not_,
