@@ -75,4 +75,4 @@ def test_bench_times_every_form_and_writes_its_table(run, capsys):
 def test_bench_refuses_an_empty_batch(run, capsys):
     with pytest.raises(SystemExit):
         main(["bench", str(run[0]), "--batch", "0"])
-    assert "at least 1" in capsys.readouterr().err
+    assert "sizes from 1" in capsys.readouterr().err
