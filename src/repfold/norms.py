@@ -92,7 +92,7 @@ class GeneralNorm2d(nn.Module):
         return f"{self.channels}, groups={list(self.groups)}, per_sample={self.per_sample}, eps={self.eps:g}"
 
 
-EACH = 0  # in the place of gN: as many groups as there are samples
+EACH = 0  # instead of gN: as many groups as there are samples
 INNER = (1, 3, 5, 7)
 
 
@@ -134,12 +134,12 @@ def _grouped(x_NCHW: Tensor, groups: Sequence[int]) -> Tensor:
     return (x_NCHW.float() if x_NCHW.element_size() < 4 else x_NCHW).reshape(sizes)
 
 
-# Makes the layer that takes the place of a BatchNorm2d of so many channels, with its eps and with or without affine.
+# Makes the layer that replaces a BatchNorm2d of so many channels, with its eps and with or without affine.
 Make = Callable[[int, float, bool], nn.Module]
 
 
 def batch(momentum: float = 0.1) -> Make:
-    """BatchNorm: over the batch and the places, channel by channel."""
+    """BatchNorm: over the batch and the positions, channel by channel."""
     return lambda channels, eps, affine: nn.BatchNorm2d(channels, eps, momentum, affine)
 
 
@@ -154,7 +154,7 @@ def group(groups: int = 32) -> Make:
 
 
 def layer() -> Make:
-    """LayerNorm: within each sample, over its channels and places; scaled and shifted channel by channel."""
+    """LayerNorm: within each sample, over its channels and positions; scaled and shifted channel by channel."""
     return lambda channels, eps, affine: nn.GroupNorm(1, channels, eps, affine)
 
 
@@ -194,9 +194,9 @@ def replace(network: nn.Module, norm: str) -> nn.Module:
     or a layer's channels cannot be grouped as told; the layer is named.
     """
     make, network = parse(norm), copy.deepcopy(network)
-    made: dict[nn.Module, nn.Module] = {}  # a layer that stands in two places is replaced by one
-    places = [*network.named_modules(remove_duplicate=False)]
-    for path, old in places:
+    made: dict[nn.Module, nn.Module] = {}  # a layer that is registered twice is replaced by one
+    paths = [*network.named_modules(remove_duplicate=False)]
+    for path, old in paths:
         if not isinstance(old, nn.BatchNorm2d):
             continue
         if old not in made:

@@ -19,7 +19,7 @@ from repfold import models
 from repfold.cli import main
 from repfold.errors import RepFoldError
 from repfold.models.convert import convert
-from repfold.models.key_maps import LAYOUTS, to_ours
+from repfold.models.key_maps import KEY_MAPS, to_ours
 
 # code base -> names of: kxk, 1x1, identity, folded, squeeze, excite, batch norm's suffix, classifier.
 FOREIGN = {
@@ -122,7 +122,7 @@ def test_both_directions_keep_the_function_and_every_bit(tmp_path, family, code_
 def test_a0_has_the_351_names_of_its_published_checkpoint(tmp_path):
     with torch.device("meta"):
         state = models.create("repvgg-a0").state_dict()
-    layout = LAYOUTS["RepVGG"]["original"]
+    layout = KEY_MAPS["RepVGG"]["original"]
     names = [layout.name(key) for key in state]
     assert len(set(names)) == 351 and None not in names
     assert {"stage0.rbr_dense.conv.weight", "stage1.1.rbr_identity.running_var", "stage4.0.rbr_1x1.bn.bias"} <= set(
@@ -147,7 +147,7 @@ def test_a0_has_the_351_names_of_its_published_checkpoint(tmp_path):
 def test_names_are_those_of_the_published_code_and_map_back(model, family, code_base, some):
     with torch.device("meta"):
         state = models.create(model).state_dict()
-    layout = LAYOUTS[family][code_base]
+    layout = KEY_MAPS[family][code_base]
     names = {key: layout.name(key) for key in state}
     assert some in names.values() and len(set(names.values())) == len(state)
     assert all(layout.our_name(theirs) == ours for ours, theirs in names.items())

@@ -82,7 +82,7 @@ class Geometry:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether every output sample sees one input sample at the same place."""
+        """Whether every output sample sees one input sample at the same position."""
         return all(axis == Axis() for axis in self.axes)
 
     @property

@@ -63,13 +63,13 @@ def concatenate_geometry(parts: list[Geometry]) -> Geometry:
 
 
 def embed(conv: AffineConv, geometry: Geometry) -> Tensor:
-    """The weight of ``conv`` written on a larger ``geometry``: taps at their places, zeros elsewhere, fewer groups."""
+    """The weight of ``conv`` written on a larger ``geometry``: taps at their positions, else zeros, fewer groups."""
     weight = regroup(conv, geometry.groups).weight
     if conv.geometry.axes == geometry.axes:
         return weight
     target = weight.new_zeros(*weight.shape[:2], *geometry.kernel_size)
-    places = tuple(_taps(small, large) for small, large in zip(conv.geometry.axes, geometry.axes, strict=True))
-    target[(slice(None), slice(None), *places)] = weight
+    positions = tuple(_taps(small, large) for small, large in zip(conv.geometry.axes, geometry.axes, strict=True))
+    target[(slice(None), slice(None), *positions)] = weight
     return target
 
 

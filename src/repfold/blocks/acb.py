@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from repfold.blocks.conv_norm import Geometry, conv_norm
+from repfold.blocks.conv_norm import ConvSpec, conv_norm
 from repfold.blocks.structure import Inverse, Invertible
 
 
@@ -19,7 +19,7 @@ class ACB(Invertible):
 
     def __init__(self, in_channels: int, out_channels: int, **geometry: Any) -> None:
         super().__init__()
-        shape = Geometry(in_channels, out_channels, **geometry)
+        shape = ConvSpec(in_channels, out_channels, **geometry)
         (rows, columns), (high, wide) = shape.kernel, shape.pads
         self.square = shape.kxk()
         self.under_column = shape.under_centre(along_h=False)

@@ -55,8 +55,8 @@ def conv_norm(
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """The geometry that every structure here has: that of a convolution, its sizes along H and W or one for both.
+class ConvSpec:
+    """The arguments of the convolution that every structure here stands for, sizes along H and W or one for both.
 
     ``padding`` None is d·(k−1)/2, with which [N, in, H, W] -> [N, out, ceil(H/stride), ceil(W/stride)]. A 1x1 or an
     identity branch sees what the kernel's centre tap sees (of an even kernel the one before its middle): with less
@@ -160,4 +160,4 @@ class Reframe(nn.Module):
 
 def plain(in_channels: int, out_channels: int, **geometry: Any) -> ConvNorm:
     """One convolution with its BatchNorm and no other branch."""
-    return Geometry(in_channels, out_channels, **geometry).kxk()
+    return ConvSpec(in_channels, out_channels, **geometry).kxk()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry, Normed
+from repfold.blocks.conv_norm import ConvSpec, Normed
 from repfold.blocks.structure import Inverse, Invertible
 from repfold.errors import RepFoldError
 
@@ -30,7 +30,7 @@ class DBB(Invertible):
         self, in_channels: int, out_channels: int, *, inner_channels: int | None = None, **geometry: Any
     ) -> None:
         super().__init__()
-        shape = Geometry(in_channels, out_channels, **geometry)
+        shape = ConvSpec(in_channels, out_channels, **geometry)
         if shape.dilation not in (1, (1, 1)) or shape.padding_mode != "zeros":
             raise RepFoldError(
                 f"A DBB with dilation {shape.dilation} and '{shape.padding_mode}' padding does not exist: its average "

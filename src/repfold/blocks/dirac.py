@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Inverse, Invertible
 
 
@@ -37,7 +37,7 @@ class DiracConv2d(Invertible):
         **geometry: Any,
     ) -> None:
         super().__init__()
-        self.shape = Geometry(in_channels, out_channels, **geometry)
+        self.shape = ConvSpec(in_channels, out_channels, **geometry)
         initial = self.shape.conv(bias=bias)
         self.weight, self.bias = initial.weight, initial.bias
         self.alpha = nn.Parameter(torch.full((out_channels,), alpha))
@@ -69,7 +69,7 @@ class NCReLU(nn.Module):
         return torch.cat([x_NCHW.clamp(min=0), x_NCHW.clamp(max=0)], dim=1)
 
 
-def _delta(shape: Geometry, size: torch.Size) -> torch.Tensor:
+def _delta(shape: ConvSpec, size: torch.Size) -> torch.Tensor:
     delta_OIHW = torch.zeros(size)
     out_of_group, in_of_group = shape.out_channels // shape.groups, shape.in_channels // shape.groups
     channels = torch.arange(min(out_of_group, in_of_group))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Inverse, Invertible
 
 
@@ -23,7 +23,7 @@ class DOConv2d(Invertible):
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = False, **geometry: Any) -> None:
         super().__init__()
-        self.shape = Geometry(in_channels, out_channels, **geometry)
+        self.shape = ConvSpec(in_channels, out_channels, **geometry)
         initial = self.shape.conv(bias=bias)
         self.weight, self.bias = initial.weight, initial.bias
         taps = math.prod(self.shape.kernel)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry, Size2
+from repfold.blocks.conv_norm import ConvSpec, Size2
 from repfold.blocks.structure import Inverse, Invertible
 from repfold.errors import RepFoldError
 
@@ -40,14 +40,14 @@ class ExpandConv2d(Invertible):
         **geometry: Any,
     ) -> None:
         super().__init__()
-        shape = Geometry(in_channels, out_channels, **geometry)
+        shape = ConvSpec(in_channels, out_channels, **geometry)
         if kind not in _KINDS:
             raise RepFoldError(f"kind is {kind!r}; convolutions are expanded as 'cl' or 'ck'.")
         if rate < 1:
             raise RepFoldError(f"rate is {rate}; the inner layers need at least one channel for each outer one.")
         rows = _KINDS[kind](shape, rate)
         layers = []
-        for place, (width_in, width_out, size, stride, dilation) in enumerate(rows):
+        for index, (width_in, width_out, size, stride, dilation) in enumerate(rows):
             layers.append(
                 nn.Conv2d(
                     width_in,
@@ -55,7 +55,7 @@ class ExpandConv2d(Invertible):
                     size,
                     stride=stride,
                     dilation=dilation,
-                    padding=shape.pads if place == 0 else 0,
+                    padding=shape.pads if index == 0 else 0,
                     padding_mode=shape.padding_mode,
                     groups=shape.groups,
                     bias=bias,
@@ -90,7 +90,7 @@ class ExpandConv2d(Invertible):
 _Layer = tuple[int, int, Size2, Size2, Size2]
 
 
-def _wide_inside(shape: Geometry, rate: int) -> list[_Layer]:
+def _wide_inside(shape: ConvSpec, rate: int) -> list[_Layer]:
     wide_in, wide_out = rate * shape.in_channels, rate * shape.out_channels
     return [
         (shape.in_channels, wide_in, 1, 1, 1),
@@ -99,7 +99,7 @@ def _wide_inside(shape: Geometry, rate: int) -> list[_Layer]:
     ]
 
 
-def _small_kernels(shape: Geometry, rate: int) -> list[_Layer]:
+def _small_kernels(shape: ConvSpec, rate: int) -> list[_Layer]:
     high, wide = shape.kernel
     count = (high - 1) // 2
     if count < 2 or high != wide or high % 2 == 0:

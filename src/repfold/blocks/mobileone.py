@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Inverse, Invertible
 from repfold.errors import RepFoldError
 
@@ -29,7 +29,7 @@ class MobileOneBranches(Invertible):
         super().__init__()
         if branches < 1:
             raise RepFoldError(f"branches is {branches}; a MobileOne block has at least one full kernel.")
-        shape = Geometry(in_channels, out_channels, **geometry)
+        shape = ConvSpec(in_channels, out_channels, **geometry)
         self.kxk = nn.ModuleList(shape.kxk() for _ in range(branches))
         self.under_centre = shape.under_centre()
         self.point = shape.point() if shape.kernel != (1, 1) else None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Inverse, Invertible
 
 
@@ -19,7 +19,7 @@ class QARepVGGBranches(Invertible):
 
     def __init__(self, in_channels: int, out_channels: int, **geometry: Any) -> None:
         super().__init__()
-        shape = Geometry(in_channels, out_channels, **geometry)
+        shape = ConvSpec(in_channels, out_channels, **geometry)
         self.kxk = shape.kxk()
         self.under_centre = shape.under_centre()
         self.point = nn.Conv2d(in_channels, out_channels, 1, stride=shape.stride, groups=shape.groups, bias=False)

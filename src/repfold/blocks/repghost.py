@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Structure
 from repfold.errors import RepFoldError
 
@@ -17,7 +17,7 @@ class RepGhostBranches(Structure):
 
     def __init__(self, in_channels: int, out_channels: int, *, groups: int | None = None, **geometry: Any) -> None:
         super().__init__()
-        shape = Geometry(in_channels, out_channels, groups=in_channels if groups is None else groups, **geometry)
+        shape = ConvSpec(in_channels, out_channels, groups=in_channels if groups is None else groups, **geometry)
         if not shape.has_identity or shape.groups != in_channels:
             raise RepFoldError(
                 f"A RepGhost block of {in_channels} -> {out_channels} channels, stride {shape.stride} and "

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from repfold.blocks.block import Block, SePlace
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Inverse, Invertible
 
 
@@ -17,7 +17,7 @@ class RepVGGBranches(Invertible):
 
     def __init__(self, in_channels: int, out_channels: int, **geometry: Any) -> None:
         super().__init__()
-        shape = Geometry(in_channels, out_channels, **geometry)
+        shape = ConvSpec(in_channels, out_channels, **geometry)
         self.kxk = shape.kxk()
         self.under_centre = shape.under_centre()
         self.point = shape.point()

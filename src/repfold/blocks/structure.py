@@ -41,11 +41,11 @@ class Inverse:
 
 
 class Invertible(Structure):
-    """A structure that can equal a trained convolution, and so take its place."""
+    """A structure that can equal a trained convolution, and so replace it."""
 
     # Whether it makes more of a 1x1 kernel than another 1x1 kernel. The papers of those that do not leave it as it is.
     enriches_1x1: ClassVar[bool] = False
-    # The options of its own with which it takes a convolution's place.
+    # The options of its own with which it replaces a convolution.
     replacement_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def inverse(self) -> Inverse:

@@ -16,7 +16,7 @@ from repfold.errors import RepFoldError, nearest
 from repfold.expand.checks import check_equal, check_runs
 from repfold.expand.inverse import take_over
 from repfold.expand.moments import Moments, moments_of
-from repfold.expand.sites import Left, Site, Where, find_sites
+from repfold.expand.sites import Site, Skipped, Where, find_sites
 
 EXPANDABLE: dict[str, type[Invertible]] = {
     name: structure for name, structure in STRUCTURES.items() if issubclass(structure, Invertible)
@@ -37,7 +37,7 @@ def expand(
 ) -> nn.Module:
     """Replace the convolutions of ``network`` by training-time structures, keeping its function.
 
-    A structure with norms inside also takes over the BatchNorm right behind its convolution, whose place is left to an
+    A structure with norms inside also takes over the BatchNorm right behind its convolution, which becomes an
     nn.Identity; the network then computes the same in train mode as well.
 
     Args:
@@ -65,10 +65,10 @@ def expand(
         try:
             result = _replace(result, EXPANDABLE[block], site, fresh, moments.get(site.name))
         except RepFoldError as refusal:
-            left.append(Left(site.name, str(refusal)))
+            left.append(Skipped(site.name, str(refusal)))
         else:
             replaced.append(site)
-    _tell(block, replaced, left)
+    _report(block, replaced, left)
     check_runs(network, result, block)
     if example is not None and not fresh:
         check_equal(network, result, example, block)
@@ -120,22 +120,22 @@ def _structure(kind: type[Invertible], conv: nn.Conv2d) -> Invertible:
 
 
 def _match_norms(structure: nn.Module, norm: nn.Module | None) -> None:
-    """Let the structure's norms average and divide as the one whose place they take."""
+    """Let the structure's norms average and divide as the one that they replace."""
     for inner in structure.modules():
         if isinstance(inner, nn.BatchNorm2d) and norm is not None:
             inner.eps, inner.momentum = norm.eps, norm.momentum  # type: ignore[assignment]
 
 
-def _tell(block: str, replaced: list[Site], left: list[Left]) -> None:
+def _report(block: str, replaced: list[Site], left: list[Skipped]) -> None:
     reasons: dict[str, list[str]] = {}
     for item in left:
         reasons.setdefault(item.reason, []).append(item.name or "the network itself")
-    told = "; ".join(f"{_listed(names)}: {reason.rstrip('.')}" for reason, names in reasons.items())
+    summary = "; ".join(f"{_listed(names)}: {reason.rstrip('.')}" for reason, names in reasons.items())
     if not replaced:
-        raise RepFoldError(f"No convolution can be expanded by '{block}'. {told}.")
+        raise RepFoldError(f"No convolution can be expanded by '{block}'. {summary}.")
     if left:
         counted = f"{len(left)} of {len(left) + len(replaced)} convolutions stay as they are"
-        warnings.warn(f"expand by '{block}': {counted}. {told}.", ExpandWarning, stacklevel=3)
+        warnings.warn(f"expand by '{block}': {counted}. {summary}.", ExpandWarning, stacklevel=3)
 
 
 def _listed(names: list[str]) -> str:

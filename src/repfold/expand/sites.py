@@ -36,14 +36,14 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Left:
+class Skipped:
     """A convolution that stays as it is, and why."""
 
     name: str
     reason: str
 
 
-def find_sites(network: nn.Module, where: Where | None) -> tuple[list[Site], list[Left]]:
+def find_sites(network: nn.Module, where: Where | None) -> tuple[list[Site], list[Skipped]]:
     """The convolutions that ``where`` selects, and those of them that no structure can replace.
 
     Raises: RepFoldError for a network without 2-D convolutions, and when ``where`` selects none.
@@ -57,20 +57,20 @@ def find_sites(network: nn.Module, where: Where | None) -> tuple[list[Site], lis
             f"{type(network).__name__} has no nn.Conv2d to expand. Convolutions called as functions "
             "(torch.nn.functional.conv2d) are not found: make them modules."
         )
-    chosen = {conv: names for conv, names in paths.items() if any(_selects(where, name, conv) for name in names)}
-    if not chosen:
+    selected = {conv: names for conv, names in paths.items() if any(_selects(where, name, conv) for name in names)}
+    if not selected:
         known = [name for names in paths.values() for name in names]
-        told = f"'{where}'. {nearest(where, known)}" if isinstance(where, str) else "the predicate."
-        raise RepFoldError(f"where selects none of the {len(paths)} convolutions: no path matches {told}")
+        what = f"'{where}'. {nearest(where, known)}" if isinstance(where, str) else "the predicate."
+        raise RepFoldError(f"where selects none of the {len(paths)} convolutions: no path matches {what}")
     calls = _calls(network)
     owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
     sites, left = [], []
-    for conv, names in chosen.items():
+    for conv, names in selected.items():
         reason = _obstacle(network, conv, names, owners, calls)
         if reason is None:
             sites.append(Site(tuple(names), conv, _norm_behind(network, names, calls)))
         else:
-            left.append(Left(names[0], reason))
+            left.append(Skipped(names[0], reason))
     return sites, left
 
 

@@ -9,7 +9,7 @@ from repfold.fold.regions import Region
 from repfold.graph.graph import Value
 
 NORMS = ("batch_norm", "instance_norm")
-Place = tuple[str, str, int]  # scope, operator, which one of its kind there
+Position = tuple[str, str, int]  # scope, operator, which one of its kind there
 
 
 def norm_in_branch(training: Plan, evaluated: Plan) -> str | None:
@@ -17,22 +17,21 @@ def norm_in_branch(training: Plan, evaluated: Plan) -> str | None:
 
     In eval mode a norm is linear, so a sum that is in a region then but in none in training has a norm to blame.
     """
-    places = _places(training)
-    summed = {places[v] for region in training.regions for v in region.interior if isinstance(training.pieces[v], Sum)}
-    places = _places(evaluated)
+    before, after = _positions(training), _positions(evaluated)
+    summed = {before[v] for region in training.regions for v in region.interior if isinstance(training.pieces[v], Sum)}
     for region in evaluated.regions:
         sums = [v for v in region.interior if isinstance(evaluated.pieces[v], Sum)]
-        apart = [value for value in sums if places[value] not in summed]
+        apart = [value for value in sums if after[value] not in summed]
         for value in region.interior:
             if value.op in NORMS and any(_reaches(value, later, region) for later in apart):
                 return label(evaluated, value)
     return None
 
 
-def _places(plan: Plan) -> dict[Value, Place]:
+def _positions(plan: Plan) -> dict[Value, Position]:
     """Where each value stands in the network's own code, in whichever mode it runs."""
     counts: dict[tuple[str, str], int] = {}
-    found: dict[Value, Place] = {}
+    found: dict[Value, Position] = {}
     for value in plan.recorded.graph.values:
         kind = (value.scope, value.op)
         counts[kind] = counts.get(kind, 0) + 1

@@ -130,7 +130,7 @@ def certify(
 
 
 def _random_input(plan: Plan, region: Region) -> Tensor:
-    """Random values for the region's source: a small image, or where sizes are told in it, the example's."""
+    """Random values for the region's source: a small image, or where sizes are fixed in it, the example's."""
     source, axes = region.source, region.reading.geometry.axes
     shape = list(plan.recorded.graph.numeric(source.shape))
     if axes and not any(_is_sized(value) for value in region.interior):

@@ -124,7 +124,7 @@ def _comparable(x: Tensor) -> Tensor:
 
 
 def _distance(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Relative and absolute; infinities and what is not a number must stand at the same places."""
+    """Relative and absolute; infinities and what is not a number must stand at the same positions."""
     a, b = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in (a, b))
     a, b = a.double(), b.double()
     if not b.numel():

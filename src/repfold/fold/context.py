@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from repfold.fold.constants import Constants
-from repfold.fold.movement import Layout
+from repfold.fold.movement import AxisLayout
 from repfold.fold.pieces import Apply, Piece, State, Sum, Unfoldable
 from repfold.graph.graph import Graph, Value
 
@@ -22,7 +22,7 @@ class Context:
     graph: Graph
     constants: Constants
     pieces: dict[Value, Piece]  # of the values before
-    layouts: dict[Value, Layout]
+    layouts: dict[Value, AxisLayout]
 
     def channels_last(self, value: Value) -> bool:
         """Whether ``value`` has its channels last, as what it was computed by left them."""

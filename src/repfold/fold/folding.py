@@ -33,7 +33,7 @@ def fold(
             Batch size and image size stay free in the result.
         policy: "auto" folds a region when neither its parameters nor its multiply-adds grow; "always" whenever it is
             exact, which gives weights that several calls share to each of them separately.
-        progress: told what is being done, for a display.
+        progress: called with what is being done, for a display.
 
     Returns: the plain network (an ordinary module in eval mode whose parameters train) and its certificate.
 

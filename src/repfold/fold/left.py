@@ -11,8 +11,8 @@ READ_ELSEWHERE = "something else reads what it is computed from, so a fold would
 
 def explain(plan: Plan) -> list[tuple[str, str]]:
     """Names and reasons."""
-    told = {item.value: (label(plan, item.value), item.reason) for item in plan.left}
-    return [*dict.fromkeys([*told.values(), *((label(plan, v), r) for v, r in _silent(plan) if v not in told)])]
+    known = {item.value: (label(plan, item.value), item.reason) for item in plan.left}
+    return [*dict.fromkeys([*known.values(), *((label(plan, v), r) for v, r in _silent(plan) if v not in known)])]
 
 
 def _silent(plan: Plan) -> list[tuple[Value, str]]:

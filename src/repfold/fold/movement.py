@@ -19,26 +19,26 @@ from repfold.graph.sizes import Size, product
 
 @dataclass(frozen=True, eq=False)
 class Atom:
-    """One axis, or a factor of one: axis ``place`` of the base (0, 2, 3, …), or ``channels``: what each index adds."""
+    """One axis, or a factor of one: axis ``axis`` of the base (0, 2, 3, …), or ``channels``: what each index adds."""
 
     size: Size
-    place: int | None = None
+    axis: int | None = None
     channels: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """``axes``: each axis as atoms, slowest first. ``offset``: what every index adds to the channel."""
 
     base: Value
     axes: tuple[tuple[Atom, ...], ...]
     offset: int = 0
 
-    def with_axis(self, axis: int, atoms: tuple[Atom, ...]) -> Layout:
+    def with_axis(self, axis: int, atoms: tuple[Atom, ...]) -> AxisLayout:
         return replace(self, axes=(*self.axes[:axis], atoms, *self.axes[axis + 1 :]))
 
 
-def read_selection(layouts: dict[Value, Layout], value: Value) -> Apply | None:
+def read_selection(layouts: dict[Value, AxisLayout], value: Value) -> Apply | None:
     """``value`` as channels of the base that it was moved from, or None. Its layout is remembered for the next one."""
     if value.op not in _MOVES:
         return None
@@ -55,12 +55,12 @@ def read_selection(layouts: dict[Value, Layout], value: Value) -> Apply | None:
     return Apply(moved.base, Reading(conv.geometry, lambda state, dtype: conv.to(dtype)), is_free=True)
 
 
-def _fresh(value: Value) -> Layout | None:
+def _fresh(value: Value) -> AxisLayout | None:
     if len(value.shape) < 2 or not isinstance(value.shape[1], int):
         return None
-    axes = [(Atom(size, place),) for place, size in enumerate(value.shape)]
+    axes = [(Atom(size, axis),) for axis, size in enumerate(value.shape)]
     axes[1] = (Atom(value.shape[1], None, torch.arange(value.shape[1])),)
-    return Layout(value, tuple(axes))
+    return AxisLayout(value, tuple(axes))
 
 
 def _size(size: Size) -> int:
@@ -68,13 +68,13 @@ def _size(size: Size) -> int:
     return size
 
 
-def _channel_index(layout: Layout, rank: int) -> Tensor | None:
+def _channel_index(layout: AxisLayout, rank: int) -> Tensor | None:
     """The channel of the base that each channel is, where nothing else was moved."""
     if len(layout.axes) != rank:
         return None
-    for place, atoms in enumerate(layout.axes):
-        solid = [atom for atom in atoms if atom.size != 1 or atom.place is not None]
-        if place != 1 and [(atom.place, atom.size) for atom in solid] != [(place, layout.base.shape[place])]:
+    for axis, atoms in enumerate(layout.axes):
+        solid = [atom for atom in atoms if atom.size != 1 or atom.axis is not None]
+        if axis != 1 and [(atom.axis, atom.size) for atom in solid] != [(axis, layout.base.shape[axis])]:
             return None
     index = _merged(layout.axes[1])
     return None if index is None else index + layout.offset
@@ -90,7 +90,7 @@ def _merged(atoms: tuple[Atom, ...]) -> Tensor | None:
     return total
 
 
-def _view(layout: Layout, value: Value) -> Layout | None:
+def _view(layout: AxisLayout, value: Value) -> AxisLayout | None:
     """New axes out of the old atoms in their order; an atom of channels is cut where it has to be."""
     waiting = [atom for axis in layout.axes for atom in axis if atom.size != 1]
     axes: list[tuple[Atom, ...]] = []
@@ -132,11 +132,11 @@ def _cut(atom: Atom, first: int) -> tuple[Atom, Atom] | None:
     return Atom(first, None, outer), Atom(inner.numel(), None, inner)
 
 
-def _permute(layout: Layout, value: Value) -> Layout | None:
+def _permute(layout: AxisLayout, value: Value) -> AxisLayout | None:
     return replace(layout, axes=tuple(layout.axes[dim] for dim in value["dims"]))
 
 
-def _indexed(layout: Layout, dim: int, index: Tensor | slice) -> Layout | None:
+def _indexed(layout: AxisLayout, dim: int, index: Tensor | slice) -> AxisLayout | None:
     """Some indices of an axis of channels."""
     along = _merged(layout.axes[dim])
     if along is None:
@@ -145,14 +145,14 @@ def _indexed(layout: Layout, dim: int, index: Tensor | slice) -> Layout | None:
     return layout.with_axis(dim, (Atom(picked.numel(), None, picked),))
 
 
-def _slice(layout: Layout, value: Value) -> Layout | None:
+def _slice(layout: AxisLayout, value: Value) -> AxisLayout | None:
     start, end = value["start"], value["end"]
     if not isinstance(start, int) or not (end is None or isinstance(end, int)):
         return None
     return _indexed(layout, value["dim"], slice(start, end, value["step"]))
 
 
-def _select(layout: Layout, value: Value) -> Layout | None:
+def _select(layout: AxisLayout, value: Value) -> AxisLayout | None:
     dim, index = value["dim"], value["index"]
     along = _merged(layout.axes[dim])
     if along is None or not isinstance(index, int):
@@ -161,7 +161,7 @@ def _select(layout: Layout, value: Value) -> Layout | None:
     return replace(layout, axes=axes, offset=layout.offset + int(along[index]))
 
 
-def _flip(layout: Layout, value: Value) -> Layout | None:
+def _flip(layout: AxisLayout, value: Value) -> AxisLayout | None:
     for dim in value["dims"]:
         along = _merged(layout.axes[dim])
         if along is None:
@@ -170,7 +170,7 @@ def _flip(layout: Layout, value: Value) -> Layout | None:
     return layout
 
 
-def _shuffle(layout: Layout, value: Value) -> Layout | None:
+def _shuffle(layout: AxisLayout, value: Value) -> AxisLayout | None:
     along = _merged(layout.axes[1])
     if along is None:
         return None

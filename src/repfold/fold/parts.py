@@ -67,7 +67,7 @@ def fold_module(
     path: str = "",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Folded:
-    """Fold ``module``, a private copy of ``original``, whose place in the network is ``path``.
+    """Fold ``module``, a private copy of ``original``, which stands at ``path`` in the network.
 
     Raises: FoldError when a region does not prove exact.
     """

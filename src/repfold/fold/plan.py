@@ -11,7 +11,7 @@ from repfold.fold.borders import with_filled_borders
 from repfold.fold.constants import Constants
 from repfold.fold.pieces import Piece
 from repfold.fold.read import read
-from repfold.fold.regions import Left, Region, choose, grow
+from repfold.fold.regions import Region, Unfolded, choose, grow
 from repfold.graph.record import Recorded, record
 
 
@@ -21,7 +21,7 @@ class Plan:
     pieces: dict[Any, Piece]
     constants: Constants
     regions: tuple[Region, ...]
-    left: tuple[Left, ...]
+    left: tuple[Unfolded, ...]
 
 
 def make_plan(network: nn.Module, arguments: tuple[Any, ...], policy: str = "auto") -> Plan:

@@ -51,7 +51,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Left:
+class Unfolded:
     """A linear value that was not folded into another, and why."""
 
     value: Value
@@ -183,11 +183,11 @@ def _concatenate(parts: list[Reading]) -> Reading:
     return Reading(geometry, lambda state, dtype: concatenate([part.build(state, dtype) for part in parts]))
 
 
-def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
+def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Unfolded]]:
     """Walk back from the results; at every value that is still needed take the largest region that pays."""
     live = set(grown.graph.results)
     regions: list[Region] = []
-    left: list[Left] = []
+    left: list[Unfolded] = []
     for value in reversed(grown.graph.values):
         if value not in live:
             continue
@@ -197,8 +197,8 @@ def choose(grown: Grown, policy: str) -> tuple[list[Region], list[Left]]:
         live.update(value.operands if region is None else (region.source,))
         if region is not None:
             regions.append(region)
-        left += [Left(value, refused)] if refused else []
-        left += [Left(member, grown.refusals[member]) for member in members if member in grown.refusals]
+        left += [Unfolded(value, refused)] if refused else []
+        left += [Unfolded(member, grown.refusals[member]) for member in members if member in grown.refusals]
     return regions[::-1], left[::-1]
 
 
@@ -326,7 +326,7 @@ def _not_expressible(geometry: Geometry) -> str | None:
 
 
 def _unties(grown: Grown, interior: tuple[Value, ...]) -> str | None:
-    """Why the region's parameters would be in two places afterwards, or None."""
+    """Why the region's parameters would exist twice afterwards, or None."""
     pieces = [(value, grown.pieces[value]) for value in interior]
     for value, piece in pieces:
         for tensor in grown.constants.state_of(piece.constants) if isinstance(piece, Apply) else ():

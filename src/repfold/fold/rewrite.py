@@ -27,7 +27,7 @@ class Rewritten:
 
 
 def rewrite(plan: Plan, done: Callable[[int, int], None] = lambda count, of: None) -> Rewritten:
-    """Every region by its layer; ``done`` is told how many are. Raises: FoldError when one does not prove exact."""
+    """Every region by its layer; ``done`` gets how many are. Raises: FoldError when one does not prove exact."""
     recorded = plan.recorded
     state = dict(recorded.state)
     replacements: dict[Value, Value] = {}

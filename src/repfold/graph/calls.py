@@ -33,7 +33,7 @@ class Calls:
         self.last_use = {operand: i for i, value in enumerate(values) for operand in value.operands}
         self.last_use |= dict.fromkeys(graph.results, len(values))
         self.position = 0  # in ``values``, of the one that is being written
-        self.places: dict[Expression, list[tuple[Value, int]]] = {}  # the axes that are of a size
+        self.axes_of_size: dict[Expression, list[tuple[Value, int]]] = {}  # the axes that are of a size
         self.computed: dict[Any, fx.Node] = {}
         for value, node in inputs.items():
             self.keep(value, node)
@@ -43,7 +43,7 @@ class Calls:
         self.nodes[value] = node
         for axis, size in enumerate(value.shape):
             if isinstance(size, Expression):
-                self.places.setdefault(size, []).append((value, axis))
+                self.axes_of_size.setdefault(size, []).append((value, axis))
 
     def read(self, value: Value, reader: Value | None = None) -> fx.Node:
         """The node of ``value`` for a reader (None: outside the graph): no gradient enters ``torch.no_grad``."""
@@ -72,9 +72,9 @@ class Calls:
         """A number or a node of it: the size of an axis of what ``reader`` reads, of what is alive, or computed."""
         if not isinstance(size, Expression):
             return size
-        places = self.places.get(size, [])
-        near = [place for place in places if reader is not None and place[0] in reader.operands]
-        alive = [p for p in places if p[0] in self.inputs or self.last_use.get(p[0], -1) >= self.position]
+        axes = self.axes_of_size.get(size, [])
+        near = [axis for axis in axes if reader is not None and axis[0] in reader.operands]
+        alive = [axis for axis in axes if axis[0] in self.inputs or self.last_use.get(axis[0], -1) >= self.position]
         for value, axis in near or alive[:1]:
             return self._once((value, axis), lambda: self.method("size", self.nodes[value], axis))  # noqa: B023
         if size.op == "size":

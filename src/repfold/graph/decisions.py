@@ -19,9 +19,9 @@ class SizeDecisions(ShapeEnv):
 
     def evaluate_expr(self, orig_expr: Any, *arguments: Any, **keywords: Any) -> Any:
         result = super().evaluate_expr(orig_expr, *arguments, **keywords)
-        place = _deciding_place()
-        if place is not None and getattr(orig_expr, "free_symbols", None):
-            self.decisions.append((_holding(orig_expr, result), place))
+        line = _deciding_line()
+        if line is not None and getattr(orig_expr, "free_symbols", None):
+            self.decisions.append((_holding(orig_expr, result), line))
         return result
 
 
@@ -35,7 +35,7 @@ def _holding(expr: Any, result: Any) -> Any:
 _HERE = __file__.rpartition("/")[0]
 
 
-def _deciding_place() -> str | None:
+def _deciding_line() -> str | None:
     """The file and line that a size was decided in, or None where PyTorch's own rules did."""
     frame: FrameType | None = sys._getframe(2)
     in_python = False  # whether it was asked for by Python's own bool() or int(), and not from within an operator

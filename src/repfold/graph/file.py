@@ -43,7 +43,7 @@ PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 class Written:
     """What a file says of a network besides its tensors.
 
-    ``arguments`` and ``output``: what it takes and returns, Values in the place of tensors. ``state``: what each tensor
+    ``arguments`` and ``output``: what it takes and returns, Values instead of tensors. ``state``: what each tensor
     of the graph is, PARAMETER, FROZEN or BUFFER.
     """
 
@@ -106,8 +106,8 @@ def _value_to_json(value: Value, names: _Names) -> dict[str, Any]:
             encoded = {name: _encode(argument, names) for name, argument in arguments.items()}
             check(value.op, {name: None if isinstance(a, torch.device) else a for name, a in arguments.items()})
         except (Misused, TypeError) as error:
-            place = f" (in '{value.scope}')" if value.scope else ""
-            raise RepFoldError(f"A model file cannot hold '{value.name}'{place}: {error}. {ADVICE}") from error
+            where = f" (in '{value.scope}')" if value.scope else ""
+            raise RepFoldError(f"A model file cannot hold '{value.name}'{where}: {error}. {ADVICE}") from error
     else:
         encoded = arguments
     written: dict[str, Any] = {
@@ -139,7 +139,7 @@ def _encode(argument: Any, names: Mapping[Value, str]) -> Any:
     for kind, key in _TORCH_KINDS.items():
         if isinstance(argument, kind):
             return {key: str(argument).removeprefix("torch.")}
-    raise TypeError(f"an argument of type {type(argument).__name__} has no place in it")
+    raise TypeError(f"an argument of type {type(argument).__name__} cannot be stored")
 
 
 _TORCH_KINDS: dict[Any, str] = {torch.dtype: "dtype", torch.layout: "layout", torch.memory_format: "memory_format"}

@@ -165,7 +165,7 @@ class Graph:
 def substitute(graph: Graph, replacements: Mapping[Value, Value], added: Mapping[Value, tuple[Value, ...]]) -> Graph:
     """The graph in which readers of a key of ``replacements`` read its value.
 
-    ``added``: the new values to be computed in the place of each key, in order, its replacement among them; they may
+    ``added``: the new values to be computed instead of each key, in order, its replacement among them; they may
     read old values, which are replaced likewise. What nothing reads any longer goes.
     """
     twins: dict[Value, Value] = {}

@@ -20,7 +20,7 @@ class GraphNetwork(fx.GraphModule):
 
     Attributes:
         repfold_graph: the graph.
-        repfold_arguments: what it is called with, the graph's input Values in the places of tensors.
+        repfold_arguments: what it is called with, the graph's input Values instead of tensors.
         repfold_output: what it returns, with the graph's Values likewise.
         repfold_parameter_names: the names of its forward's parameters.
     """
@@ -77,7 +77,7 @@ def to_module(
 
     Args:
         state: the tensors, by path; they are the module's own from now on, Parameters as Parameters.
-        arguments, output: what the network takes and returns, Values in the places of tensors, Expressions of sizes.
+        arguments, output: what the network takes and returns, Values instead of tensors, Expressions of sizes.
         copy: the network that was recorded (``Recorded.copy``), for what its operators do not show.
         home: a live network whose own layers are called instead of new ones where they are the graph's.
         parameter_names: those of the forward's parameters; "x", "x1", ... if not given.
@@ -111,7 +111,7 @@ def _set_modes(network: nn.Module, modes: Mapping[str, bool]) -> None:
 
 @dataclass(frozen=True)
 class _Flat:
-    """A graph and what it is called with and returns, every Value in another's place given by its number: chains of
+    """A graph and what it is called with and returns, with every Value replaced by its number: chains of
     Values are too deep to be pickled."""
 
     values: tuple[Value, ...]
@@ -126,20 +126,20 @@ class _Flat:
 
 def _flat(network: GraphNetwork) -> _Flat:
     graph = network.repfold_graph
-    places = {value: Value("place", {"index": i}, (), value.dtype, "") for i, value in enumerate(graph.values)}
+    numbered = {value: Value("number", {"index": i}, (), value.dtype, "") for i, value in enumerate(graph.values)}
 
-    def place(leaf: Any) -> Any:
-        return places[leaf] if isinstance(leaf, Value) else leaf
+    def number(leaf: Any) -> Any:
+        return numbered[leaf] if isinstance(leaf, Value) else leaf
 
     return _Flat(
-        values=tuple(_reading(value, place) for value in graph.values),
-        inputs=tuple(map(place, graph.inputs)),
-        outputs=tuple(map(place, graph.outputs)),
-        updates={path: place(value) for path, value in graph.updates.items()},
+        values=tuple(_reading(value, number) for value in graph.values),
+        inputs=tuple(map(number, graph.inputs)),
+        outputs=tuple(map(number, graph.outputs)),
+        updates={path: number(value) for path, value in graph.updates.items()},
         checks=graph.checks,
         sizes=dict(graph.sizes),
-        arguments=rebuilt(network.repfold_arguments, place),
-        output=rebuilt(network.repfold_output, place),
+        arguments=rebuilt(network.repfold_arguments, number),
+        output=rebuilt(network.repfold_output, number),
     )
 
 

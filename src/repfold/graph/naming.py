@@ -21,7 +21,7 @@ _OURS = ("repfold_graph", "repfold_arguments", "repfold_output", "repfold_parame
 def free_names(paths: Iterable[str], tensors: Iterable[str]) -> dict[str, str]:
     """For each path that cannot stay what it is, the one that it becomes.
 
-    A part that the module at its place has as an attribute, and a tensor where a module is needed, get a "_".
+    A part that the module that owns it has as an attribute, and a tensor where a module is needed, get a "_".
     """
     inside: dict[str, set[str]] = {}  # the names right below each path
     whole = set(paths)

@@ -193,7 +193,7 @@ class _Session:
             yield
 
     def enter(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Fakes in the place of the arguments' tensors."""
+        """Fakes instead of the arguments' tensors."""
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
         twice = self.free != NOTHING and bool(tensors) and all(t.dim() > 1 and t.shape[0] == 1 for t in tensors)
 
@@ -285,10 +285,10 @@ class _Session:
         fixed = {Expression("==", pair): "its forward fixes this size" for pair in self._fixed().items()}
         checks: dict[Expression, str] = {}
         if self.env is not None:
-            for condition, place in self.env.decisions:
+            for condition, line in self.env.decisions:
                 expression = self.symbols.condition(condition)
                 if isinstance(expression, Expression):
-                    checks.setdefault(expression, f"its forward decides by it ({place})")
+                    checks.setdefault(expression, f"its forward decides by it ({line})")
         decided = {condition: reason for condition, reason in checks.items() if condition not in fixed}
         return (
             *(Check(condition, reason, fixes=True) for condition, reason in fixed.items()),

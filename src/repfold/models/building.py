@@ -71,11 +71,11 @@ def _check_vouched(architecture: Architecture, vouched: Vouched) -> None:
             "it, or trust whoever did, say so: --trust (trust=True). To build it by code of your own choice: --factory "
             f"'{architecture.name}' (factory=...)."
         )
-    told = [f"{name}={value!r}" for name, value in architecture.options.items()]
-    told += [f"preset={architecture.preset!r}"] if architecture.preset not in PRESETS else []
-    if told:
+    options = [f"{name}={value!r}" for name, value in architecture.options.items()]
+    options += [f"preset={architecture.preset!r}"] if architecture.preset not in PRESETS else []
+    if options:
         raise RepFoldError(
-            f"it wants its factory called with {', '.join(told)}, and a file may not choose what code is called with. "
+            f"it wants its factory called with {', '.join(options)}, and a file may not choose arguments of code. "
             "If you trained it, or trust whoever did, add --trust (trust=True); in Python the factory may also be a "
             "function that sets them itself."
         )

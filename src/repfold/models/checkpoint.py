@@ -63,7 +63,7 @@ def strip_prefixes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a checkpoint into ``network``; every tensor has to find its place.
+    """Load a checkpoint into ``network``; no tensor may be left over, on either side.
 
     Raises: RepFoldError that names the tensors that do not fit; the network is then untouched.
     """
@@ -71,7 +71,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     theirs = {key: tuple(value.shape) for key, value in state.items()}
     faults = [f"'{key}' is missing in the file" for key in own.keys() - theirs.keys()]
-    faults += [f"the file's '{key}' has no place" for key in theirs.keys() - own.keys()]
+    faults += [f"the file's '{key}' has no counterpart" for key in theirs.keys() - own.keys()]
     faults += [
         f"'{key}' is {list(own[key])} in the network but {list(theirs[key])} in the file"
         for key in own.keys() & theirs.keys()

@@ -23,7 +23,7 @@ from repfold.models.mobileone import MobileOneTable
 from repfold.models.presets import PRESETS
 from repfold.models.repvgg import RepVGGTable
 
-Layout = Literal["repfold", "original", "timm", "apple"]
+CodeBase = Literal["repfold", "original", "timm", "apple"]
 _FOLDED_CONV = re.compile(r"(stem|stages\.\d+\.\d+)\.branches\..*\b(weight|bias)")
 
 # What the published checkpoints of these families were trained with.
@@ -43,7 +43,7 @@ class Converted:
 
 
 def convert(
-    source: str | os.PathLike[str], path: str | os.PathLike[str], *, to: Layout, preset: str | None = None
+    source: str | os.PathLike[str], path: str | os.PathLike[str], *, to: CodeBase, preset: str | None = None
 ) -> Converted:
     """Write the network in ``source``, a foreign checkpoint or a model file, to ``path`` in the layout ``to``.
 
@@ -138,7 +138,7 @@ def _network(architecture: Architecture, form: Form, state: State) -> nn.Module:
 
 
 def _skeleton(architecture: Architecture, form: Form) -> nn.Module:
-    """The network on the meta device; for the folded form, one convolution with a bias in the place of each block."""
+    """The network on the meta device; for the folded form, one convolution with a bias instead of each block."""
     style = {} if form == "train" else {"block": "plain", "norm": False}
     with torch.device("meta"):
         return MODELS[architecture.name].build(

@@ -48,7 +48,7 @@ def create(
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
         options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, norm,
             init), of a factory its own keyword arguments. For any network ``norm`` may be a text that
-            ``repfold.norms`` reads, as "group:16": what takes the place of each BatchNorm.
+            ``repfold.norms`` reads, as "group:16": what replaces each BatchNorm.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """

@@ -71,10 +71,10 @@ def _mismatch(
     else:
         their_name = "tensors of an unnamed network"
     odd = sorted(own.keys() ^ theirs.keys()) or sorted(key for key in own if own[key] != theirs[key])
-    places = [f"'{key}' ({_shape(own.get(key))} here, {_shape(theirs.get(key))} there)" for key in odd[:2]]
+    shapes = [f"'{key}' ({_shape(own.get(key))} here, {_shape(theirs.get(key))} there)" for key in odd[:2]]
     return (
         f"{file} holds {their_name}, but the network to start is {own_name}: {len(odd)} tensors differ, such as "
-        f"{', '.join(places)}. Start from a file of the same architecture (train form, of any number of classes)."
+        f"{', '.join(shapes)}. Start from a file of the same architecture (train form, of any number of classes)."
     )
 
 

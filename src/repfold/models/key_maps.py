@@ -16,7 +16,7 @@ from repfold.errors import RepFoldError
 
 
 @dataclass(frozen=True)
-class Layout:
+class KeyMap:
     """One code base's names, each beside ours. ``stages`` are the prefixes of our stages.0, stages.1, ..."""
 
     stem: str
@@ -30,11 +30,11 @@ class Layout:
         for our_prefix, their_prefix in self._whole().items():
             if ours.startswith(our_prefix):
                 return _foreign_norm(their_prefix + ours.removeprefix(our_prefix))
-        for our_place, their_place in self._places().items():
-            place, part = _split_place(ours, our_place)
+        for our_prefix, their_prefix in self._prefixes().items():
+            index, part = _split_index(ours, our_prefix)
             for our_part, their_part in self.parts.items():
                 if part.startswith(our_part + "."):
-                    return _foreign_norm(f"{their_place}{place}{their_part}{part.removeprefix(our_part)}")
+                    return _foreign_norm(f"{their_prefix}{index}{their_part}{part.removeprefix(our_part)}")
         return None
 
     def our_name(self, theirs: str) -> str | None:
@@ -42,18 +42,18 @@ class Layout:
         for our_prefix, their_prefix in self._whole().items():
             if theirs.startswith(their_prefix):
                 return _our_norm(our_prefix + theirs.removeprefix(their_prefix))
-        for our_place, their_place in self._places().items():
-            place, part = _split_place(theirs, their_place)
+        for our_prefix, their_prefix in self._prefixes().items():
+            index, part = _split_index(theirs, their_prefix)
             for our_part, their_part in self.parts.items():
                 if part.startswith(their_part + "."):
-                    return _our_norm(f"{our_place}{place}{our_part}{part.removeprefix(their_part)}")
+                    return _our_norm(f"{our_prefix}{index}{our_part}{part.removeprefix(their_part)}")
         return None
 
     def _whole(self) -> dict[str, str]:
         return {"head.": f"{self.head}.", **(self.auxiliary or {})}
 
-    def _places(self) -> dict[str, str]:
-        """Our prefix -> theirs, of the places where blocks are."""
+    def _prefixes(self) -> dict[str, str]:
+        """Our prefix -> theirs, of the blocks."""
         stages = {f"stages.{k}.": f"{theirs}." for k, theirs in enumerate(self.stages)}
         return {"stem.": f"{self.stem}.", **stages}
 
@@ -69,10 +69,10 @@ _TIMM_STAGES = tuple(f"stages.{k}" for k in range(4))
 _STAGES = tuple(f"stage{k}" for k in range(1, 5))
 
 # family -> code base -> layout
-LAYOUTS: dict[str, dict[str, Layout]] = {
+KEY_MAPS: dict[str, dict[str, KeyMap]] = {
     "RepVGG": {
-        "original": Layout("stage0", _STAGES, "linear", _REPVGG_ORIGINAL),
-        "timm": Layout(
+        "original": KeyMap("stage0", _STAGES, "linear", _REPVGG_ORIGINAL),
+        "timm": KeyMap(
             "stem",
             _TIMM_STAGES,
             "head.fc",
@@ -87,7 +87,7 @@ LAYOUTS: dict[str, dict[str, Layout]] = {
         ),
     },
     "RepVGG-plus": {
-        "original": Layout(
+        "original": KeyMap(
             "stage0",
             tuple(f"{name}.blocks" for name in ("stage1", "stage2", "stage3_first", "stage3_second", "stage4")),
             "linear",
@@ -100,7 +100,7 @@ LAYOUTS: dict[str, dict[str, Layout]] = {
         ),
     },
     "MobileOne": {
-        "apple": Layout(
+        "apple": KeyMap(
             "stage0",
             _STAGES,
             "linear",
@@ -113,7 +113,7 @@ LAYOUTS: dict[str, dict[str, Layout]] = {
                 "se_before.up": "se.expand",
             },
         ),
-        "timm": Layout(
+        "timm": KeyMap(
             "stem",
             _TIMM_STAGES,
             "head.fc",
@@ -139,7 +139,7 @@ def to_ours(state: Mapping[str, torch.Tensor]) -> list[tuple[str, str, State]]:
     Raises: RepFoldError that names a key when no layout knows them all.
     """
     readings, unknown = [], {}
-    for family, layouts in LAYOUTS.items():
+    for family, layouts in KEY_MAPS.items():
         for code_base, layout in layouts.items():
             names = {key: layout.our_name(key) for key in state}
             unknown[family, code_base] = [key for key, name in names.items() if name is None]
@@ -159,17 +159,17 @@ def from_ours(state: Mapping[str, torch.Tensor], family: str, code_base: str) ->
 
     Raises: RepFoldError when that code base has no such family, or no name for a tensor.
     """
-    if code_base not in LAYOUTS[family]:
-        known = ", ".join([*LAYOUTS[family], "repfold"])
+    if code_base not in KEY_MAPS[family]:
+        known = ", ".join([*KEY_MAPS[family], "repfold"])
         raise RepFoldError(f"{family} has no layout '{code_base}'. Known: {known}.")
-    layout = LAYOUTS[family][code_base]
+    layout = KEY_MAPS[family][code_base]
     names = {key: layout.name(key) for key in state}
     if lost := [key for key, name in names.items() if name is None]:
         raise RepFoldError(f"'{lost[0]}' has no name in {code_base}'s layout of {family}: it is not that network.")
     return {str(names[key]): value for key, value in state.items()}
 
 
-def _split_place(name: str, prefix: str) -> tuple[str, str]:
+def _split_index(name: str, prefix: str) -> tuple[str, str]:
     """Split "stages.2.7.rest" behind "stages.2." into "7." and "rest"; "stem.rest" into "" and "rest"."""
     if not name.startswith(prefix):
         return "", ""

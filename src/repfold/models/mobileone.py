@@ -42,7 +42,7 @@ class MobileOneTable:
 class MobileOne(nn.Module):
     """Stem, four stages of block pairs, global average pool, linear head: [N, in, H, W] -> [N, num_classes].
 
-    Another ``block`` than "mobileone" takes the place of every structure; the pointwise ones are then plain.
+    Another ``block`` than "mobileone" replaces every structure; the pointwise ones are then plain.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class MobileOne(nn.Module):
         stages = []
         for depth, width, gated, first_stride in zip(DEPTHS, table.widths, table.gated, stage_strides, strict=True):
             blocks: list[Block] = []
-            for place in range(depth):
-                stride = first_stride if place == 0 else 1
-                blocks += _pair(style, table, width_in, width, stride, gate=place >= depth - gated)
+            for position in range(depth):
+                stride = first_stride if position == 0 else 1
+                blocks += _pair(style, table, width_in, width, stride, gate=position >= depth - gated)
                 width_in = width
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)

@@ -50,7 +50,7 @@ class RepOptTable:
 
 
 def csla_blocks(network: nn.Module) -> dict[str, CSLABranches]:
-    """The blocks of constant-scale branches, in order, by their place: stem, stages.0.0, ..."""
+    """The blocks of constant-scale branches, in order, by their path: stem, stages.0.0, ..."""
     found = ((name, module) for name, module in network.named_modules() if isinstance(module, CSLABranches))
     return {name.removesuffix(_STRUCTURE): module for name, module in found}
 
@@ -92,8 +92,8 @@ def initial_scales(network: nn.Module) -> Scales:
     found = {}
     for name, branches in csla_blocks(network).items():
         channels = branches.kxk.out_channels
-        _, _, place = name.rpartition(".")
-        index = int(place) if place.isdigit() else 0
+        _, _, last = name.rpartition(".")
+        index = int(last) if last.isdigit() else 0
         value_O = torch.full((channels,), math.sqrt(2 / index) if index else 1.0)
         identity_O = None if branches.identity_scale_O11 is None else torch.ones(channels)
         found[name] = BlockScales(value_O, value_O.clone(), identity_O)

@@ -80,8 +80,8 @@ class RepVGG(nn.Module):
         stages = []
         for depth, width, first_stride in zip(depths, widths, first_strides[1:], strict=True):
             blocks = []
-            for place in range(depth):
-                blocks.append(_block(style, table, index, width_in, width, first_stride if place == 0 else 1))
+            for position in range(depth):
+                blocks.append(_block(style, table, index, width_in, width, first_stride if position == 0 else 1))
                 index, width_in = index + 1, width
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
@@ -94,10 +94,10 @@ class RepVGG(nn.Module):
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         x_NCHW = self.stem(x_NCHW)
         auxiliary_logits = []
-        for place, stage in enumerate(self.stages):
+        for index, stage in enumerate(self.stages):
             x_NCHW = stage(x_NCHW)
-            if self.training and place < len(self.auxiliary):
-                auxiliary_logits.append(self.auxiliary[place](x_NCHW))
+            if self.training and index < len(self.auxiliary):
+                auxiliary_logits.append(self.auxiliary[index](x_NCHW))
         logits = self.head(torch.flatten(self.pool(x_NCHW), 1))
         return (logits, *auxiliary_logits) if auxiliary_logits else logits
 

@@ -65,13 +65,13 @@ class ResNet(nn.Module):
         self.relu = ACTIVATIONS[activation]()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
         self.stages: list[str] = []
-        for place, (depth, stage_width) in enumerate(zip(table.depths, table.widths, strict=True)):
+        for index, (depth, stage_width) in enumerate(zip(table.depths, table.widths, strict=True)):
             blocks: list[nn.Module] = []
             for number in range(depth):
-                stride = 2 if place > 0 and number == 0 else 1
+                stride = 2 if index > 0 and number == 0 else 1
                 blocks.append(_block(table, width, stage_width, stride, activation))
                 width = stage_width * (_EXPANSION if table.bottleneck else 1)
-            self.stages.append(f"layer{place + 1}")
+            self.stages.append(f"layer{index + 1}")
             self.add_module(self.stages[-1], nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, num_classes)

@@ -31,7 +31,7 @@ _MOST_BYTES = 2**28
 _PUBLIC = {"conv": "kxk", "1x1": "point", "identity": "identity"}
 _LISTED = re.compile(r"(?P<block>.+)\.(?P<branch>kxk|point|identity)")
 _SEARCHED = re.compile(r"(?P<block>.+)\.branches\.structure\.(?P<branch>kxk|point|identity)_scale_O11")
-_THEIRS = re.compile(r"stage(?P<stage>\d+)(?:\.(?P<place>\d+))?\.scale_(?P<branch>conv|1x1|identity)\.weight")
+_THEIRS = re.compile(r"stage(?P<stage>\d+)(?:\.(?P<index>\d+))?\.scale_(?P<branch>conv|1x1|identity)\.weight")
 
 
 def load_scales(path: str | os.PathLike[str]) -> Scales:
@@ -70,43 +70,41 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> Scales:
         if ours is not None:
             found.setdefault(_position(ours["block"]), {})[ours["branch"]] = value.detach().flatten()
         elif theirs is not None:
-            position = (int(theirs["stage"]), int(theirs["place"] or 0))
+            position = (int(theirs["stage"]), int(theirs["index"] or 0))
             found.setdefault(position, {})[_PUBLIC[theirs["branch"]]] = value.detach().flatten()
     if not found:
         raise RepFoldError(
             "it holds no scales. Give the run of a hyper-search (--model repopt-vgg-...-hs), its model file, or a "
             "scales file."
         )
-    return _checked({_place(position): found[position] for position in sorted(found)})
+    return _checked({_path(position): found[position] for position in sorted(found)})
 
 
-def _position(place: str) -> tuple[int, int]:
+def _position(path: str) -> tuple[int, int]:
     """(stage, block) with the stem as stage 0, from stem or stages.0.1."""
-    numbers = [int(part) for part in place.split(".") if part.isdigit()]
-    if place == "stem":
+    numbers = [int(part) for part in path.split(".") if part.isdigit()]
+    if path == "stem":
         return 0, 0
-    if not place.startswith("stages.") or len(numbers) != 2:
-        raise RepFoldError(f"it has scales of a block '{place}', which no RepOpt network has.")
+    if not path.startswith("stages.") or len(numbers) != 2:
+        raise RepFoldError(f"it has scales of a block '{path}', which no RepOpt network has.")
     return numbers[0] + 1, numbers[1]
 
 
-def _place(position: tuple[int, int]) -> str:
+def _path(position: tuple[int, int]) -> str:
     return f"stages.{position[0] - 1}.{position[1]}" if position[0] else "stem"
 
 
 def _checked(found: Mapping[str, Mapping[str, Tensor]]) -> Scales:
     blocks = {}
-    for place, block in found.items():
+    for path, block in found.items():
         for branch in ("kxk", "point"):
             if branch not in block:
-                raise RepFoldError(f"block {place} lacks the scale of its {branch} branch: the file is not complete.")
+                raise RepFoldError(f"block {path} lacks the scale of its {branch} branch: the file is not complete.")
         sizes = {tuple(value.shape) for value in block.values()}
         if len(sizes) > 1 or len(next(iter(sizes))) != 1:
-            raise RepFoldError(
-                f"the scales of block {place} have shapes {sorted(sizes)}, not one value a channel each."
-            )
+            raise RepFoldError(f"the scales of block {path} have shapes {sorted(sizes)}, not one value a channel each.")
         values = [block[branch].float() if branch in block else None for branch in BRANCHES]
-        blocks[place] = BlockScales(*values)  # type: ignore[arg-type]
+        blocks[path] = BlockScales(*values)  # type: ignore[arg-type]
     return Scales(blocks)
 
 
@@ -142,14 +140,14 @@ def _read_checkpoint(file: Path) -> Scales:
 
 def _from_list(content: Iterable[Any]) -> Scales:
     """A block without an identity begins a stage: its stride is 2."""
-    stage, place = -1, 0
+    stage, index = -1, 0
     found: dict[str, dict[str, Tensor]] = {}
     for number, block in enumerate(content):
         if not isinstance(block, list | tuple) or len(block) not in (2, 3) or not all(map(torch.is_tensor, block)):
             raise RepFoldError(f"block {number} of the list is no tuple of two or three tensors.")
-        stage, place = (stage + 1, 0) if len(block) == 2 else (stage, place + 1)
+        stage, index = (stage + 1, 0) if len(block) == 2 else (stage, index + 1)
         names = ("point", "kxk") if len(block) == 2 else ("identity", "point", "kxk")
-        found[_place((max(stage, 0), place))] = {
+        found[_path((max(stage, 0), index))] = {
             name: value.detach().flatten() for name, value in zip(names, block, strict=True)
         }
     return _checked(found)
@@ -168,8 +166,8 @@ def _write_checkpoint(scales: Scales, path: Path) -> None:
     names = {ours: theirs for theirs, ours in _PUBLIC.items()}
     content = {}
     for name, value in scales.tensors().items():
-        place, _, branch = name.rpartition(".")
-        stage, block = _position(place)
+        path, _, branch = name.rpartition(".")
+        stage, block = _position(path)
         prefix = f"stage{stage}.{block}" if stage else "stage0"
         content[f"{prefix}.scale_{names[branch]}.weight"] = value.clone()
     weights.write_archive(path, content)

@@ -23,15 +23,15 @@ class BlockScales:
 
 @dataclass(frozen=True)
 class Scales:
-    """The scales of every block, in the order of the network, by the block's place: stem, stages.0.0, ..."""
+    """The scales of every block, in the order of the network, by the block's path: stem, stages.0.0, ..."""
 
     blocks: Mapping[str, BlockScales]
 
     def tensors(self) -> dict[str, Tensor]:
         """``<block>.<branch>`` -> [O]."""
         return {
-            f"{place}.{branch}": value
-            for place, block in self.blocks.items()
+            f"{path}.{branch}": value
+            for path, block in self.blocks.items()
             for branch, value in zip(BRANCHES, (block.kxk_O, block.point_O, block.identity_O), strict=True)
             if value is not None
         }
@@ -45,16 +45,16 @@ def check_fit(scales: Scales, expected: Scales, network: str) -> None:
             f"Search with {network}-hs, or take scales of the same depths."
         )
     pairs = zip(scales.blocks.items(), expected.blocks.items(), strict=True)
-    for (place, given), (own_place, wanted) in pairs:
+    for (path, given), (own_path, wanted) in pairs:
         if len(given.kxk_O) != len(wanted.kxk_O):
             raise RepFoldError(
-                f"the scales of block {place} are for {len(given.kxk_O)} channels, but {network} has "
-                f"{len(wanted.kxk_O)} in {own_place}. Search with {network}-hs, or take scales of the same widths."
+                f"the scales of block {path} are for {len(given.kxk_O)} channels, but {network} has "
+                f"{len(wanted.kxk_O)} in {own_path}. Search with {network}-hs, or take scales of the same widths."
             )
         if (given.identity_O is None) != (wanted.identity_O is None):
             having = "no identity" if given.identity_O is None else "an identity"
             raise RepFoldError(
-                f"the scales are of a network that has {having} in block {place}, unlike {network} here: its strides "
+                f"the scales are of a network that has {having} in block {path}, unlike {network} here: its strides "
                 "were others. Search with the preset that the target is trained with."
             )
     for name, value in scales.tensors().items():

@@ -13,7 +13,7 @@ from torch import nn
 
 from repfold.blocks import BLOCKS, WITHOUT_NORM, Block
 from repfold.blocks.block import SePlace
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.delta_orthogonal import initialise_delta_orthogonal
 from repfold.errors import RepFoldError, nearest
 
@@ -78,7 +78,7 @@ class Style:
 
     def _branches(self, in_channels: int, out_channels: int, geometry: dict[str, Any]) -> nn.Module:
         if self.block == "plain" and not self.norm:
-            return nn.Sequential(OrderedDict(conv=Geometry(in_channels, out_channels, **geometry).conv(bias=True)))
+            return nn.Sequential(OrderedDict(conv=ConvSpec(in_channels, out_channels, **geometry).conv(bias=True)))
         structure = BLOCKS[self.block](in_channels, out_channels, **geometry)
         if self.block in WITHOUT_NORM and self.norm:
             return nn.Sequential(OrderedDict(structure=structure, norm=nn.BatchNorm2d(out_channels)))

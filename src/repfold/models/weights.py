@@ -70,7 +70,7 @@ def write(
 ) -> None:
     """Write tensors and text atomically. Tensors that share memory are written one by one.
 
-    Before the file takes the place of an older one it is read and compared, and ``check`` is called with it; the older
+    Before the file replaces an older one it is read and compared, and ``check`` is called with it; the older
     one stays if it raises.
     Raises: RepFoldError for a tensor without values (meta device), and when the disk refuses or does not keep them.
     """

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from repfold.optim.ruled import Group, Ruled, as_groups, gradients, matches
+from repfold.optim.rep_optimizer import Group, RepOptimizer, as_groups, gradients, matches
 from repfold.optim.rules import Rule, Rules
 
 
-class RepAdamW(Ruled, torch.optim.AdamW):
+class RepAdamW(RepOptimizer, torch.optim.AdamW):
     """torch.optim.AdamW under rules.
 
     Gradients stay as backward left them. Do not clip them by their global norm: that breaks the equivalence.
@@ -45,10 +45,10 @@ class RepAdamW(Ruled, torch.optim.AdamW):
         super().__setstate__(state)
         self._forget()
 
-    def _update(self, ruled: set[int]) -> None:
+    def _update(self, with_rule: set[int]) -> None:
         options = {p: group for group in self.param_groups for p in group["params"]}
         for group in self.param_groups:
-            self._update_unruled([p for p in group["params"] if p.grad is not None and id(p) not in ruled], group)
+            self._update_plain([p for p in group["params"] if p.grad is not None and id(p) not in with_rule], group)
         scaled: list[tuple[Rule, int]] = []
         for rule in self.rules:
             if rule.operator is not None:
@@ -60,7 +60,7 @@ class RepAdamW(Ruled, torch.optim.AdamW):
             if members:
                 self._update_scaled(members, group)
 
-    def _update_unruled(self, parameters: list[Any], group: Group) -> None:
+    def _update_plain(self, parameters: list[Any], group: Group) -> None:
         """AdamW as it is."""
         if not parameters:
             return
@@ -97,11 +97,11 @@ class RepAdamW(Ruled, torch.optim.AdamW):
         rate = float(group["lr"])
         for (rule, part), parameter, mean, root in zip(members, parameters, means, roots, strict=True):
             for term in self._terms_of(rule, part):
-                denominator = root[term.places] + group["eps"] * term.inverse
+                denominator = root[term.entries] + group["eps"] * term.inverse
                 if term.scattered:
-                    parameter[term.places] -= rate * mean[term.places] * term.size / denominator
+                    parameter[term.entries] -= rate * mean[term.entries] * term.size / denominator
                 else:
-                    parameter[term.places].addcdiv_(mean[term.places] * term.size, denominator, value=-rate)
+                    parameter[term.entries].addcdiv_(mean[term.entries] * term.size, denominator, value=-rate)
 
     def _terms_of(self, rule: Rule, part: int) -> list[_Term]:
         parameter = rule.parameters[part]
@@ -109,7 +109,7 @@ class RepAdamW(Ruled, torch.optim.AdamW):
         if terms is None or (terms and not matches(terms[0].size, parameter)):
             scales = [b.scale[part].to(parameter) for b in rule.branches if b.scale and not b.scale[part].is_zero]
             terms = [
-                _Term(s.places(), s.values.abs(), s.values.abs().reciprocal(), s.index is not None) for s in scales
+                _Term(s.entries(), s.values.abs(), s.values.abs().reciprocal(), s.index is not None) for s in scales
             ]
             self._terms[parameter] = terms
         return terms
@@ -139,7 +139,7 @@ class RepAdamW(Ruled, torch.optim.AdamW):
 class _Term:
     """A branch's share in an update: where, |s| there and 1/|s|; ``scattered``: entries rather than a box."""
 
-    places: tuple[Any, ...]
+    entries: tuple[Any, ...]
     size: Tensor
     inverse: Tensor
     scattered: bool
@@ -185,4 +185,4 @@ def _decay(members: list[tuple[Rule, int]], group: Group) -> None:
         constant, parameter = rule.constant[part], rule.parameters[part]
         if not constant.is_zero:
             constant = constant.to(parameter)
-            parameter[constant.places()] += rate * constant.values
+            parameter[constant.entries()] += rate * constant.values

@@ -14,7 +14,7 @@ def explain(rules: Rules) -> dict[str, Any]:
     """A JSON-able account: for every layer its branches, the span of its mask, and the mean mask at each tap.
 
     ``diagonal`` is the mean over the pairs of channels that an identity joins (None without one), ``elsewhere`` over
-    all others; nested lists of the kernel's spatial shape. Neither is told of operators.
+    all others; nested lists of the kernel's spatial shape. Neither covers operators.
     """
     return {"layers": [_layer(rule) for rule in rules]}
 

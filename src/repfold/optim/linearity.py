@@ -13,8 +13,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from repfold.optim.compact import compact
 from repfold.optim.operators import FoldOperator, Kernel
-from repfold.optim.placed import place
 from repfold.optim.rules import Branch, OptimError, close
 
 
@@ -81,7 +81,7 @@ def branches_of(probes: Probes) -> tuple[Branch, ...]:
         moved, factors = probes.moved[name], probes.factors[name]
         rows = close(_times(moved, moved), _times(factors, operator.forward({name: value * value})))
         columns = rows and close(probes.images[name], _times(_times(factors, factors), probes.gradient))
-        branches.append(Branch(name, operator.shape(name), tuple(map(place, factors)) if columns else None))
+        branches.append(Branch(name, operator.shape(name), tuple(map(compact, factors)) if columns else None))
     return tuple(branches)
 
 

@@ -12,9 +12,9 @@ from repfold.fold.branch_norms import norm_in_branch
 from repfold.fold.parts import build
 from repfold.fold.rewrite import rewrite
 from repfold.graph.record import NotFollowed
+from repfold.optim.compact import compact
 from repfold.optim.linearity import Probes, branches_of, couples, fingerprint, refuse_products
 from repfold.optim.operators import FoldOperator, Twin, trained_in, twin_of
-from repfold.optim.placed import place
 from repfold.optim.rules import OptimError, Rule, Rules
 
 
@@ -72,7 +72,7 @@ def _rule(twin: Twin, number: int, folded: FoldedRegion, plain: nn.Module) -> Ru
         parameters=tuple(layer.parameters()),
         names=tuple(f"{folded.name}.{name}" for name, _ in layer.named_parameters()),
         branches=branches,
-        constant=tuple(map(place, operator.constant)),
+        constant=tuple(map(compact, operator.constant)),
         operator=None if only_scales else operator,
         couples=not only_scales and couples(probes),
         fingerprint=fingerprint(probes),

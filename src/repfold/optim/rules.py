@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from repfold.errors import RepFoldError
+from repfold.optim.compact import CompactTensor
 from repfold.optim.operators import FoldOperator, Kernel
-from repfold.optim.placed import Placed
 
 SAME = 1e-6  # relative difference of fingerprints up to which two rules are the same
 
@@ -29,12 +29,12 @@ class Branch:
     """One trained tensor θ_i of a region: its name in the branch network and its shape.
 
     ``scale`` is L_i(1), one factor an entry of the kernel, where L_i multiplies every entry of θ_i by a factor and puts
-    it in one place of the kernel; else None.
+    it at one tap of the kernel; else None.
     """
 
     name: str
     shape: tuple[int, ...]
-    scale: tuple[Placed, ...] | None
+    scale: tuple[CompactTensor, ...] | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Rule:
     parameters: tuple[nn.Parameter, ...]
     names: tuple[str, ...]
     branches: tuple[Branch, ...]
-    constant: tuple[Placed, ...]
+    constant: tuple[CompactTensor, ...]
     operator: FoldOperator | None
     couples: bool
     fingerprint: Kernel
@@ -167,10 +167,11 @@ def from_state(saved: Any, network: nn.Module) -> Rules:
                 f"{shapes}. Give the network that the state was saved with."
             )
         branches = tuple(
-            Branch(b["name"], tuple(b["shape"]), tuple(map(Placed.from_state, b["scale"]))) for b in item["branches"]
+            Branch(b["name"], tuple(b["shape"]), tuple(map(CompactTensor.from_state, b["scale"])))
+            for b in item["branches"]
         )
         parameters = tuple(theirs[name] for name in item["names"])
-        constant = tuple(map(Placed.from_state, item["constant"]))
+        constant = tuple(map(CompactTensor.from_state, item["constant"]))
         fingerprint = tuple(item["fingerprint"])
         names = tuple(item["names"])
         rules.append(Rule(item["name"], parameters, names, branches, constant, None, False, fingerprint))

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from repfold.optim.ruled import Group, Ruled, as_groups, dense_views, gradients, laid_out, matches
+from repfold.optim.rep_optimizer import Group, RepOptimizer, as_groups, dense_views, gradients, laid_out, matches
 from repfold.optim.rules import Rules
 
 
-class RepSGD(Ruled, torch.optim.SGD):
+class RepSGD(RepOptimizer, torch.optim.SGD):
     """torch.optim.SGD with J·Jᵀ applied to the gradient of every weight that has a rule.
 
     The order is the branches': first the rule, then coupled weight decay (which does not pull on the untrained part of
@@ -41,7 +41,7 @@ class RepSGD(Ruled, torch.optim.SGD):
         super().__setstate__(state)
         self._forget()
 
-    def _update(self, ruled: set[int]) -> None:
+    def _update(self, with_rule: set[int]) -> None:
         moved = self._apply_rules()
         for group in self.param_groups:
             parameters: list[Any] = [p for p in group["params"] if p.grad is not None]

@@ -115,8 +115,8 @@ def _spikes(signs: Signs) -> Iterator[Finding]:
     losses = signs.known("train_loss")
     spikes = [
         (epoch, before, loss)
-        for place, (epoch, loss) in enumerate(losses[1:], start=1)
-        if loss > 1.5 * (before := min(value for _, value in losses[:place])) and loss - before > 0.2
+        for index, (epoch, loss) in enumerate(losses[1:], start=1)
+        if loss > 1.5 * (before := min(value for _, value in losses[:index])) and loss - before > 0.2
     ]
     restarts = "restart" in signs.text("schedule", "") or "sgdr" in signs.text("schedule", "")
     if not spikes or restarts:
@@ -234,8 +234,10 @@ def _fine_tuning(signs: Signs) -> Iterator[Finding]:
 
 def _healthy(signs: Signs) -> Finding:
     train, val = signs.late("train_top1"), signs.late("val_top1")
-    told = [f"{name} {value:.2f} %" for name, value in (("training", train), ("validation", val)) if value is not None]
-    return Finding("healthy", "Nothing in the curves asks for a change.", (f"Top-1 at the end: {', '.join(told)}.",))
+    shares = [
+        f"{name} {value:.2f} %" for name, value in (("training", train), ("validation", val)) if value is not None
+    ]
+    return Finding("healthy", "Nothing in the curves asks for a change.", (f"Top-1 at the end: {', '.join(shares)}.",))
 
 
 def _calmer(signs: Signs) -> tuple[Change, ...]:

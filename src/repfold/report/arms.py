@@ -69,7 +69,7 @@ def recipe_key(recipe: Mapping[str, Any]) -> str:
 def differing_keys(mappings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the keys whose values are not the same in all mappings, in order of first appearance."""
     keys = dict.fromkeys(key for mapping in mappings for key in mapping)
-    return tuple(key for key in keys if len({_told(mapping, key) for mapping in mappings}) > 1)
+    return tuple(key for key in keys if len({_worded(mapping, key) for mapping in mappings}) > 1)
 
 
 def curve(arm: Arm, key: str) -> Curve:
@@ -100,13 +100,13 @@ def seed_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
     """Return a warning for each arm that has two runs of one seed, whose spread is then too small."""
     notes = []
     for arm in arms:
-        seeds = [_told(run.recipe, "seed") for run in arm.runs]
+        seeds = [_worded(run.recipe, "seed") for run in arm.runs]
         if len(set(seeds)) < len(seeds):
             notes.append(f"{arm.label}: two runs share a seed, so that they are not independent and n is overstated.")
     return tuple(notes)
 
 
-def _told(mapping: Mapping[str, Any], key: str) -> str:
+def _worded(mapping: Mapping[str, Any], key: str) -> str:
     return wording.plain(mapping[key]) if key in mapping else wording.ABSENT
 
 
@@ -117,9 +117,9 @@ def _labels(members: Sequence[tuple[Run, ...]]) -> list[str]:
         return shared
     recipes = [{key: value for key, value in arm[0].recipe.items() if key != "seed"} for arm in members]
     keys = differing_keys(recipes)[:3]
-    told = [", ".join(f"{key} {_told(recipe, key)}" for key in keys) for recipe in recipes]
-    if all(told) and len(set(told)) == len(told):
-        return told
+    labels = [", ".join(f"{key} {_worded(recipe, key)}" for key in keys) for recipe in recipes]
+    if all(labels) and len(set(labels)) == len(labels):
+        return labels
     return [f"arm {index}" for index in range(1, len(members) + 1)] if len(members) > 1 else ["all runs"]
 
 

@@ -75,7 +75,7 @@ class Axes:
     x_ticks: tuple[float, ...]
     y_ticks: tuple[float, ...]
 
-    def place(self, point: Point | None) -> Point | None:
+    def to_pixels(self, point: Point | None) -> Point | None:
         """Return a point's coordinates in pixels; ``None`` for a gap and for what a logarithm cannot show."""
         if point is None or (self.y.log and point[1] <= 0):
             return None

@@ -98,16 +98,16 @@ def _grid(spanned: Axes) -> Markup:
 
 
 def _series(series: Series, spanned: Axes, of: int) -> Markup:
-    placed = [spanned.place(point) for point in series.points()]
-    line = tag("path", class_="line dashed" if series.dashed else "line", d=_line(placed))
-    markers = (_marker(series.style, placed[index]) for index in _marked(placed, series.style, of))
+    points = [spanned.to_pixels(point) for point in series.points()]
+    line = tag("path", class_="line dashed" if series.dashed else "line", d=_line(points))
+    markers = (_marker(series.style, points[index]) for index in _marked(points, series.style, of))
     colour = f"series c{palette.colour(series.style)}"
     return tag("g", _band(series, spanned), line, *markers, class_=colour, data_style=series.style)
 
 
-def _line(placed: Sequence[Point | None]) -> str:
+def _line(points: Sequence[Point | None]) -> str:
     words, pen_down = [], False
-    for point in placed:
+    for point in points:
         if point:
             words.append(f"{'L' if pen_down else 'M'}{pixels(point[0])} {pixels(point[1])}")
         pen_down = point is not None
@@ -120,8 +120,8 @@ def _band(series: Series, spanned: Axes) -> Markup:
         return Markup()
     stretches: list[list[tuple[Point, Point]]] = [[]]
     for x, low, high in zip(series.x, series.low, series.high, strict=True):
-        below = spanned.place((x, low)) if finite(low) else None
-        above = spanned.place((x, high)) if finite(high) else None
+        below = spanned.to_pixels((x, low)) if finite(low) else None
+        above = spanned.to_pixels((x, high)) if finite(high) else None
         if below and above:
             stretches[-1].append((below, above))
         elif stretches[-1]:
@@ -134,14 +134,14 @@ def _band(series: Series, spanned: Axes) -> Markup:
     return join(tag("path", class_="band", d=_line(outline) + "Z") for outline in outlines)
 
 
-def _marked(placed: Sequence[Point | None], style: int, of: int) -> list[int]:
+def _marked(points: Sequence[Point | None], style: int, of: int) -> list[int]:
     """Return which points carry a marker.
 
     Of several lines each has a few, shifted by style so that lines that coincide show all their shapes; a line alone
     has one at its end. A point between two gaps always has one, since no line shows it.
     """
-    drawn = [index for index, point in enumerate(placed) if point]
-    padded = [None, *placed, None]
+    drawn = [index for index, point in enumerate(points) if point]
+    padded = [None, *points, None]
     alone = [index for index in drawn if padded[index] is None and padded[index + 2] is None]
     stride = max(1, math.ceil(len(drawn) / _MARKERS))
     few = drawn[(style * stride // 3) % stride :: stride] if of > 1 else []
@@ -150,5 +150,5 @@ def _marked(placed: Sequence[Point | None], style: int, of: int) -> list[int]:
 
 def _marker(style: int, at: Point | None) -> Markup:
     assert at is not None
-    place = f"translate({pixels(at[0])} {pixels(at[1])})"
-    return tag("path", class_="marker", d=palette.SHAPES[palette.shape(style)], transform=place)
+    shift = f"translate({pixels(at[0])} {pixels(at[1])})"
+    return tag("path", class_="marker", d=palette.SHAPES[palette.shape(style)], transform=shift)

@@ -64,15 +64,15 @@ def gallery(equations: Sequence[Equation], *, columns: int = 2) -> str:
         raise RepFoldError("There are no equations to draw.")
     drawn = [_drawn(equation) for equation in equations]
     widths = [
-        max(width for _, width, _ in drawn[place::columns]) + BETWEEN for place in range(min(columns, len(drawn)))
+        max(width for _, width, _ in drawn[index::columns]) + BETWEEN for index in range(min(columns, len(drawn)))
     ]
-    places: list[Markup] = []
+    groups: list[Markup] = []
     y = 8.0
     for first in range(0, len(drawn), columns):
         row = drawn[first : first + columns]
-        for place, (drawing, _, _) in enumerate(row):
-            at = f"translate({pixels(LEFT + sum(widths[:place]))} {pixels(y)})"
-            places.append(tag("g", drawing, transform=at))
+        for index, (drawing, _, _) in enumerate(row):
+            at = f"translate({pixels(LEFT + sum(widths[:index]))} {pixels(y)})"
+            groups.append(tag("g", drawing, transform=at))
         y += max(height for _, _, height in row)
     width = 2 * LEFT + sum(widths) - BETWEEN
     paper = tag("rect", class_="paper", x=0, y=0, width=width, height=y)
@@ -80,7 +80,7 @@ def gallery(equations: Sequence[Equation], *, columns: int = 2) -> str:
     style = Markup(f"<style>{stylesheet()}{_STYLE}</style>")
     return tag(
         "svg",
-        join([style, paper, *places]),
+        join([style, paper, *groups]),
         class_="gallery",
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {pixels(width)} {pixels(y)}",
@@ -102,9 +102,9 @@ def _drawn(equation: Equation) -> tuple[Markup, float, float]:
         tag("text", equation.formula, x=0, y=31),
     ]
     x = 0.0
-    for place, kernel in enumerate(kernels):
-        if place:
-            sign = "=" if place == len(kernels) - 1 else equation.sign
+    for index, kernel in enumerate(kernels):
+        if index:
+            sign = "=" if index == len(kernels) - 1 else equation.sign
             drawn.append(tag("text", sign, class_="sign middle", x=x + SIGN / 2, y=middle + 6))
             x += SIGN
         room = max(kernel.size[0], 6.4 * len(kernel.caption))
@@ -135,7 +135,7 @@ def _drawing(kernel: Kernel, left: float, top: float, largest: float) -> Markup:
                     at = f"M{pixels(x + column * CELL)} {pixels(y + row * CELL)}h{CELL:g}v{CELL:g}h-{CELL:g}z"
                     squares.setdefault((kind, int(shade)), []).append(at)
     paths = [
-        tag("path", class_=kind, fill_opacity=shade / LEVELS, d="".join(places))
-        for (kind, shade), places in sorted(squares.items())
+        tag("path", class_=kind, fill_opacity=shade / LEVELS, d="".join(paths))
+        for (kind, shade), paths in sorted(squares.items())
     ]
     return tag("g", *paths, tag("path", class_="frame", d="".join(frames)))

@@ -54,8 +54,8 @@ def _cell(confusion: Confusion, shades: np.ndarray, t: int, p: int, x: float, y:
     if not count:
         return tag("rect", class_="none", **square)
     text = tag("text", count, class_="middle deep" if shade > 0.62 else "middle", x=x + side / 2, y=y + side / 2 + 4)
-    told = tag("title", f"{confusion.classes[t]} → {confusion.classes[p]}: {count} ({confusion.share_TP[t, p]:.1%})")
-    return tag("g", tag("rect", class_=kind, fill_opacity=shade, **square), text, told)
+    tip = tag("title", f"{confusion.classes[t]} → {confusion.classes[p]}: {count} ({confusion.share_TP[t, p]:.1%})")
+    return tag("g", tag("rect", class_=kind, fill_opacity=shade, **square), text, tip)
 
 
 def _slanted(name: str, x: float, y: float) -> Markup:

@@ -38,7 +38,7 @@ def save(report: Report, path: str | os.PathLike[str]) -> Path:
     try:
         atomic.write_text(path, page(report))
     except OSError as error:
-        raise RepFoldError(f"The page cannot be written to {path}: {error.strerror}. Choose another place.") from error
+        raise RepFoldError(f"The page cannot be written to {path}: {error.strerror}. Choose another path.") from error
     return Path(path)
 
 
@@ -60,8 +60,8 @@ def page(report: Report) -> Markup:
 
 def heading(report: Report) -> str:
     """Return what the page is about: the model and data when they are the same everywhere, else the number of runs."""
-    told = {(_last(run.recipe.get("model")), _last(run.recipe.get("data"))) for run in report.runs}
-    model, data = told.pop() if len(told) == 1 else ("", "")
+    trained = {(_last(run.recipe.get("model")), _last(run.recipe.get("data"))) for run in report.runs}
+    model, data = trained.pop() if len(trained) == 1 else ("", "")
     if model:
         return f"{model} on {data}" if data else model
     return report.runs[0].name if len(report.runs) == 1 else f"{len(report.runs)} runs"

@@ -20,8 +20,8 @@ class Report:
     def notes(self) -> tuple[str, ...]:
         """Return everything that the reader should know about what was missing or strange, with the run's name."""
         several = len(self.runs) > 1
-        told = [f"{run.name}: {note}" if several else note for run in self.runs for note in run.notes]
-        return (*told, *seed_notes(self.arms))
+        notes = [f"{run.name}: {note}" if several else note for run in self.runs for note in run.notes]
+        return (*notes, *seed_notes(self.arms))
 
 
 def read(directories: Sequence[str | os.PathLike[str]]) -> Report:

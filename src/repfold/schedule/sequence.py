@@ -32,7 +32,7 @@ class Restarts(Schedule):
         )
 
     def at(self, step: int, steps: int, per_epoch: int) -> float:
-        """Return the value of ``of`` at the step's place in its cycle; the run's end is the end of its last cycle."""
+        """Return the value of ``of`` at the step's position in its cycle; the run ends at the end of its last cycle."""
         begin, cycle = self._cycle(min(step, steps - 1), steps, per_epoch)
         self._warn_if_cut(steps, per_epoch)
         return self.of.at(step - begin, cycle, per_epoch)

@@ -93,8 +93,8 @@ def _pad(node: Node) -> Value | None:
     rank = len(x.shape)
     if pads is None or mode not in _MODES or (mode == "constant" and value is None):
         return None
-    places = [axis % rank for axis in axes] if axes is not None else list(range(rank))
-    around: dict[int, tuple[Any, Any]] = {axis: (pads[i], pads[i + len(places)]) for i, axis in enumerate(places)}
+    padded = [axis % rank for axis in axes] if axes is not None else list(range(rank))
+    around: dict[int, tuple[Any, Any]] = {axis: (pads[i], pads[i + len(padded)]) for i, axis in enumerate(padded)}
     first = min((axis for axis, pair in around.items() if not all(is_number(p, 0) for p in pair)), default=None)
     if first is None:
         return x

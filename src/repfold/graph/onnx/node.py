@@ -38,7 +38,7 @@ class Unsettled(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """``attributes``: by name, a number, a text, an array or a tuple of these; ``index``: its place in the file."""
+    """``attributes``: by name, a number, a text, an array or a tuple of these; ``index``: its position in the file."""
 
     reader: Reader
     proto: Any

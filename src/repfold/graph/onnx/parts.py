@@ -55,8 +55,8 @@ def _split_to_sequence(node: Node) -> Any:
 
 
 def _sequence_at(node: Node) -> Any:
-    place = node.number(1)
-    return None if place is None else node.sequence(0)[place]
+    index = node.number(1)
+    return None if index is None else node.sequence(0)[index]
 
 
 def _concat_from_sequence(node: Node) -> Any:

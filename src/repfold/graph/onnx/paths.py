@@ -16,7 +16,7 @@ TAKEN = frozenset(dir(nn.Module))  # a submodule or parameter cannot have such a
 
 
 def scope_of(node: Any) -> str:
-    """The path of the module whose forward made the node, "" where nothing tells.
+    """The path of the module whose forward made the node, "" where unknown.
 
     "/layer1/layer1.0/conv/Conv" (PyTorch), "model/block/conv/Conv2D" (TensorFlow) and the exporter's own note are read.
     """

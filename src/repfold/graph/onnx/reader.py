@@ -214,7 +214,7 @@ class Reader:
         return evaluate(node.proto.op_type, tuple(known), node.attributes, self.opset)  # type: ignore[arg-type]
 
     def _stated(self, proto: Any) -> dict[str, Any]:
-        """The types that the file states of a node's outputs, by their places."""
+        """The types that the file states of a node's outputs, by their index."""
         stated = {value.name: value for value in (*self.model.graph.value_info, *self.model.graph.output)}
         return {f"y{i}": stated[name] for i, name in enumerate(proto.output) if name in stated}
 

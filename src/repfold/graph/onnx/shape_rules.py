@@ -1,4 +1,4 @@
-"""Shapes that are told without asking PyTorch."""
+"""Shapes inferred without asking PyTorch."""
 
 from __future__ import annotations
 

@@ -89,12 +89,12 @@ class Shapes:
     def _may_be_free(self, axis: int) -> bool:
         return self.free == "all" or (self.free == "batch" and axis == 0)
 
-    def _example(self, size: int | str, place: tuple[int, int], rank: int) -> int:
+    def _example(self, size: int | str, position: tuple[int, int], rank: int) -> int:
         if isinstance(size, int):
             return size
-        axis = place[1]
+        axis = position[1]
         usual = (1 if self.free == "none" else 2) if axis == 0 else 3 if axis == 1 and rank > 2 else self.side
-        return self.named.get(size, self.named.get(place, usual))
+        return self.named.get(size, self.named.get(position, usual))
 
     def like(self, tensor: Tensor) -> Tensor:
         return torch.empty(tensor.shape, dtype=tensor.dtype)

@@ -40,7 +40,7 @@ def write_onnx(
         state: the tensors of its "state" values, by path; they are the file's initializers of that name.
         names: of inputs, outputs and free sizes (``Imported.names``); by default "x", "output", "batch", "height", ...
         opset: the version of ONNX's operators; 17 where an older one is asked for.
-        check: called with the finished file before it takes the place of an older one, which stays if it raises.
+        check: called with the finished file before it replaces an older one, which stays if it raises.
 
     Raises: RepFoldError where the graph has an operator that ONNX lacks, or is larger than 2 GB.
     """

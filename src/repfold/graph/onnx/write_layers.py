@@ -137,7 +137,7 @@ def _norm(w: Writer, v: Value, a: Arguments) -> Any:
 def _place(op: str) -> Any:
     def write(w: Writer, v: Value, a: Arguments) -> Any:
         if a["dim"] is None:
-            raise NotWritten("it is the place in all axes at once")
+            raise NotWritten("its index counts all axes at once")
         return w.emit(op, a["self"], axis=a["dim"], keepdims=int(a["keepdim"]))
 
     return write

@@ -12,18 +12,18 @@ from repfold.report.tables import columns, to_html
 def advice(report: Report) -> Markup | None:
     """Return the findings of each run; of several runs the first stands open. None while it is too early to tell."""
     found = [(run.name, advise(run)) for run in report.runs]
-    told = [
+    found = [
         (name, join(_finding(finding) for finding in findings))
         for name, findings in found
         if findings[0].topic != "too-early"
     ]
-    if not told:
+    if not found:
         return None
     if len(report.runs) == 1:
-        return told[0][1]
+        return found[0][1]
     return join(
         tag("details", tag("summary", name), findings, open="" if index == 0 else None)
-        for index, (name, findings) in enumerate(told)
+        for index, (name, findings) in enumerate(found)
     )
 
 

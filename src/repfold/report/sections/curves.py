@@ -131,8 +131,8 @@ def _figures(report: Report, charts: Sequence[Chart]) -> Markup:
 def _figure(chart: Chart, identifier: str) -> Markup:
     keys = None
     if chart.keys:
-        told = [join([swatch(7, dashed=dashed, marker=False), " ", word]) for dashed, word in chart.keys.items()]
-        keys = tag("span", *(tag("span", one) for one in told), class_="keys")
+        words = [join([swatch(7, dashed=dashed, marker=False), " ", word]) for dashed, word in chart.keys.items()]
+        keys = tag("span", *(tag("span", one) for one in words), class_="keys")
     scale = tag("span", "logarithmic", class_="keys") if chart.log else None
     return tag("figure", tag("figcaption", tag("b", chart.title), keys, scale), svg(chart, identifier=identifier))
 

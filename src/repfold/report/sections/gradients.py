@@ -15,14 +15,14 @@ _CELL = 26.0
 
 def gradients(report: Report) -> Markup | None:
     """Return the masks of each run that was trained under rules."""
-    ruled = [(run, run.masks) for run in report.runs if run.masks]
-    if not ruled:
+    reparameterized = [(run, run.masks) for run in report.runs if run.masks]
+    if not reparameterized:
         return None
     if len(report.runs) == 1:
-        return _masks(ruled[0][1])
+        return _masks(reparameterized[0][1])
     return join(
         tag("details", tag("summary", run.name), _masks(masks), open="" if index == 0 else None)
-        for index, (run, masks) in enumerate(ruled)
+        for index, (run, masks) in enumerate(reparameterized)
     )
 
 

@@ -26,37 +26,37 @@ def environment(report: Report) -> Markup | None:
     together: dict[str, tuple[list[str], Settings]] = {}
     for run in report.runs:
         if run.environment:
-            told = flat(run.environment)
+            found = flat(run.environment)
             # The command line differs with each seed, which does not make it another environment.
-            same = sorted((key, value) for key, value in told.items() if key != "command" or len(report.runs) == 1)
+            same = sorted((key, value) for key, value in found.items() if key != "command" or len(report.runs) == 1)
             together.setdefault(repr(same), ([], dict(same)))[0].append(run.name)
-    named = [(", ".join(names), told) for names, told in together.values()]
+    named = [(", ".join(names), found) for names, found in together.values()]
     return _settings(named, len(report.runs), "environment")
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return nested settings as one level of written values: {"a": {"b": 1}} -> {"a.b": "1"}."""
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, dict) and value:
-            told |= flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         elif key == "command" and isinstance(value, list):
-            told[f"{prefix}{key}"] = shlex.join(str(word) for word in value)
+            found[f"{prefix}{key}"] = shlex.join(str(word) for word in value)
         else:
-            told[f"{prefix}{key}"] = wording.plain(value) if value != "" else "(empty)"
-    return told
+            found[f"{prefix}{key}"] = wording.plain(value) if value != "" else "(empty)"
+    return found
 
 
 def _recipe(arm: Arm) -> Settings:
     seeds = dict.fromkeys(wording.plain(run.recipe.get("seed")) for run in arm.runs)
-    told = flat(arm.runs[0].recipe)
-    return {**told, "seed": ", ".join(seeds)} if "seed" in told else told
+    found = flat(arm.runs[0].recipe)
+    return {**found, "seed": ", ".join(seeds)} if "seed" in found else found
 
 
 def _settings(named: Sequence[tuple[str, Settings]], of: int, what: str) -> Markup | None:
     if not named:
         return None
-    differing = differing_keys([told for _, told in named])
+    differing = differing_keys([found for _, found in named])
     shared = [key for key in named[0][1] if key not in differing]
     absent = of - len(named) if what == "recipe" else 0
     missing = tag("p", f"{absent} of {of} arms have no {what}.", class_="quiet") if absent else None
@@ -67,13 +67,13 @@ def _differing(named: Sequence[tuple[str, Settings]], keys: Sequence[str], what:
     if not keys:
         return tag("p", f"The {what} is the same for all runs.", class_="quiet") if len(named) > 1 else None
     heads = (Column("differs"), *(Column(name) for name, _ in named))
-    rows = tuple((tag("code", key), *(told.get(key, wording.ABSENT) for _, told in named)) for key in keys)
+    rows = tuple((tag("code", key), *(found.get(key, wording.ABSENT) for _, found in named)) for key in keys)
     return to_html(Table(heads, rows, marked=frozenset(range(len(rows)))))
 
 
-def _shared(told: Settings, keys: Sequence[str], some_differ: bool) -> Markup | None:
+def _shared(found: Settings, keys: Sequence[str], some_differ: bool) -> Markup | None:
     if not keys:
         return None
-    pairs = [tag("div", tag("dt", key), tag("dd", told[key])) for key in keys]
+    pairs = [tag("div", tag("dt", key), tag("dd", found[key])) for key in keys]
     listed = tag("dl", *pairs, class_="settings")
     return join([tag("h3", "The same for all") if some_differ else None, listed])

@@ -15,7 +15,7 @@ from repfold.optim.rules import OptimError, Rule, Rules, check_same, to_state
 Group = dict[str, Any]
 
 
-class Ruled(Optimizer):
+class RepOptimizer(Optimizer):
     """Mixed into an optimizer of torch.optim: the groups, state and hooks are its own, the update is ``_update``."""
 
     rules: Rules
@@ -58,12 +58,12 @@ class Ruled(Optimizer):
             if overflow.item():
                 return None
             self._unscale()
-        ruled = {id(parameter) for rule in self.rules for parameter in rule.parameters}
-        self._update(ruled)
+        with_rule = {id(parameter) for rule in self.rules for parameter in rule.parameters}
+        self._update(with_rule)
         return loss
 
-    def _update(self, ruled: set[int]) -> None:
-        """Move all parameters. ``ruled``: the ids of those that have a rule."""
+    def _update(self, with_rule: set[int]) -> None:
+        """Move all parameters. ``with_rule``: the ids of those that have a rule."""
         raise NotImplementedError
 
     def _unscale(self) -> None:
@@ -136,8 +136,8 @@ def laid_out(values: Tensor, parameter: nn.Parameter) -> Tensor:
 def dense_views(parameters: list[Any], *kinds: list[Any]) -> tuple[list[Any], ...]:
     """The parameters, and lists of what belongs to each and lies in memory alike, as views in the order of memory.
 
-    A fused kernel of torch.optim pairs entries by their place in memory, and copies in vain each gradient that is not
-    contiguous, which for channels-last weights takes longer than the step itself.
+    A fused kernel of torch.optim pairs entries by their position in memory, and copies in vain each gradient that is
+    not contiguous, which for channels-last weights takes longer than the step itself.
     """
     orders = [sorted(range(p.dim()), key=p.stride, reverse=True) for p in parameters]
     return tuple([t.permute(order) for t, order in zip(kind, orders, strict=True)] for kind in (parameters, *kinds))

@@ -9,7 +9,7 @@ from torch import nn
 
 import repfold
 from repfold.blocks import BLOCKS
-from repfold.blocks.conv_norm import Geometry
+from repfold.blocks.conv_norm import ConvSpec
 from repfold.errors import RepFoldError
 
 GEOMETRIES = {
@@ -41,7 +41,7 @@ def test_a_structure_folds_to_the_convolution_of_its_geometry(name, geometry):
     x = torch.randn(2, 4, 11, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     plain, _ = repfold.fold(block, x)
     (conv,) = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
-    shape = Geometry(4, 4, **how)
+    shape = ConvSpec(4, 4, **how)
     assert conv.kernel_size == shape.kernel
     # A convolution of the graph pads with zeros, alike on both sides; any other padding is done before it.
     assert conv.padding in (shape.pads, (0, 0))

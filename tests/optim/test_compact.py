@@ -1,9 +1,9 @@
-"""A tensor placed and made dense again is the same tensor, and what is stored is small where it can be."""
+"""A tensor made compact and dense again is the same tensor, and what is stored is small where it can be."""
 
 import pytest
 import torch
 
-from repfold.optim.placed import Placed, place
+from repfold.optim.compact import CompactTensor, compact
 
 EYE = torch.zeros(32, 32, 3, 3)
 EYE[range(32), range(32), 1, 1] = torch.arange(1.0, 33)
@@ -26,31 +26,31 @@ CASES = {
 }
 
 
-def stored(placed: Placed) -> int:
-    return placed.values.numel() + (0 if placed.index is None else placed.index.numel())
+def stored(tensor: CompactTensor) -> int:
+    return tensor.values.numel() + (0 if tensor.index is None else tensor.index.numel())
 
 
 @pytest.mark.parametrize("tensor, most", CASES.values(), ids=CASES)
 def test_dense_gives_the_tensor_back(tensor, most):
-    placed = place(tensor.double())
-    assert torch.equal(placed.dense(), tensor.double())
-    assert stored(placed) <= most
-    assert placed.is_zero == (not tensor.any())
+    compacted = compact(tensor.double())
+    assert torch.equal(compacted.dense(), tensor.double())
+    assert stored(compacted) <= most
+    assert compacted.is_zero == (not tensor.any())
 
 
 @pytest.mark.parametrize("tensor, most", CASES.values(), ids=CASES)
-def test_places_see_all_that_differs_from_zero(tensor, most):
-    placed = place(tensor)
+def test_the_entries_are_all_that_differ_from_zero(tensor, most):
+    compacted = compact(tensor)
     rest = tensor.clone().contiguous(memory_format=torch.channels_last if tensor.dim() == 4 else torch.preserve_format)
-    if not placed.is_zero:
-        rest[placed.places()] -= placed.values
+    if not compacted.is_zero:
+        rest[compacted.entries()] -= compacted.values
     assert not rest.any()
 
 
 def test_state_is_safe_to_load_and_exact(tmp_path):
-    placed = place(EYE)
-    torch.save(placed.to_state(), tmp_path / "state.pt")
-    loaded = Placed.from_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    compacted = compact(EYE)
+    torch.save(compacted.to_state(), tmp_path / "state.pt")
+    loaded = CompactTensor.from_state(torch.load(tmp_path / "state.pt", weights_only=True))
     assert (
         torch.equal(loaded.dense(), EYE)
         and loaded.to(torch.ones(1, dtype=torch.float64)).values.dtype.is_floating_point

@@ -17,7 +17,7 @@ _SPARSE = 8  # stored entry by entry when fewer than one in so many inside the b
 
 
 @dataclass(frozen=True)
-class Placed:
+class CompactTensor:
     """A tensor of ``shape``: ``values``, broadcast over ``box`` (first, last + 1 along each axis), zero outside.
 
     With an ``index`` (int64, [entries]; counted as in a contiguous tensor) ``values`` are those entries instead.
@@ -32,7 +32,7 @@ class Placed:
     def is_zero(self) -> bool:
         return self.values.numel() == 0
 
-    def places(self) -> tuple[Any, ...]:
+    def entries(self) -> tuple[Any, ...]:
         """What to index a tensor of ``shape`` with to see the entries that may differ from zero."""
         if self.index is not None:
             return torch.unravel_index(self.index, self.shape)
@@ -42,13 +42,13 @@ class Placed:
         """The whole tensor."""
         tensor = self.values.new_zeros(self.shape)
         if not self.is_zero:
-            tensor[self.places()] = self.values
+            tensor[self.entries()] = self.values
         return tensor
 
-    def to(self, like: Tensor) -> Placed:
+    def to(self, like: Tensor) -> CompactTensor:
         """The same with the dtype and on the device of ``like``."""
         index = None if self.index is None else self.index.to(like.device)
-        return Placed(self.shape, self.box, self.values.to(like), index)
+        return CompactTensor(self.shape, self.box, self.values.to(like), index)
 
     def to_state(self) -> dict[str, Any]:
         """Tensors and plain values, for a state_dict."""
@@ -56,13 +56,13 @@ class Placed:
         return {"shape": list(self.shape), "box": box, "values": self.values, "index": self.index}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Placed:
+    def from_state(cls, state: dict[str, Any]) -> CompactTensor:
         """What ``to_state`` gave."""
         box = tuple((int(first), int(end)) for first, end in state["box"])
         return cls(tuple(state["shape"]), box, state["values"], state["index"])
 
 
-def place(tensor: Tensor) -> Placed:
+def compact(tensor: Tensor) -> CompactTensor:
     """Store ``tensor`` small, exactly."""
     nonzero = tensor != 0
     box = tuple(_extent(nonzero, axis) for axis in range(tensor.dim()))
@@ -74,8 +74,8 @@ def place(tensor: Tensor) -> Placed:
     count = int(inside.count_nonzero())
     if inside.numel() > max(_SPARSE * count, _SPARSE):
         index = nonzero.flatten().nonzero().flatten()
-        return Placed(tuple(tensor.shape), box, tensor.flatten()[index], index)
-    return Placed(tuple(tensor.shape), box, inside.clone())
+        return CompactTensor(tuple(tensor.shape), box, tensor.flatten()[index], index)
+    return CompactTensor(tuple(tensor.shape), box, inside.clone())
 
 
 def _extent(nonzero: Tensor, axis: int) -> tuple[int, int]:
