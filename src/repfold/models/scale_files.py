@@ -166,8 +166,8 @@ def _write_checkpoint(scales: Scales, path: Path) -> None:
     names = {ours: theirs for theirs, ours in _PUBLIC.items()}
     content = {}
     for name, value in scales.tensors().items():
-        path, _, branch = name.rpartition(".")
-        stage, block = _position(path)
+        block_path, _, branch = name.rpartition(".")
+        stage, block = _position(block_path)
         prefix = f"stage{stage}.{block}" if stage else "stage0"
         content[f"{prefix}.scale_{names[branch]}.weight"] = value.clone()
     weights.write_archive(path, content)

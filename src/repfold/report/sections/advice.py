@@ -11,10 +11,10 @@ from repfold.report.tables import columns, to_html
 
 def advice(report: Report) -> Markup | None:
     """Return the findings of each run; of several runs the first stands open. None while it is too early to tell."""
-    found = [(run.name, advise(run)) for run in report.runs]
+    advised = [(run.name, advise(run)) for run in report.runs]
     found = [
         (name, join(_finding(finding) for finding in findings))
-        for name, findings in found
+        for name, findings in advised
         if findings[0].topic != "too-early"
     ]
     if not found:
