@@ -21,9 +21,8 @@ from torch import nn
 from repfold import allowance
 from repfold.errors import RepFoldError
 from repfold.threads import check_threads
+from repfold.train.faster_convolutions import replace_small_maps, replace_strided_pointwise
 from repfold.train.recipe import Recipe
-from repfold.train.small_maps import replace_small_maps
-from repfold.train.strided_pointwise import replace_strided_pointwise
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
