@@ -16,6 +16,7 @@ from repfold import norms
 from repfold.errors import RepFoldError, nearest
 from repfold.models import mgnet, mobileone, repopt, repvgg, resnet, vgg
 from repfold.models.description import Architecture
+from repfold.norms import Norm
 
 
 class Table(Protocol):
@@ -38,7 +39,13 @@ FAMILIES = (repvgg.RepVGG, mobileone.MobileOne, resnet.ResNet, mgnet.MgNet)
 
 
 def create(
-    name: str, *, num_classes: int | None = None, preset: str = "imagenet", in_channels: int = 3, **options: Any
+    name: str,
+    *,
+    num_classes: int | None = None,
+    preset: str = "imagenet",
+    in_channels: int = 3,
+    norm: Norm | str | bool | None = None,
+    **options: Any,
 ) -> nn.Module:
     """Return a network with fresh weights: [N, in_channels, H, W] -> [N, num_classes].
 
@@ -46,9 +53,10 @@ def create(
         name: a key of MODELS, or "package.module:factory"; a factory gets those of the arguments that it takes.
         num_classes: None means 1000, or whatever is a factory's own default.
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
-        options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, norm,
-            init), of a factory its own keyword arguments. For any network ``norm`` may be a text that
-            ``repfold.norms`` reads, as "group:16": what takes the place of each BatchNorm.
+        norm: what takes the place of each BatchNorm, as ``repfold.norms`` has it or reads it: "group:16"; False leaves
+            them out, in the families of ``models.style.Style``. A factory that takes a ``norm`` gets it as it is.
+        options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, init), of
+            a factory its own keyword arguments.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """
@@ -56,23 +64,26 @@ def create(
         raise RepFoldError(f"num_classes is {num_classes} and in_channels {in_channels}; both must be at least 1.")
     if ":" in name:
         factory = find_factory(name)
+        given = options if norm is None else {**options, "norm": norm}
         return call_factory(
-            factory, name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=options
+            factory, name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=given
         )
     if name not in MODELS:
         raise RepFoldError(
             f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
         )
-    norm = options.pop("norm") if isinstance(options.get("norm"), str) else None
+    replacement = norms.replacement(norm)
+    if replacement is None and norm is not None:
+        options["norm"] = norm
     try:
         network: Any = MODELS[name].build(
             num_classes=num_classes or 1000, preset=preset, in_channels=in_channels, **options
         )
     except TypeError as error:
         raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
-    if norm is not None:
-        network = norms.replace(network, norm)
-        network.options = {**network.options, "norm": norm}
+    if replacement is not None:
+        network = norms.replace(network, replacement)
+        network.options = {**network.options, "norm": str(replacement)}
     return network
 
 
@@ -129,9 +140,9 @@ def call_factory(
     Raises: RepFoldError when it does not take what was asked for, or does not return a network.
     """
     arguments = dict(options)
-    norm = None
-    if isinstance(options.get("norm"), str) and not accepts(factory, "norm"):
-        norm = arguments.pop("norm")
+    replacement = None if accepts(factory, "norm") else norms.replacement(options.get("norm"))
+    if replacement is not None:
+        del arguments["norm"]
     if num_classes is not None and accepts(factory, "num_classes"):
         arguments["num_classes"] = num_classes
     # Of the other two only what differs from the default is a wish that has to be met.
@@ -147,7 +158,7 @@ def call_factory(
     network = factory(**arguments)
     if not isinstance(network, nn.Module):
         raise RepFoldError(f"'{name}' returned {type(network).__name__}, not a torch.nn.Module.")
-    return network if norm is None else norms.replace(network, norm)
+    return network if replacement is None else norms.replace(network, replacement)
 
 
 def accepts(factory: Callable[..., Any], name: str) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from repfold.data import Batch, CropSettings, augment, batch_generator
+from repfold.data import Batch, CropSettings, batch_generator
+from repfold.data.augment import Chain
 from repfold.data.augment_geometry import Crop, Flip
 from repfold.data.augmentation import Augmentation
 from repfold.data.mixing import Mixing
@@ -17,10 +15,7 @@ from repfold.data.transforms import to_input
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks
 from repfold.train.machine import Machine
-from repfold.train.recipe import Recipe
-
-# Keeps the random numbers of network layers (dropout) apart from those that begin the weights.
-_LAYERS = 1
+from repfold.train.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -29,8 +24,8 @@ class BatchTransform:
 
     seed: int
     batch: int
-    framing: augment.Chain
-    augmentation: augment.Chain
+    framing: Chain
+    augmentation: Chain
     mixing: Mixing
     classes: int
     preprocessing: Preprocessing
@@ -68,34 +63,22 @@ class BatchTransform:
 
 
 def batch_transform(
-    recipe: Recipe, crop: CropSettings, preprocessing: Preprocessing, classes: int, machine: Machine, ranks: Ranks
+    settings: Settings, crop: CropSettings, preprocessing: Preprocessing, classes: int, machine: Machine, ranks: Ranks
 ) -> BatchTransform:
-    """Return the transform that the recipe describes. Raises: RepFoldError for an augmentation that is none."""
+    """Return the transform of batches of images that are framed by ``crop``."""
     framing: list[Augmentation] = []
     if crop.padding_pixels(preprocessing.image_size):
         framing.append(Crop(crop.padding, "reflect"))
-    if recipe.flip:
-        framing.append(Flip(recipe.flip))
+    if settings.augmentation.flip:
+        framing.append(Flip(settings.augmentation.flip))
     return BatchTransform(
-        seed=recipe.seed,
-        batch=recipe.batch,
-        framing=augment.Chain(tuple(framing)),
-        augmentation=augment.parse(recipe.augment),
-        mixing=Mixing(recipe.mixup, recipe.cutmix, recipe.mixing_share),
+        seed=settings.seed,
+        batch=settings.batch,
+        framing=Chain(tuple(framing)),
+        augmentation=settings.augmentation.chain,
+        mixing=settings.augmentation.mixing,
         classes=classes,
         preprocessing=preprocessing,
         machine=machine,
         ranks=ranks,
     )
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed the global random numbers for one step of one process.
-
-    What layers such as dropout draw is then a function of the place in the training, so that a resumed run draws the
-    same without any state of generators in its checkpoint.
-    """
-    word = int(np.random.SeedSequence(seed, spawn_key=(_LAYERS, step, rank)).generate_state(1)[0])
-    torch.manual_seed(word)
-    random.seed(word)
-    np.random.seed(word)

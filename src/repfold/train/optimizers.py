@@ -1,6 +1,6 @@
-"""Optimizers by name, as recipes tell them; PyTorch is loaded only to make one.
+"""Optimizers by name, as recipes write them; PyTorch is loaded only to make one.
 
-``sgd``, ``adam:beta2=0.98``, ``rmsprop:alpha=0.9,eps=0.001``: what is not told is the recipe's ``momentum`` and
+``sgd``, ``adam:beta2=0.98``, ``rmsprop:alpha=0.9,eps=0.001``: what is not given is the recipe's ``momentum`` and
 ``nesterov``, or usual.
 """
 
@@ -18,17 +18,24 @@ from repfold.errors import RepFoldError
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from repfold.optim import Rules
+
 Groups = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class OptimizerChoice(ABC):
-    """An optimizer and its options. ``usual_lr``: the base learning rates that are not surely a mistake.
+class Algorithm(ABC):
+    """An optimization algorithm and its options.
+
+    ``usual_lr``: the base learning rates that are not surely a mistake; ``values_per_weight``: how many values its
+    state holds of each weight; ``takes_rules``: whether there is a form of it for re-parameterized gradients.
 
     Raises: RepFoldError for options that are not finite or below 0, and shares of 1 and more.
     """
 
     usual_lr: ClassVar[tuple[float, float]]
+    values_per_weight: ClassVar[int] = 2
+    takes_rules: ClassVar[bool] = False
     shares: ClassVar[tuple[str, ...]] = ("momentum", "beta2", "alpha", "rho")
 
     def __post_init__(self) -> None:
@@ -39,16 +46,34 @@ class OptimizerChoice(ABC):
                 range_ = "in [0, 1)" if high == 1 else "at least 0 and finite"
                 raise RepFoldError(f"The optimizer's {field.name} is {value}; it must be {range_}.")
 
+    def make(self, groups: Groups, lr: float, *, fused: bool, rules: Rules | None = None) -> Optimizer:
+        """Return the optimizer of parameter ``groups``.
+
+        Args:
+            fused: update all parameters with one kernel, for algorithms that have it.
+            rules: what gradients are re-parameterized by, if they are.
+
+        Raises: RepFoldError for rules with an algorithm that has no form for them.
+        """
+        if rules is not None and not self.takes_rules:
+            known = " or ".join(kind.__name__.lower() for kind in (Sgd, AdamW))
+            raise RepFoldError(
+                f"gradient re-parameterization has rules for {known}, not for {type(self).__name__.lower()}: set the "
+                "optimizer to one of these."
+            )
+        return self._make(groups, lr, fused, rules)
+
     @abstractmethod
-    def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
-        """Return the optimizer of parameter ``groups``; ``fused``: one kernel a step, for those that have it."""
+    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer: ...
 
 
 @dataclass(frozen=True)
-class Sgd(OptimizerChoice):
+class Sgd(Algorithm):
     """Gradient descent with momentum: the best final accuracy of most convnets."""
 
     usual_lr = (1e-4, 10.0)
+    values_per_weight = 1
+    takes_rules = True
     momentum: float = 0.9
     nesterov: bool = False
     dampening: float = 0.0
@@ -58,14 +83,17 @@ class Sgd(OptimizerChoice):
         if self.nesterov and not (self.momentum > 0 and self.dampening == 0):
             raise RepFoldError("nesterov needs momentum above 0 and no dampening.")
 
-    def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
+    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
         from torch.optim import SGD
 
-        return SGD(groups, lr, self.momentum, self.dampening, nesterov=self.nesterov, fused=fused)
+        from repfold.optim import RepSGD
+
+        named = {"lr": lr, **_named(self, "momentum", "dampening", "nesterov"), "fused": fused}
+        return SGD(groups, **named) if rules is None else RepSGD(groups, rules=rules, **named)
 
 
 @dataclass(frozen=True)
-class RmsProp(OptimizerChoice):
+class RmsProp(Algorithm):
     """Gradients divided by a running root of their mean square, with momentum on top."""
 
     usual_lr = (1e-6, 0.05)
@@ -74,14 +102,14 @@ class RmsProp(OptimizerChoice):
     eps: float = 1e-8
     centered: bool = False
 
-    def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
+    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
         from torch.optim import RMSprop
 
         return RMSprop(groups, lr, self.alpha, self.eps, momentum=self.momentum, centered=self.centered)
 
 
 @dataclass(frozen=True)
-class Adam(OptimizerChoice):
+class Adam(Algorithm):
     """Adam with coupled L2 decay; ``momentum`` is its beta1."""
 
     usual_lr = (1e-6, 0.03)
@@ -90,7 +118,7 @@ class Adam(OptimizerChoice):
     eps: float = 1e-8
     amsgrad: bool = False
 
-    def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
+    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
         from torch import optim
 
         return optim.Adam(groups, lr, (self.momentum, self.beta2), self.eps, amsgrad=self.amsgrad, fused=fused)
@@ -100,27 +128,33 @@ class Adam(OptimizerChoice):
 class AdamW(Adam):
     """Adam whose decay acts on the weights and not through the gradient."""
 
-    def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
+    takes_rules = True
+
+    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
         from torch import optim
 
-        return optim.AdamW(groups, lr, (self.momentum, self.beta2), self.eps, amsgrad=self.amsgrad, fused=fused)
+        from repfold.optim import RepAdamW
+
+        betas = (self.momentum, self.beta2)
+        named = {"lr": lr, "betas": betas, **_named(self, "eps", "amsgrad"), "fused": fused}
+        return optim.AdamW(groups, **named) if rules is None else RepAdamW(groups, rules=rules, **named)
 
 
 @dataclass(frozen=True)
-class AdaDelta(OptimizerChoice):
+class AdaDelta(Algorithm):
     """Steps in the units of the weights: its learning rate is a factor, 1 as published."""
 
     usual_lr = (0.05, 10.0)
     rho: float = 0.9
     eps: float = 1e-6
 
-    def make(self, groups: Groups, lr: float, *, fused: bool) -> Optimizer:
+    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
         from torch.optim import Adadelta
 
         return Adadelta(groups, lr, rho=self.rho, eps=self.eps)
 
 
-OPTIMIZERS: dict[str, Callable[..., OptimizerChoice]] = {
+OPTIMIZERS: dict[str, Callable[..., Algorithm]] = {
     "adadelta": AdaDelta,
     "adam": Adam,
     "adamw": AdamW,
@@ -129,10 +163,41 @@ OPTIMIZERS: dict[str, Callable[..., OptimizerChoice]] = {
 }
 
 
-def parse(text: str, *, momentum: float = 0.9, nesterov: bool = False) -> OptimizerChoice:
-    """Return the optimizer that ``text`` names; ``momentum`` and ``nesterov`` are for those that take them.
+def parse(text: str, *, momentum: float = 0.9, nesterov: bool = False) -> Algorithm:
+    """Return the algorithm that ``text`` names; ``momentum`` and ``nesterov`` are for those that take them.
 
-    Raises: RepFoldError for an unknown name or option, with the nearest match, and for values out of range.
+    Raises: RepFoldError for an unknown name or option, with the nearest match, for values out of range, and for
+        ``nesterov`` with an algorithm other than sgd.
     """
     given = {"momentum": momentum, "nesterov": nesterov}
-    return notation.read(text, "optimizer", OPTIMIZERS, given=given)
+    algorithm = notation.read(text, "optimizer", OPTIMIZERS, given=given)
+    if nesterov and not isinstance(algorithm, Sgd):
+        raise RepFoldError("nesterov is momentum of sgd: set optimizer to sgd and momentum above 0, or leave it.")
+    return algorithm
+
+
+@dataclass(frozen=True)
+class LookaheadSettings:
+    """``every``: updates between two of the slow weights; ``alpha``: how far these go each time."""
+
+    every: int
+    alpha: float
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are updated.
+
+    ``weight_decay`` is that of kernels; with ``custom_l2`` the kernels of RepVGG blocks are decayed through a penalty
+    instead. ``max_norm``: the longest that a convolution's filter may be after an update; 0: no limit.
+    """
+
+    algorithm: Algorithm
+    weight_decay: float
+    custom_l2: bool
+    max_norm: float
+    lookahead: LookaheadSettings | None
+
+
+def _named(algorithm: Algorithm, *names: str) -> dict[str, Any]:
+    return {name: getattr(algorithm, name) for name in names}

@@ -17,7 +17,7 @@ from repfold.train import checkpoint, run_lock, stopping
 from repfold.train.assemble import Assembly
 from repfold.train.checkpoint import State
 from repfold.train.events import Listener
-from repfold.train.loop import Run
+from repfold.train.loop import Loop
 from repfold.train.run_directory import RunDirectory
 
 # What differs from time to time: how long things took.
@@ -47,8 +47,8 @@ def place_of(content: dict[str, Any]) -> Place:
     return Place(content["state"]["epoch"], content["state"]["step"])
 
 
-def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Listener) -> dict[str, Any]:
-    """Train ``parts`` from the contents of a checkpoint (None: from how they were assembled) to ``until``.
+def replay(run: Assembly, start: dict[str, Any] | None, until: Place, emit: Listener) -> dict[str, Any]:
+    """Train from the contents of a checkpoint (None: from how ``run`` was assembled) to ``until``.
 
     Returns: the contents of the checkpoint there. Files go into a directory that is removed.
     """
@@ -56,7 +56,7 @@ def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Lis
         directory = Path(scratch)
         with run_lock.held(directory) as lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", ScheduleWarning)
-            files = RunDirectory(directory, parts, lock)
+            files, parts = RunDirectory(directory, run, lock), run.parts
             state = State()
             if start is not None:
                 saved = copy.deepcopy(start)  # of which optimizers take tensors as their own
@@ -64,7 +64,7 @@ def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Lis
                     directory, saved, parts.network, parts.optimizer, parts.scaler, parts.average
                 )
             files.begin(state, None)
-            Run(parts, files, say, stopping.Request(), (until.epoch, until.step)).to_the_end(state)
+            Loop(files, emit, stopping.Request(), (until.epoch, until.step)).to_the_end(state)
             return checkpoint.read(files.checkpoint)
 
 

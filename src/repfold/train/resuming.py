@@ -10,18 +10,19 @@ from repfold.train.events import Listener, Note
 from repfold.train.last_checkpoints import Found
 
 
-def restore(found: Found, parts: Assembly, override: bool, say: Listener) -> State:
-    """Put a checkpoint into ``parts``; return where the run was.
+def restore(found: Found, run: Assembly, override: bool, emit: Listener) -> State:
+    """Put a checkpoint into a run that was assembled; return where it was.
 
     Raises: RepFoldError when it is of another network or optimizer, or (unless ``override``) of other data.
     """
     if found.why:
-        say(Note(found.why, severe=True))
+        emit(Note(found.why, severe=True))
     before = surroundings.from_dict(found.content.get("surroundings"))
-    changed = _compare(found, before, surroundings.of(parts), override, say) if before else False
+    changed = _compare(found, before, surroundings.of(run), override, emit) if before else False
+    parts = run.parts
     state = checkpoint.restore(found.path, found.content, parts.network, parts.optimizer, parts.scaler, parts.average)
     if changed and state.step:
-        say(Note(f"Epoch {state.epoch + 1} begins anew, since its steps were of the other data."))
+        emit(Note(f"Epoch {state.epoch + 1} begins anew, since its steps were of the other data."))
         state.step, state.loss_sum, state.hit_sum = 0, 0.0, 0.0
         state.train_seconds = state.waited_seconds = 0.0
     return state
@@ -32,11 +33,11 @@ def _compare(
     before: surroundings.Surroundings,
     now: surroundings.Surroundings,
     override: bool,
-    say: Listener,
+    emit: Listener,
 ) -> bool:
     """Tell, or refuse, what has changed; return whether the data have."""
     for sentence in surroundings.no_longer_equal(before, now):
-        say(Note(sentence))
+        emit(Note(sentence))
     changed = surroundings.changed_data(before, now)
     if changed and not override:
         raise RepFoldError(
@@ -44,9 +45,9 @@ def _compare(
             "change with --override."
         )
     if changed:
-        say(Note(f"The data have changed since the checkpoint: {changed}."))
+        emit(Note(f"The data have changed since the checkpoint: {changed}."))
     if surroundings.touched_data(before, now):
-        say(
+        emit(
             Note(
                 "Files of the data were written since the checkpoint, but are of the same names and sizes; should "
                 "their content be another, the run will not end as it would have."

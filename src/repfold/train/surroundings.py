@@ -44,17 +44,17 @@ _TOLD = {
 NAMES = tuple(_TOLD)
 
 
-def of(parts: Assembly) -> Surroundings:
-    """Return the surroundings of the run that ``parts`` are of."""
-    machine = parts.machine
+def of(run: Assembly) -> Surroundings:
+    """Return the surroundings of a run."""
+    machine = run.machine
     return Surroundings(
-        processes=parts.ranks.world,
+        processes=run.ranks.world,
         threads=machine.threads,
         device=machine.device.type,
         cpu=record.cpu_name(),
         precision=machine.precision,
         torch=str(torch.__version__),
-        data=parts.source.fingerprint,
+        data=run.source.fingerprint,
     )
 
 

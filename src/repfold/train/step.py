@@ -1,0 +1,96 @@
+"""One update of the weights: what training, the learning-rate range test and benchmarks share."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from repfold.data import Batch
+from repfold.train.batches import BatchTransform
+from repfold.train.max_norm import constrain
+from repfold.train.objective import Objective, seen_top1
+from repfold.train.run_average import RunAverage
+
+# Keeps the random numbers of network layers (dropout) apart from those that begin the weights.
+_LAYERS = 1
+
+
+@dataclass(frozen=True)
+class Position:
+    """Which update of a run: number ``step`` of ``epoch``, number ``index`` of all (each from 0), when the share
+    ``progress`` of the run is done."""
+
+    epoch: int
+    step: int
+    index: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """What an update needs and changes.
+
+    Attributes:
+        network: holds the weights.
+        forward: what is called; ``network`` itself, its branches folded online, or DistributedDataParallel around it.
+        optimizer: of the network's parameters; its learning rates are set by ``step``.
+        scaler: scales losses so that float16 gradients do not vanish; disabled for other dtypes.
+        objective: what is minimised.
+        transform: turns a batch of uint8 images into input and targets, on the device.
+        average: the average of the weights, if one is kept.
+        max_norm: the longest that a convolution's filter may be after an update; 0: no limit.
+    """
+
+    network: nn.Module
+    forward: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    objective: Objective
+    transform: BatchTransform
+    average: RunAverage | None = None
+    max_norm: float = 0.0
+
+
+def step(parts: StepParts, batch: Batch, position: Position, lr: float) -> Tensor:
+    """Make one update of the weights, at the learning rate ``lr``.
+
+    Everything random is a function of the seed of ``parts.transform`` and of ``position``. Seeds the global random
+    numbers.
+
+    Returns: float32 [2], on the device and without gradient: the loss before the update, and the share of the batch
+        that was classified right.
+    """
+    machine = parts.transform.machine
+    _seed_layers(parts.transform.seed, position.index, parts.transform.ranks.rank)
+    for group in parts.optimizer.param_groups:
+        group["lr"] = lr
+    x_NCHW, targets = parts.transform(batch, position.epoch, position.step, position.progress)
+    with machine.autocast():
+        outputs = parts.forward(x_NCHW)
+    loss = parts.objective(outputs, targets, x_NCHW)
+    parts.optimizer.zero_grad()
+    parts.scaler.scale(loss).backward()
+    parts.scaler.step(parts.optimizer)
+    parts.scaler.update()
+    if parts.max_norm:
+        constrain(parts.network, parts.max_norm)
+    if parts.average is not None:
+        parts.average.after_step(parts.network, position.progress)
+    return torch.stack([loss.detach().float(), seen_top1(outputs, targets)])
+
+
+def _seed_layers(seed: int, index: int, rank: int) -> None:
+    """Seed the global random numbers for one update of one process.
+
+    What layers such as dropout draw is then a function of the position in the training, so that a resumed run draws the
+    same without any state of generators in its checkpoint.
+    """
+    word = int(np.random.SeedSequence(seed, spawn_key=(_LAYERS, index, rank)).generate_state(1)[0])
+    torch.manual_seed(word)
+    random.seed(word)
+    np.random.seed(word)
