@@ -199,16 +199,9 @@ def parse(text: str) -> Norm:
     return Norm(text, notation.read(text, "norm", NORMS, readers=_READERS))
 
 
-def replacement(option: object) -> Norm | None:
-    """Return what the option ``norm`` of a network puts in the place of each BatchNorm: a Norm, or the text of one.
-
-    None for whatever else the network itself makes of it, such as True and False for with and without BatchNorm.
-
-    Raises: RepFoldError as ``parse``.
-    """
-    if isinstance(option, str):
-        return parse(option)
-    return option if isinstance(option, Norm) else None
+def is_norm(option: object) -> bool:
+    """Whether a network's option ``norm`` is a Norm, or the text of one; True and False are for the network itself."""
+    return isinstance(option, str | Norm)
 
 
 def replace(network: nn.Module, norm: Norm | str) -> nn.Module:
@@ -217,8 +210,7 @@ def replace(network: nn.Module, norm: Norm | str) -> nn.Module:
     Scales and shifts are kept, running statistics are not. Raises: RepFoldError when the network has no BatchNorm2d
     or a layer's channels cannot be grouped as told; the layer is named.
     """
-    norm = parse(norm) if isinstance(norm, str) else norm
-    network = copy.deepcopy(network)
+    norm, network = parse(norm) if isinstance(norm, str) else norm, copy.deepcopy(network)
     made: dict[nn.Module, nn.Module] = {}  # a layer that stands in two places is replaced by one
     places = [*network.named_modules(remove_duplicate=False)]
     for path, old in places:

@@ -4,6 +4,7 @@ import pytest
 
 from repfold import schedule
 from repfold.data import CropSettings
+from repfold.data.augment_geometry import Flip
 from repfold.data.augment_masks import Cutout
 from repfold.errors import RepFoldError
 from repfold.train import Recipe, averaging, optimizers
@@ -24,7 +25,7 @@ def test_what_is_off_is_none():
     settings = resolve(Recipe())
     assert settings.averaging is settings.model.norm is settings.optimizer.lookahead is None
     assert settings.data.image_size is settings.data.crop is settings.data.per_class is None
-    assert settings.augmentation.chain.links == ()
+    assert settings.augmentation.links == (Flip(0.5),)
 
 
 def test_texts_become_values():
@@ -41,14 +42,14 @@ def test_texts_become_values():
     assert settings.averaging == averaging.ema(decay=0.9)
     assert settings.optimizer.algorithm == optimizers.AdamW(beta2=0.98)
     assert settings.optimizer.lookahead == optimizers.LookaheadSettings(4, 0.5)
-    assert str(settings.model.norm) == "group:4" and settings.model.options == {"channels": 8, "iterations": (1, 2)}
+    assert settings.model.norm.text == "group:4" and settings.model.options == {"channels": 8, "iterations": (1, 2)}
     assert settings.model.architecture(3, 1).options == {"channels": 8, "iterations": (1, 2), "norm": "group:4"}
-    assert settings.augmentation.chain.links == (Cutout(),)
+    assert settings.augmentation.links == (Flip(0.5), Cutout())
     assert settings.data.crop == CropSettings("padded", padding=0.25)
 
 
 def test_a_norm_among_the_options_of_a_network_is_one_where_it_is_a_text():
-    assert str(resolve(Recipe(model_options="norm=layer")).model.norm) == "layer"
+    assert resolve(Recipe(model_options="norm=layer")).model.norm.text == "layer"
     without = resolve(Recipe(model="vgg-pico", model_options="norm=false")).model
     assert without.norm is None and without.options == {"norm": False}
     foreign = resolve(Recipe(model="package.module:factory", norm="their-own")).model

@@ -16,7 +16,6 @@ from repfold import norms
 from repfold.errors import RepFoldError, nearest
 from repfold.models import mgnet, mobileone, repopt, repvgg, resnet, vgg
 from repfold.models.description import Architecture
-from repfold.norms import Norm
 
 
 class Table(Protocol):
@@ -39,13 +38,7 @@ FAMILIES = (repvgg.RepVGG, mobileone.MobileOne, resnet.ResNet, mgnet.MgNet)
 
 
 def create(
-    name: str,
-    *,
-    num_classes: int | None = None,
-    preset: str = "imagenet",
-    in_channels: int = 3,
-    norm: Norm | str | bool | None = None,
-    **options: Any,
+    name: str, *, num_classes: int | None = None, preset: str = "imagenet", in_channels: int = 3, **options: Any
 ) -> nn.Module:
     """Return a network with fresh weights: [N, in_channels, H, W] -> [N, num_classes].
 
@@ -53,10 +46,9 @@ def create(
         name: a key of MODELS, or "package.module:factory"; a factory gets those of the arguments that it takes.
         num_classes: None means 1000, or whatever is a factory's own default.
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
-        norm: what takes the place of each BatchNorm, as ``repfold.norms`` has it or reads it: "group:16"; False leaves
-            them out, in the families of ``models.style.Style``. A factory that takes a ``norm`` gets it as it is.
-        options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, init), of
-            a factory its own keyword arguments.
+        options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, norm,
+            init), of a factory its own keyword arguments. For any network ``norm`` may be a ``repfold.norms.Norm``, or
+            the text of one, as "group:16": what takes the place of each BatchNorm.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """
@@ -64,26 +56,23 @@ def create(
         raise RepFoldError(f"num_classes is {num_classes} and in_channels {in_channels}; both must be at least 1.")
     if ":" in name:
         factory = find_factory(name)
-        given = options if norm is None else {**options, "norm": norm}
         return call_factory(
-            factory, name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=given
+            factory, name, num_classes=num_classes, preset=preset, in_channels=in_channels, options=options
         )
     if name not in MODELS:
         raise RepFoldError(
             f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
         )
-    replacement = norms.replacement(norm)
-    if replacement is None and norm is not None:
-        options["norm"] = norm
+    norm = options.pop("norm") if norms.is_norm(options.get("norm")) else None
     try:
         network: Any = MODELS[name].build(
             num_classes=num_classes or 1000, preset=preset, in_channels=in_channels, **options
         )
     except TypeError as error:
         raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
-    if replacement is not None:
-        network = norms.replace(network, replacement)
-        network.options = {**network.options, "norm": str(replacement)}
+    if norm is not None:
+        network = norms.replace(network, norm)
+        network.options = {**network.options, "norm": str(norm)}
     return network
 
 
@@ -140,9 +129,9 @@ def call_factory(
     Raises: RepFoldError when it does not take what was asked for, or does not return a network.
     """
     arguments = dict(options)
-    replacement = None if accepts(factory, "norm") else norms.replacement(options.get("norm"))
-    if replacement is not None:
-        del arguments["norm"]
+    norm = None
+    if norms.is_norm(options.get("norm")) and not accepts(factory, "norm"):
+        norm = arguments.pop("norm")
     if num_classes is not None and accepts(factory, "num_classes"):
         arguments["num_classes"] = num_classes
     # Of the other two only what differs from the default is a wish that has to be met.
@@ -158,7 +147,7 @@ def call_factory(
     network = factory(**arguments)
     if not isinstance(network, nn.Module):
         raise RepFoldError(f"'{name}' returned {type(network).__name__}, not a torch.nn.Module.")
-    return network if replacement is None else norms.replace(network, replacement)
+    return network if norm is None else norms.replace(network, norm)
 
 
 def accepts(factory: Callable[..., Any], name: str) -> bool:

@@ -32,9 +32,8 @@ from repfold.train.open_data import make_loaders, open_data, preprocessing_of
 from repfold.train.plausibility import doubts
 from repfold.train.regularise import equivalent_l2_of
 from repfold.train.repopt import Reparameterized, start_target
-from repfold.train.run_average import RunAverage
 from repfold.train.settings import Settings
-from repfold.train.step import Position, StepParts
+from repfold.train.step import Position, RunAverage, StepParts
 
 
 class Loaders(NamedTuple):
@@ -77,10 +76,6 @@ class Assembly:
         index = epoch * self.steps_per_epoch + step
         return Position(epoch, step, index, index / (self.settings.epochs * self.steps_per_epoch))
 
-    def lr(self, index: int) -> float:
-        """The learning rate of update number ``index`` of the run, from 0."""
-        return self.settings.learning_rate(index, self.steps_per_epoch, self.settings.epochs)
-
 
 def assemble(
     settings: Settings,
@@ -99,10 +94,7 @@ def assemble(
     """
     source = open_data(settings.data, emit)
     preprocessing = preprocessing_of(source, settings.seed)
-    description = Description(
-        settings.model.architecture(len(source.classes), source.channels), source.classes, preprocessing
-    )
-    network, reparameterized = _network(settings, description, emit, resumed)
+    network, reparameterized = _network(settings, source, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
         emit(Note(note))
@@ -130,21 +122,22 @@ def assemble(
         average=RunAverage(network, settings.averaging) if settings.averaging else None,
         max_norm=settings.optimizer.max_norm,
     )
+    architecture = settings.model.architecture(len(source.classes), source.channels)
+    description = Description(architecture, source.classes, preprocessing)
     return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, groups.summary)
 
 
 def _network(
-    settings: Settings, description: Description, emit: Listener, resumed: Path | None
+    settings: Settings, source: Source, emit: Listener, resumed: Path | None
 ) -> tuple[nn.Module, Reparameterized | None]:
-    model, architecture = settings.model, description.architecture
-    assert architecture is not None
+    model = settings.model
     options = {**model.options, "norm": model.norm} if model.norm else model.options
     torch.manual_seed(settings.seed)
     network = models.create(
         model.name,
-        num_classes=architecture.num_classes,
+        num_classes=len(source.classes),
         preset=model.preset,
-        in_channels=architecture.in_channels,
+        in_channels=source.channels,
         **options,
     )
     reparameterized = start_target(network, model, resumed, emit)

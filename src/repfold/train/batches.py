@@ -8,8 +8,7 @@ from torch import Tensor
 
 from repfold.data import Batch, CropSettings, batch_generator
 from repfold.data.augment import Chain
-from repfold.data.augment_geometry import Crop, Flip
-from repfold.data.augmentation import Augmentation
+from repfold.data.augment_geometry import Crop
 from repfold.data.mixing import Mixing
 from repfold.data.transforms import to_input
 from repfold.models import Preprocessing
@@ -24,7 +23,6 @@ class BatchTransform:
 
     seed: int
     batch: int
-    framing: Chain
     augmentation: Chain
     mixing: Mixing
     classes: int
@@ -43,7 +41,6 @@ class BatchTransform:
         device = self.machine.device
         x_NCHW = batch.x_NCHW.to(device, non_blocking=True)
         labels_B = batch.labels.to(device, non_blocking=True)
-        x_NCHW = self.framing(x_NCHW, generator, first=first, total=self.batch)
         x_NCHW = self.augmentation(x_NCHW, generator, progress=progress, first=first, total=self.batch)
         targets = labels_B
         if self.mixing.mixup or self.mixing.cutmix:
@@ -66,17 +63,14 @@ def batch_transform(
     settings: Settings, crop: CropSettings, preprocessing: Preprocessing, classes: int, machine: Machine, ranks: Ranks
 ) -> BatchTransform:
     """Return the transform of batches of images that are framed by ``crop``."""
-    framing: list[Augmentation] = []
+    augmentation = settings.augmentation
     if crop.padding_pixels(preprocessing.image_size):
-        framing.append(Crop(crop.padding, "reflect"))
-    if settings.augmentation.flip:
-        framing.append(Flip(settings.augmentation.flip))
+        augmentation = Chain((Crop(crop.padding, "reflect"), *augmentation.links))
     return BatchTransform(
         seed=settings.seed,
         batch=settings.batch,
-        framing=Chain(tuple(framing)),
-        augmentation=settings.augmentation.chain,
-        mixing=settings.augmentation.mixing,
+        augmentation=augmentation,
+        mixing=settings.mixing,
         classes=classes,
         preprocessing=preprocessing,
         machine=machine,

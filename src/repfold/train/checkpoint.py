@@ -67,7 +67,11 @@ class State:
     def end_epoch(self, entry: Record) -> None:
         """Note that the epoch is done, with its record, and stand at the beginning of the next."""
         self.records.append(entry)
-        self.epoch, self.step = self.epoch + 1, 0
+        self.begin_epoch(self.epoch + 1)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Stand at the beginning of ``epoch``."""
+        self.epoch, self.step = epoch, 0
         self.loss_sum = self.hit_sum = self.train_seconds = self.waited_seconds = 0.0
 
 

@@ -13,7 +13,7 @@ from repfold.optim.averages import reestimate_statistics
 from repfold.optim.lookahead import Lookahead
 from repfold.train.assemble import Assembly
 from repfold.train.checkpoint import State
-from repfold.train.divergence import diverged
+from repfold.train.checkpointing import diverged
 from repfold.train.evaluation import Metrics, evaluate
 from repfold.train.events import EpochDone, Record
 from repfold.train.run_directory import RunDirectory
@@ -95,8 +95,8 @@ def _record(run: Assembly, state: State, on_train: Metrics, on_val: Metrics) -> 
     return {
         "epoch": state.epoch + 1,
         "step": begin + steps,
-        "lr_first": run.lr(begin),
-        "lr": run.lr(begin + steps - 1),
+        "lr_first": run.settings.lr(begin, steps),
+        "lr": run.settings.lr(begin + steps - 1, steps),
         "train_loss": state.loss_sum / steps,
         "train_top1": on_train.top1,
         "train_seen_top1": 100 * state.hit_sum / steps,

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from repfold.signals import Request
 from repfold.train import restart_command, stopping
-from repfold.train.agreement import agree
 from repfold.train.checkpoint import State
-from repfold.train.checkpointing import Checkpoints
-from repfold.train.divergence import diverged
+from repfold.train.checkpointing import Checkpoints, diverged
 from repfold.train.epoch_end import end_epoch
 from repfold.train.events import Listener, Stepped
 from repfold.train.run_directory import RunDirectory
@@ -53,14 +51,14 @@ class Loop:
         began, loader.waited = time.perf_counter() - state.train_seconds, state.waited_seconds
         for batch in loader.epoch(state.epoch, state.step):
             position = run.position(state.epoch, state.step)
-            lr = run.lr(position.index)
+            lr = run.settings.lr(position.index, steps)
             outcomes.append(step(run.parts, batch, position, lr))
             state.step += 1
             due = self.checkpoints.due(state.step) or self._arrived(state)
             if not due and len(outcomes) < look_every and state.step < steps:
                 continue
             due = due or self.checkpoints.overdue()
-            agreed = agree(run.ranks, outcomes, checkpoint=due, signal=self.stop.signal)
+            agreed = run.ranks.agree(outcomes, checkpoint=due, signal=self.stop.signal)
             self._add(agreed.outcomes, state)
             outcomes.clear()
             state.train_seconds, state.waited_seconds = time.perf_counter() - began, loader.waited

@@ -78,8 +78,7 @@ class Machine:
 
     def to_dict(self) -> dict[str, Any]:
         """For environment.json."""
-        fields = ("device", "precision", "channels_last", "fused", "small_map_products", "threads")
-        return {name: _plain(getattr(self, name)) for name in fields} | {"reasons": self.reasons}
+        return vars(self) | {"device": str(self.device)}
 
 
 def choose(recipe: Recipe) -> Machine:
@@ -185,7 +184,3 @@ def _threads(wanted: int, reasons: dict[str, str]) -> int:
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
     reasons["threads"] = f"the cores, shared among {processes} processes"
     return max(1, cores // processes)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, torch.device) else value

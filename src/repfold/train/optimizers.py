@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,18 +23,19 @@ Groups = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Algorithm(ABC):
+class Algorithm:
     """An optimization algorithm and its options.
 
     ``usual_lr``: the base learning rates that are not surely a mistake; ``values_per_weight``: how many values its
-    state holds of each weight; ``takes_rules``: whether there is a form of it for re-parameterized gradients.
+    state holds of each weight; ``can_fuse``: whether it has one kernel for a whole step.
 
     Raises: RepFoldError for options that are not finite or below 0, and shares of 1 and more.
     """
 
+    torch_name: ClassVar[str]
     usual_lr: ClassVar[tuple[float, float]]
     values_per_weight: ClassVar[int] = 2
-    takes_rules: ClassVar[bool] = False
+    can_fuse: ClassVar[bool] = False
     shares: ClassVar[tuple[str, ...]] = ("momentum", "beta2", "alpha", "rho")
 
     def __post_init__(self) -> None:
@@ -46,34 +46,44 @@ class Algorithm(ABC):
                 range_ = "in [0, 1)" if high == 1 else "at least 0 and finite"
                 raise RepFoldError(f"The optimizer's {field.name} is {value}; it must be {range_}.")
 
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the optimizer in ``torch.optim``."""
+        return dict(vars(self))
+
     def make(self, groups: Groups, lr: float, *, fused: bool, rules: Rules | None = None) -> Optimizer:
         """Return the optimizer of parameter ``groups``.
 
         Args:
-            fused: update all parameters with one kernel, for algorithms that have it.
+            fused: update all parameters with one kernel, if the algorithm has it.
             rules: what gradients are re-parameterized by, if they are.
 
-        Raises: RepFoldError for rules with an algorithm that has no form for them.
+        Raises: RepFoldError for rules with an algorithm that has none.
         """
-        if rules is not None and not self.takes_rules:
-            known = " or ".join(kind.__name__.lower() for kind in (Sgd, AdamW))
+        from torch import optim
+
+        from repfold.optim import RepAdamW, RepSGD
+
+        options = self.options() | ({"fused": fused} if self.can_fuse else {})
+        if rules is None:
+            return getattr(optim, self.torch_name)(groups, lr=lr, **options)
+        ruled: dict[type, Callable[..., Optimizer]] = {Sgd: RepSGD, AdamW: RepAdamW}
+        if type(self) not in ruled:
+            known = " or ".join(kind.__name__.lower() for kind in ruled)
             raise RepFoldError(
                 f"gradient re-parameterization has rules for {known}, not for {type(self).__name__.lower()}: set the "
                 "optimizer to one of these."
             )
-        return self._make(groups, lr, fused, rules)
-
-    @abstractmethod
-    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer: ...
+        return ruled[type(self)](groups, rules=rules, lr=lr, **options)
 
 
 @dataclass(frozen=True)
 class Sgd(Algorithm):
     """Gradient descent with momentum: the best final accuracy of most convnets."""
 
+    torch_name = "SGD"
     usual_lr = (1e-4, 10.0)
     values_per_weight = 1
-    takes_rules = True
+    can_fuse = True
     momentum: float = 0.9
     nesterov: bool = False
     dampening: float = 0.0
@@ -83,75 +93,51 @@ class Sgd(Algorithm):
         if self.nesterov and not (self.momentum > 0 and self.dampening == 0):
             raise RepFoldError("nesterov needs momentum above 0 and no dampening.")
 
-    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
-        from torch.optim import SGD
-
-        from repfold.optim import RepSGD
-
-        named = {"lr": lr, **_named(self, "momentum", "dampening", "nesterov"), "fused": fused}
-        return SGD(groups, **named) if rules is None else RepSGD(groups, rules=rules, **named)
-
 
 @dataclass(frozen=True)
 class RmsProp(Algorithm):
     """Gradients divided by a running root of their mean square, with momentum on top."""
 
+    torch_name = "RMSprop"
     usual_lr = (1e-6, 0.05)
     momentum: float = 0.9
     alpha: float = 0.99
     eps: float = 1e-8
     centered: bool = False
 
-    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
-        from torch.optim import RMSprop
-
-        return RMSprop(groups, lr, self.alpha, self.eps, momentum=self.momentum, centered=self.centered)
-
 
 @dataclass(frozen=True)
 class Adam(Algorithm):
     """Adam with coupled L2 decay; ``momentum`` is its beta1."""
 
+    torch_name = "Adam"
     usual_lr = (1e-6, 0.03)
+    can_fuse = True
     momentum: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     amsgrad: bool = False
 
-    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
-        from torch import optim
-
-        return optim.Adam(groups, lr, (self.momentum, self.beta2), self.eps, amsgrad=self.amsgrad, fused=fused)
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the optimizer in ``torch.optim``."""
+        return {"betas": (self.momentum, self.beta2), "eps": self.eps, "amsgrad": self.amsgrad}
 
 
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam whose decay acts on the weights and not through the gradient."""
 
-    takes_rules = True
-
-    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
-        from torch import optim
-
-        from repfold.optim import RepAdamW
-
-        betas = (self.momentum, self.beta2)
-        named = {"lr": lr, "betas": betas, **_named(self, "eps", "amsgrad"), "fused": fused}
-        return optim.AdamW(groups, **named) if rules is None else RepAdamW(groups, rules=rules, **named)
+    torch_name = "AdamW"
 
 
 @dataclass(frozen=True)
 class AdaDelta(Algorithm):
     """Steps in the units of the weights: its learning rate is a factor, 1 as published."""
 
+    torch_name = "Adadelta"
     usual_lr = (0.05, 10.0)
     rho: float = 0.9
     eps: float = 1e-6
-
-    def _make(self, groups: Groups, lr: float, fused: bool, rules: Rules | None) -> Optimizer:
-        from torch.optim import Adadelta
-
-        return Adadelta(groups, lr, rho=self.rho, eps=self.eps)
 
 
 OPTIMIZERS: dict[str, Callable[..., Algorithm]] = {
@@ -193,11 +179,7 @@ class OptimizerSettings:
     """
 
     algorithm: Algorithm
+    lookahead: LookaheadSettings | None
     weight_decay: float
     custom_l2: bool
     max_norm: float
-    lookahead: LookaheadSettings | None
-
-
-def _named(algorithm: Algorithm, *names: str) -> dict[str, Any]:
-    return {name: getattr(algorithm, name) for name in names}

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: what must be as it was, and what is told when it is not."""
+"""Going on from a checkpoint: what must be as it was, and what is emitted when it is not."""
 
 from __future__ import annotations
 
@@ -17,28 +17,10 @@ def restore(found: Found, run: Assembly, override: bool, emit: Listener) -> Stat
     """
     if found.why:
         emit(Note(found.why, severe=True))
-    before = surroundings.from_dict(found.content.get("surroundings"))
-    changed = _compare(found, before, surroundings.of(run), override, emit) if before else False
-    parts = run.parts
-    state = checkpoint.restore(found.path, found.content, parts.network, parts.optimizer, parts.scaler, parts.average)
-    if changed and state.step:
-        emit(Note(f"Epoch {state.epoch + 1} begins anew, since its steps were of the other data."))
-        state.step, state.loss_sum, state.hit_sum = 0, 0.0, 0.0
-        state.train_seconds = state.waited_seconds = 0.0
-    return state
-
-
-def _compare(
-    found: Found,
-    before: surroundings.Surroundings,
-    now: surroundings.Surroundings,
-    override: bool,
-    emit: Listener,
-) -> bool:
-    """Tell, or refuse, what has changed; return whether the data have."""
-    for sentence in surroundings.no_longer_equal(before, now):
+    before, now = surroundings.from_dict(found.content.get("surroundings")), surroundings.of(run)
+    changed = surroundings.changed_data(before, now) if before else None
+    for sentence in surroundings.consequences(before, now) if before else ():
         emit(Note(sentence))
-    changed = surroundings.changed_data(before, now)
     if changed and not override:
         raise RepFoldError(
             f"The data are not those that {found.path} was trained on: {changed}. Bring those back, or accept the "
@@ -46,11 +28,9 @@ def _compare(
         )
     if changed:
         emit(Note(f"The data have changed since the checkpoint: {changed}."))
-    if surroundings.touched_data(before, now):
-        emit(
-            Note(
-                "Files of the data were written since the checkpoint, but are of the same names and sizes; should "
-                "their content be another, the run will not end as it would have."
-            )
-        )
-    return changed is not None
+    parts = run.parts
+    state = checkpoint.restore(found.path, found.content, parts.network, parts.optimizer, parts.scaler, parts.average)
+    if changed and state.step:
+        emit(Note(f"Epoch {state.epoch + 1} begins anew, since its steps were of the other data."))
+        state.begin_epoch(state.epoch)
+    return state

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from repfold import norms
 from repfold.data import CropSettings, augment
+from repfold.data.augment import Chain
+from repfold.data.augment_geometry import Flip
 from repfold.data.mixing import Mixing
-from repfold.data.settings import AugmentationSettings, DataSettings
+from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Architecture
 from repfold.norms import Norm
@@ -45,7 +48,7 @@ class ModelSettings:
     @property
     def plain_options(self) -> Mapping[str, Any]:
         """The options as model files hold them, the norm among them as its text."""
-        return {**self.options, "norm": str(self.norm)} if self.norm else self.options
+        return {**self.options, "norm": self.norm.text} if self.norm else self.options
 
     def architecture(self, num_classes: int, in_channels: int) -> Architecture:
         """The network for data of so many classes and channels, as model files describe it."""
@@ -54,11 +57,19 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training is built from. ``recipe``: as it was written, for the run's files and for messages."""
+    """What a training is built from.
+
+    Attributes:
+        recipe: as it was written, for the run's files and for messages.
+        augmentation: of batches of training images, on the device; then ``mixing`` of them with one another.
+        train_sample: training images that the training accuracy of each epoch is taken of.
+        checkpoint_every: steps between checkpoints; 0: only at the end of epochs, and after ``checkpoint_seconds``.
+    """
 
     recipe: Recipe
     data: DataSettings
-    augmentation: AugmentationSettings
+    augmentation: Chain
+    mixing: Mixing
     model: ModelSettings
     optimizer: OptimizerSettings
     learning_rate: LearningRate
@@ -71,58 +82,52 @@ class Settings:
     checkpoint_every: int
     checkpoint_seconds: float
 
+    def lr(self, index: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of update number ``index`` of the run, from 0."""
+        return self.learning_rate(index, steps_per_epoch, self.epochs)
+
 
 def resolve(recipe: Recipe) -> Settings:
     """Return what ``recipe`` says, read.
 
     Raises: RepFoldError for an augmentation or a norm that is none, and for settings that exclude each other.
     """
-    return Settings(
+    flip = (Flip(recipe.flip),) if recipe.flip else ()
+    lookahead = LookaheadSettings(recipe.lookahead, recipe.lookahead_alpha) if recipe.lookahead else None
+    return _group(
+        Settings,
+        recipe,
         recipe=recipe,
         data=_data(recipe),
-        augmentation=AugmentationSettings(
-            flip=recipe.flip,
-            chain=augment.parse(recipe.augment),
-            mixing=Mixing(recipe.mixup, recipe.cutmix, recipe.mixing_share),
-        ),
+        augmentation=Chain((*flip, *augment.parse(recipe.augment).links)),
+        mixing=Mixing(recipe.mixup, recipe.cutmix, recipe.mixing_share),
         model=_model(recipe),
-        optimizer=OptimizerSettings(
-            algorithm=read_algorithm(recipe),
-            weight_decay=recipe.weight_decay,
-            custom_l2=recipe.custom_l2,
-            max_norm=recipe.max_norm,
-            lookahead=LookaheadSettings(recipe.lookahead, recipe.lookahead_alpha) if recipe.lookahead else None,
-        ),
+        optimizer=_group(OptimizerSettings, recipe, algorithm=read_algorithm(recipe), lookahead=lookahead),
         learning_rate=read_learning_rate(recipe),
         averaging=averaging.parse(recipe.average),
-        loss=LossSettings(
-            label_smoothing=recipe.label_smoothing,
-            auxiliary_weight=recipe.auxiliary_weight,
-            teacher=recipe.teacher,
-            distill_weight=recipe.distill_weight,
-            distill_temperature=recipe.distill_temperature,
-        ),
-        epochs=recipe.epochs,
-        batch=recipe.batch,
-        seed=recipe.seed,
-        train_sample=recipe.train_sample,
-        checkpoint_every=recipe.checkpoint_every,
-        checkpoint_seconds=recipe.checkpoint_seconds,
+        loss=_group(LossSettings, recipe),
     )
 
 
+T = TypeVar("T")
+
+
+def _group(kind: type[T], recipe: Recipe, **read: Any) -> T:
+    """Return a dataclass of what was ``read`` and, for its other fields, of those of the recipe with the same names."""
+    names = inspect.signature(kind).parameters.keys() - read.keys()
+    return kind(**read, **{name: getattr(recipe, name) for name in names})
+
+
 def _data(recipe: Recipe) -> DataSettings:
-    return DataSettings(
+    return _group(
+        DataSettings,
+        recipe,
         spec=recipe.data,
         image_size=recipe.image_size or None,
         resize=recipe.resize or None,
         crop=_crop(recipe),
         channels=recipe.channels or None,
-        val_fraction=recipe.val_fraction,
         per_class=recipe.per_class if any(recipe.per_class) else None,
-        seed=recipe.seed,
-        skip_broken=recipe.skip_broken,
-        max_pixels=recipe.max_pixels,
     )
 
 
@@ -146,16 +151,6 @@ def _model(recipe: Recipe) -> ModelSettings:
     if recipe.norm:
         options["norm"] = recipe.norm
     norm = None
-    if ":" not in recipe.model:  # a factory of the user's may know other norms
-        norm = norms.replacement(options.get("norm"))
-        options = {name: value for name, value in options.items() if name != "norm" or norm is None}
-    return ModelSettings(
-        name=recipe.model,
-        preset=recipe.preset,
-        options=options,
-        norm=norm,
-        init=recipe.init,
-        expand=recipe.expand,
-        scales=recipe.scales,
-        online_fold=recipe.online_fold,
-    )
+    if ":" not in recipe.model and norms.is_norm(options.get("norm")):  # a factory of the user's may know other norms
+        norm = norms.parse(options.pop("norm"))
+    return _group(ModelSettings, recipe, name=recipe.model, options=options, norm=norm)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from repfold.data import Batch
+from repfold.optim.averages import Average
+from repfold.train.averaging import Averaging
 from repfold.train.batches import BatchTransform
 from repfold.train.max_norm import constrain
 from repfold.train.objective import Objective, seen_top1
-from repfold.train.run_average import RunAverage
 
 # Keeps the random numbers of network layers (dropout) apart from those that begin the weights.
 _LAYERS = 1
@@ -31,18 +32,31 @@ class Position:
     progress: float
 
 
+class RunAverage(Average):
+    """The average of a run's weights, taken when its settings say."""
+
+    def __init__(self, network: nn.Module, settings: Averaging) -> None:
+        super().__init__(network, decay=settings.decay)
+        self.settings = settings
+
+    def after_step(self, network: nn.Module, progress: float) -> None:
+        """Take the weights in after a step that began at the share ``progress`` of the run, if steps then count."""
+        if not self.settings.each_epoch and progress >= self.settings.start:
+            self.update(network)
+
+    def after_epoch(self, network: nn.Module, progress: float) -> None:
+        """Take the weights in after an epoch that ended at the share ``progress`` of the run, if epochs then count."""
+        if self.settings.each_epoch and progress > self.settings.start:
+            self.update(network)
+
+
 @dataclass(frozen=True)
 class StepParts:
     """What an update needs and changes.
 
     Attributes:
-        network: holds the weights.
-        forward: what is called; ``network`` itself, its branches folded online, or DistributedDataParallel around it.
-        optimizer: of the network's parameters; its learning rates are set by ``step``.
-        scaler: scales losses so that float16 gradients do not vanish; disabled for other dtypes.
-        objective: what is minimised.
+        forward: what is called: ``network`` itself, its branches folded online, or DistributedDataParallel around it.
         transform: turns a batch of uint8 images into input and targets, on the device.
-        average: the average of the weights, if one is kept.
         max_norm: the longest that a convolution's filter may be after an update; 0: no limit.
     """
 
