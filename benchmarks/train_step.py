@@ -128,9 +128,10 @@ def _trained(
     from repfold.train.batches import batch_transform
     from repfold.train.distributed import Ranks
     from repfold.train.objective import Objective
+    from repfold.train.position import Position
     from repfold.train.recipe import Recipe
     from repfold.train.settings import resolve
-    from repfold.train.step import Position, StepParts, step
+    from repfold.train.step import StepParts, step
 
     # Cropping and flipping are work that the naive arm does not do: left out here too.
     recipe = Recipe(model=arguments.model, batch=arguments.batch, lr=0.01, flip=0.0)
@@ -153,8 +154,8 @@ def _trained(
     forward = OnlineFold(network, torch.rand(2, 3, 64, 64)) if online else network
     preprocessing = Preprocessing(arguments.image_size, arguments.image_size, (0.5,) * 3, (0.25,) * 3)
     transform = batch_transform(settings, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
-    parts = StepParts(network, forward, optimizer, chosen.scaler(), Objective(), transform)
-    batch, position = Batch(*_batch(arguments)), Position(epoch=0, step=0, index=0, progress=0.0)
+    parts = StepParts(network, forward, optimizer, chosen.scaler(), Objective(), transform, steps_per_epoch=1)
+    batch, position = Batch(*_batch(arguments)), Position(0, 0)
     return lambda: step(parts, batch, position, recipe.lr)[0].item()
 
 

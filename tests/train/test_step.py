@@ -12,6 +12,7 @@ from repfold.train.distributed import Ranks
 from repfold.train.events import ignore
 from repfold.train.machine import choose
 from repfold.train.max_norm import constrain
+from repfold.train.position import Position
 from repfold.train.settings import resolve
 from repfold.train.step import step
 
@@ -22,12 +23,12 @@ def assembled(recipe) -> Assembly:
 
 def test_a_step_is_the_one_written_by_hand(recipe):
     run = assembled(recipe.replace(max_norm=0.7, average="swa:start=0", nesterov=True))
-    parts, position = run.parts, run.position(0, 3)
+    parts = run.parts
     network = copy.deepcopy(parts.network)
     batch = next(iter(run.loaders.train.epoch(0, 3)))
-    outcome = step(parts, batch, position, 0.3)
+    outcome = step(parts, batch, Position(0, 3), 0.3)
 
-    x_NCHW, labels = parts.transform(batch, 0, 3, position.progress)
+    x_NCHW, labels = parts.transform(batch, 0, 3, 0.0)
     optimizer = torch.optim.SGD(network.parameters(), 0.3, momentum=0.9, nesterov=True)
     logits = network(x_NCHW)
     loss = functional.cross_entropy(logits, labels)
@@ -48,7 +49,7 @@ def test_steps_are_averaged_from_the_start_of_the_average_on(recipe):
     run = assembled(recipe.replace(average="ema:start=0.5"))
     batch = next(iter(run.loaders.train.epoch(0)))
     for number in range(5, 8):  # of 12
-        step(run.parts, batch, run.position(*divmod(number, 6)), 0.1)
+        step(run.parts, batch, Position(*divmod(number, 6)), 0.1, progress=number / 12)
     assert run.parts.average.updates == 2
 
 
@@ -57,5 +58,5 @@ def test_a_step_is_a_function_of_its_position(recipe):
     for number in (2, 2, 3):
         run = assembled(recipe.replace(mixup=0.2))
         batch = next(iter(run.loaders.train.epoch(0)))
-        outcomes.append(step(run.parts, batch, run.position(0, number), 0.1))
+        outcomes.append(step(run.parts, batch, Position(0, number), 0.1))
     assert torch.equal(outcomes[0], outcomes[1]) and not torch.equal(outcomes[0], outcomes[2])

@@ -33,7 +33,7 @@ from repfold.train.plausibility import doubts
 from repfold.train.regularise import equivalent_l2_of
 from repfold.train.repopt import Reparameterized, start_target
 from repfold.train.settings import Settings
-from repfold.train.step import Position, RunAverage, StepParts
+from repfold.train.step import RunAverage, StepParts
 
 
 class Loaders(NamedTuple):
@@ -64,17 +64,12 @@ class Assembly:
     @property
     def steps_per_epoch(self) -> int:
         """Updates an epoch."""
-        return self.loaders.train.steps_per_epoch
+        return self.parts.steps_per_epoch
 
     @property
     def parameters(self) -> int:
         """Number of the network's parameters."""
         return sum(parameter.numel() for parameter in self.parts.network.parameters())
-
-    def position(self, epoch: int, step: int) -> Position:
-        """Update number ``step`` of ``epoch``, both from 0."""
-        index = epoch * self.steps_per_epoch + step
-        return Position(epoch, step, index, index / (self.settings.epochs * self.steps_per_epoch))
 
 
 def assemble(
@@ -107,7 +102,8 @@ def assemble(
     objective = _objective(settings, network, source, preprocessing, machine, trust)
     groups = parameter_groups(network, exempt=objective.penalty.kernels if objective.penalty else frozenset())
     loaders = Loaders(*make_loaders(settings.recipe, source, machine, ranks))
-    for sentence in (*_schedule_warnings(settings, loaders.train), *doubts(settings, loaders.train.steps_per_epoch)):
+    steps = loaders.train.steps_per_epoch
+    for sentence in (*_schedule_warnings(settings, steps), *doubts(settings, steps)):
         emit(Note(sentence))
     forward: nn.Module = network
     if settings.model.online_fold:
@@ -119,6 +115,7 @@ def assemble(
         scaler=machine.scaler(),
         objective=objective,
         transform=batch_transform(settings, source.crop, preprocessing, len(source.classes), machine, ranks),
+        steps_per_epoch=steps,
         average=RunAverage(network, settings.averaging) if settings.averaging else None,
         max_norm=settings.optimizer.max_norm,
     )
@@ -201,9 +198,9 @@ def _check_runs(network: nn.Module, name: str, shape: Sequence[int], classes: in
         )
 
 
-def _schedule_warnings(settings: Settings, loader: Loader) -> list[str]:
+def _schedule_warnings(settings: Settings, steps_per_epoch: int) -> list[str]:
     """Raise now what the schedule would raise at the first step; return what it warns of."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", ScheduleWarning)
-        settings.learning_rate(0, loader.steps_per_epoch, settings.epochs)
+        settings.lr(0, steps_per_epoch)
     return [str(warning.message) for warning in warned]

@@ -22,6 +22,7 @@ from repfold.optim.averages import Average
 from repfold.train import checkpoint_schema
 from repfold.train.checkpoint_schema import FORMAT, Mismatch
 from repfold.train.events import Record
+from repfold.train.position import Position
 
 # The comment of a zip archive is what comes last, after two bytes of its length.
 _SEAL = b"sha256:"
@@ -63,6 +64,11 @@ class State:
     records: list[Record] = field(default_factory=list)
     best_sha256: str = ""
     best_confusion: Tensor | None = field(default=None, compare=False)
+
+    @property
+    def position(self) -> Position:
+        """Where that is."""
+        return Position(self.epoch, self.step)
 
     def end_epoch(self, entry: Record) -> None:
         """Note that the epoch is done, with its record, and stand at the beginning of the next."""

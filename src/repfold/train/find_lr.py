@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from repfold.data import Batch
 from repfold.errors import RepFoldError
@@ -13,9 +13,10 @@ from repfold.train.assemble import Assembly, assemble
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Started, Stepped, ignore
 from repfold.train.machine import choose, prepare_process
+from repfold.train.position import Position
 from repfold.train.recipe import Recipe
 from repfold.train.settings import resolve
-from repfold.train.step import Position, step
+from repfold.train.step import step
 from repfold.train.summary import summary
 
 _MEMORY = 0.9  # of the smoothed loss: about ten steps
@@ -118,7 +119,7 @@ def smooth(losses: Sequence[float]) -> list[float]:
 
 
 def _batches(run: Assembly) -> Iterator[tuple[Batch, Position]]:
-    """Yield batches with their positions, epoch after epoch; all of them as at the beginning of a training."""
+    """Yield batches with their positions, epoch after epoch."""
     for epoch in itertools.count():
         for number, batch in enumerate(run.loaders.train.epoch(epoch)):
-            yield batch, replace(run.position(epoch, number), progress=0.0)
+            yield batch, Position(epoch, number)

@@ -14,6 +14,7 @@ from repfold.train.checkpoint import State
 from repfold.train.checkpointing import Checkpoints, diverged
 from repfold.train.epoch_end import end_epoch
 from repfold.train.events import Listener, Stepped
+from repfold.train.position import Position
 from repfold.train.run_directory import RunDirectory
 from repfold.train.step import step
 
@@ -28,12 +29,10 @@ class Loop:
         files: the run's directory, and with it what the run is made of.
         emit: gets the events.
         stop: whether the process was asked to stop.
-        until: the epoch and step at which to end, with a checkpoint, if before the last epoch's end.
+        until: where to end, with a checkpoint, if before the last epoch's end.
     """
 
-    def __init__(
-        self, files: RunDirectory, emit: Listener, stop: Request, until: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, files: RunDirectory, emit: Listener, stop: Request, until: Position | None = None) -> None:
         self.files, self.emit, self.stop, self.until = files, emit, stop, until
         self.run, self.checkpoints = files.run, Checkpoints(files)
 
@@ -45,14 +44,15 @@ class Loop:
                 self._end_epoch(state)
 
     def _train_epoch(self, state: State) -> None:
-        run, loader, steps = self.run, self.run.loaders.train, self.run.steps_per_epoch
+        run, settings = self.run, self.run.settings
+        loader, steps = run.loaders.train, run.steps_per_epoch
         look_every = 1 if run.machine.device.type == "cpu" and run.ranks.world == 1 else LOOK_EVERY
         outcomes: list[Tensor] = []  # of the steps since the last look
         began, loader.waited = time.perf_counter() - state.train_seconds, state.waited_seconds
         for batch in loader.epoch(state.epoch, state.step):
-            position = run.position(state.epoch, state.step)
-            lr = run.settings.lr(position.index, steps)
-            outcomes.append(step(run.parts, batch, position, lr))
+            index = state.position.index(steps)
+            lr, progress = settings.lr(index, steps), index / (settings.epochs * steps)
+            outcomes.append(step(run.parts, batch, state.position, lr, progress=progress))
             state.step += 1
             due = self.checkpoints.due(state.step) or self._arrived(state)
             if not due and len(outcomes) < look_every and state.step < steps:
@@ -62,7 +62,7 @@ class Loop:
             self._add(agreed.outcomes, state)
             outcomes.clear()
             state.train_seconds, state.waited_seconds = time.perf_counter() - began, loader.waited
-            rate = state.step * run.settings.batch / state.train_seconds
+            rate = state.step * settings.batch / state.train_seconds
             self.emit(Stepped(state.epoch, state.step, steps, state.loss_sum / state.step, lr, rate))
             if agreed.checkpoint or agreed.signal:
                 self.checkpoints.write(state)
@@ -88,7 +88,7 @@ class Loop:
         self.emit(done)
 
     def _arrived(self, state: State) -> bool:
-        return (state.epoch, state.step) == self.until
+        return state.position == self.until
 
     def _how_to_go_on(self, state: State) -> str:
         command = restart_command.to_resume(self.files.path, self.run.settings.recipe)

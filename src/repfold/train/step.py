@@ -16,20 +16,10 @@ from repfold.train.averaging import Averaging
 from repfold.train.batches import BatchTransform
 from repfold.train.max_norm import constrain
 from repfold.train.objective import Objective, seen_top1
+from repfold.train.position import Position
 
 # Keeps the random numbers of network layers (dropout) apart from those that begin the weights.
 _LAYERS = 1
-
-
-@dataclass(frozen=True)
-class Position:
-    """Which update of a run: number ``step`` of ``epoch``, number ``index`` of all (each from 0), when the share
-    ``progress`` of the run is done."""
-
-    epoch: int
-    step: int
-    index: int
-    progress: float
 
 
 class RunAverage(Average):
@@ -66,24 +56,28 @@ class StepParts:
     scaler: torch.amp.GradScaler
     objective: Objective
     transform: BatchTransform
+    steps_per_epoch: int
     average: RunAverage | None = None
     max_norm: float = 0.0
 
 
-def step(parts: StepParts, batch: Batch, position: Position, lr: float) -> Tensor:
-    """Make one update of the weights, at the learning rate ``lr``.
+def step(parts: StepParts, batch: Batch, position: Position, lr: float, *, progress: float = 0.0) -> Tensor:
+    """Make the update at ``position``, at the learning rate ``lr``.
 
     Everything random is a function of the seed of ``parts.transform`` and of ``position``. Seeds the global random
     numbers.
+
+    Args:
+        progress: the share of the run that is done, for augmentations that grow with it and averages that begin late.
 
     Returns: float32 [2], on the device and without gradient: the loss before the update, and the share of the batch
         that was classified right.
     """
     machine = parts.transform.machine
-    _seed_layers(parts.transform.seed, position.index, parts.transform.ranks.rank)
+    _seed_layers(parts.transform.seed, position.index(parts.steps_per_epoch), parts.transform.ranks.rank)
     for group in parts.optimizer.param_groups:
         group["lr"] = lr
-    x_NCHW, targets = parts.transform(batch, position.epoch, position.step, position.progress)
+    x_NCHW, targets = parts.transform(batch, position.epoch, position.step, progress)
     with machine.autocast():
         outputs = parts.forward(x_NCHW)
     loss = parts.objective(outputs, targets, x_NCHW)
@@ -94,7 +88,7 @@ def step(parts: StepParts, batch: Batch, position: Position, lr: float) -> Tenso
     if parts.max_norm:
         constrain(parts.network, parts.max_norm)
     if parts.average is not None:
-        parts.average.after_step(parts.network, position.progress)
+        parts.average.after_step(parts.network, progress)
     return torch.stack([loss.detach().float(), seen_top1(outputs, targets)])
 
 

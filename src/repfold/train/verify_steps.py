@@ -18,8 +18,9 @@ from repfold.train.distributed import Ranks
 from repfold.train.events import ignore
 from repfold.train.last_checkpoints import Found
 from repfold.train.machine import choose, prepare_process
+from repfold.train.position import Position
 from repfold.train.recipe import Recipe, difference
-from repfold.train.replay import Place, differences, place_of, replay
+from repfold.train.replay import differences, replay
 from repfold.train.settings import resolve
 
 _SHOWN = 3
@@ -27,11 +28,11 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps to do again: from the contents of a checkpoint (None: the beginning) to a place; ``known``: the contents
+    """Steps to do again: from the contents of a checkpoint (None: the beginning) to a position; ``known``: the contents
     of the run's own checkpoint there, or None when there is none. ``why``: why then not."""
 
     start: dict[str, Any] | None
-    until: Place
+    until: Position
     known: dict[str, Any] | None
     why: str = ""
 
@@ -61,8 +62,8 @@ def check_steps(
 
 
 def _judge(stretch: Stretch, run: Assembly, again: dict[str, Any], known: dict[str, Any]) -> tuple[str, str]:
-    begun = Place(0, 0) if stretch.start is None else place_of(stretch.start)
-    count = stretch.until.steps(run.steps_per_epoch) - begun.steps(run.steps_per_epoch)
+    begun = _position(stretch.start)
+    count = stretch.until.index(run.steps_per_epoch) - begun.index(run.steps_per_epoch)
     whence = "the beginning" if stretch.start is None else str(begun)
     told = f"{count or 'no'} steps, and evaluations, from {whence} to {stretch.until}"
     told += ", to the last checkpoint" if stretch.known else f", twice ({stretch.why})"
@@ -89,21 +90,25 @@ def _assemble(recipe: Recipe, directory: Path, found: Found, trust: bool) -> Ass
 def _choose(recipe: Recipe, run: Assembly, contents: Sequence[dict[str, Any]], steps: int) -> Stretch | None:
     an_epoch = run.steps_per_epoch
     last, previous = contents[0], contents[1] if len(contents) > 1 else None
-    end = place_of(last)
-    begun = place_of(previous) if previous else Place(0, 0)
-    distance = end.steps(an_epoch) - begun.steps(an_epoch)
+    end, begun = _position(last), _position(previous)
+    distance = end.index(an_epoch) - begun.index(an_epoch)
     why = _changed(recipe, run, contents)
-    if not why and not recipe.init and 0 < end.steps(an_epoch) <= steps:  # what init names may have changed
+    if not why and not recipe.init and 0 < end.index(an_epoch) <= steps:  # what init names may have changed
         return Stretch(None, end, last)
     if not why and begun != end and 0 <= distance <= steps:
         return Stretch(previous, end, last)
     if previous is None:
         previous, begun = last, end
-    count = min(steps, recipe.epochs * an_epoch - begun.steps(an_epoch))
+    count = min(steps, recipe.epochs * an_epoch - begun.index(an_epoch))
     if count < 1:
         return None
-    until = Place(*divmod(begun.steps(an_epoch) + count, an_epoch))
+    until = Position(*divmod(begun.index(an_epoch) + count, an_epoch))
     return Stretch(previous, until, None, why or f"the last checkpoint is {distance} steps on; see --steps")
+
+
+def _position(content: dict[str, Any] | None) -> Position:
+    """Where the checkpoint of these contents is; None is the beginning."""
+    return Position(content["state"]["epoch"], content["state"]["step"]) if content else Position(0, 0)
 
 
 def _changed(recipe: Recipe, run: Assembly, contents: Sequence[dict[str, Any]]) -> str:
