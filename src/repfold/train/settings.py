@@ -112,7 +112,7 @@ def resolve(recipe: Recipe) -> Settings:
 T = TypeVar("T")
 
 
-def _group(kind: type[T], recipe: Recipe, **read: Any) -> T:
+def _group(kind: type[T], recipe: Recipe, /, **read: Any) -> T:
     """Return a dataclass of what was ``read`` and, for its other fields, of those of the recipe with the same names."""
     names = inspect.signature(kind).parameters.keys() - read.keys()
     return kind(**read, **{name: getattr(recipe, name) for name in names})
