@@ -125,7 +125,7 @@ def _trained(
     from repfold.models import Preprocessing
     from repfold.optim.groups import parameter_groups
     from repfold.train import machine
-    from repfold.train.batches import batch_transform
+    from repfold.train.batches import BatchTransform
     from repfold.train.distributed import Ranks
     from repfold.train.objective import Objective
     from repfold.train.position import Position
@@ -153,7 +153,7 @@ def _trained(
     )
     forward = OnlineFold(network, torch.rand(2, 3, 64, 64)) if online else network
     preprocessing = Preprocessing(arguments.image_size, arguments.image_size, (0.5,) * 3, (0.25,) * 3)
-    transform = batch_transform(settings, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
+    transform = BatchTransform(settings, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
     parts = StepParts(network, forward, optimizer, chosen.scaler(), Objective(), transform, steps_per_epoch=1)
     batch, position = Batch(*_batch(arguments)), Position(0, 0)
     return lambda: step(parts, batch, position, recipe.lr)[0].item()

@@ -22,7 +22,7 @@ from repfold.optim.groups import Groups, parameter_groups
 from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
 from repfold.train import distributed
-from repfold.train.batches import batch_transform
+from repfold.train.batches import BatchTransform
 from repfold.train.distill import load_teacher
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Note
@@ -114,7 +114,7 @@ def assemble(
         optimizer=_optimizer(settings, groups, machine, reparameterized),
         scaler=machine.scaler(),
         objective=objective,
-        transform=batch_transform(settings, source.crop, preprocessing, len(source.classes), machine, ranks),
+        transform=BatchTransform(settings, source.crop, preprocessing, len(source.classes), machine, ranks),
         steps_per_epoch=steps,
         average=RunAverage(network, settings.averaging) if settings.averaging else None,
         max_norm=settings.optimizer.max_norm,

@@ -74,7 +74,7 @@ def step(parts: StepParts, batch: Batch, position: Position, lr: float, *, progr
         that was classified right.
     """
     machine = parts.transform.machine
-    _seed_layers(parts.transform.seed, position.index(parts.steps_per_epoch), parts.transform.ranks.rank)
+    _seed_layers(parts.transform.settings.seed, position.index(parts.steps_per_epoch), parts.transform.ranks.rank)
     for group in parts.optimizer.param_groups:
         group["lr"] = lr
     x_NCHW, targets = parts.transform(batch, position.epoch, position.step, progress)
