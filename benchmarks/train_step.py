@@ -57,14 +57,12 @@ def naive_step(arguments: argparse.Namespace) -> Callable[[], float]:
 
 def default_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """What ``repfold train`` does in a step, with what it chooses on this machine."""
-    import torch
-
     from repfold import models
 
     def build() -> Any:
         return models.create(arguments.model, num_classes=CLASSES)
 
-    return _trained(arguments, build, lambda groups, lr, fused, rules: torch.optim.SGD(groups, lr, 0.9, fused=fused))
+    return _trained(arguments, build)
 
 
 def plain_step(arguments: argparse.Namespace) -> Callable[[], float]:
@@ -76,35 +74,29 @@ def plain_step(arguments: argparse.Namespace) -> Callable[[], float]:
     def build() -> Any:
         return models.create(arguments.model.replace("repvgg", "vgg"), num_classes=CLASSES)
 
-    return _trained(arguments, build, lambda groups, lr, fused, rules: torch.optim.SGD(groups, lr, 0.9, foreach=True))
+    return _trained(arguments, build, make_optimizer=lambda groups, lr: torch.optim.SGD(groups, lr, 0.9, foreach=True))
 
 
 def repopt_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """The same network under the rules of a RepOpt target."""
     from repfold import models
-    from repfold.optim import RepSGD
     from repfold.train.recipe import Recipe
     from repfold.train.repopt import start_target
+    from repfold.train.settings import resolve
 
     name = arguments.model.replace("repvgg", "repopt-vgg")
 
     def build() -> Any:
         network = models.create(name, num_classes=CLASSES)
-        target = start_target(network, Recipe(model=name), None, lambda event: None)
+        target = start_target(network, resolve(Recipe(model=name)).model, None, lambda event: None)
         assert target is not None
         return network, target.rules
 
-    return _trained(
-        arguments,
-        build,
-        lambda groups, lr, fused, rules: RepSGD(groups, rules=rules, lr=lr, momentum=0.9, fused=fused),
-    )
+    return _trained(arguments, build)
 
 
 def online_step(arguments: argparse.Namespace) -> Callable[[], float]:
     """The target's branches, folded into one convolution at every step."""
-    import torch
-
     from repfold import models
     from repfold.models.repopt import branch_network
 
@@ -112,14 +104,20 @@ def online_step(arguments: argparse.Namespace) -> Callable[[], float]:
         name = arguments.model.replace("repvgg", "repopt-vgg")
         return branch_network(models.create(name, num_classes=CLASSES))  # type: ignore[arg-type]
 
-    sgd = lambda groups, lr, fused, rules: torch.optim.SGD(groups, lr, 0.9, fused=fused)  # noqa: E731
-    return _trained(arguments, build, sgd, online=True)
+    return _trained(arguments, build, online=True)
 
 
 def _trained(
-    arguments: argparse.Namespace, build: Callable[[], Any], make_optimizer: Callable[..., Any], online: bool = False
+    arguments: argparse.Namespace,
+    build: Callable[[], Any],
+    *,
+    make_optimizer: Callable[..., Any] | None = None,
+    online: bool = False,
 ) -> Callable[[], float]:
-    """A step of the network that ``build`` makes (alone, or with its rules), as ``repfold train`` makes it."""
+    """A step of the network that ``build`` makes (alone, or with its rules), as ``repfold train`` makes it.
+
+    ``make_optimizer``: makes another optimizer than the recipe's, of parameter groups and a learning rate.
+    """
     import torch
 
     from repfold.data import Batch, CropSettings
@@ -127,13 +125,17 @@ def _trained(
     from repfold.models import Preprocessing
     from repfold.optim.groups import parameter_groups
     from repfold.train import machine
-    from repfold.train.batches import batch_transform
+    from repfold.train.batches import BatchTransform
     from repfold.train.distributed import Ranks
-    from repfold.train.loss import cross_entropy
+    from repfold.train.objective import Objective
+    from repfold.train.position import Position
     from repfold.train.recipe import Recipe
+    from repfold.train.settings import resolve
+    from repfold.train.step import StepParts, step
 
     # Cropping and flipping are work that the naive arm does not do: left out here too.
     recipe = Recipe(model=arguments.model, batch=arguments.batch, lr=0.01, flip=0.0)
+    settings = resolve(recipe)
     chosen = machine.choose(recipe)
     machine.prepare_process(chosen)
     torch.manual_seed(0)
@@ -143,23 +145,18 @@ def _trained(
     if not online:
         chosen.specialise(network, (2, 3, arguments.image_size, arguments.image_size))
     groups = parameter_groups(network).for_optimizer(recipe.weight_decay)
-    optimizer = make_optimizer(groups, recipe.lr, chosen.fused, rules)
+    algorithm = settings.optimizer.algorithm
+    optimizer = (
+        make_optimizer(groups, recipe.lr)
+        if make_optimizer
+        else algorithm.make(groups, recipe.lr, fused=chosen.fused, rules=rules)
+    )
     forward = OnlineFold(network, torch.rand(2, 3, 64, 64)) if online else network
     preprocessing = Preprocessing(arguments.image_size, arguments.image_size, (0.5,) * 3, (0.25,) * 3)
-    transform = batch_transform(recipe, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
-    batch = Batch(*_batch(arguments))
-
-    def step() -> float:
-        x_NCHW, targets = transform(batch, 0, 0, 0.0)
-        with chosen.autocast():
-            logits = forward(x_NCHW)
-        loss = cross_entropy(logits, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    transform = BatchTransform(settings, CropSettings("centre"), preprocessing, CLASSES, chosen, Ranks())
+    parts = StepParts(network, forward, optimizer, chosen.scaler(), Objective(), transform, steps_per_epoch=1)
+    batch, position = Batch(*_batch(arguments)), Position(0, 0)
+    return lambda: step(parts, batch, position, recipe.lr)[0].item()
 
 
 ARMS: dict[str, Callable[[argparse.Namespace], Callable[[], float]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.fx
@@ -179,28 +180,44 @@ NORMS: dict[str, Callable[..., Make]] = {
 _READERS = {**notation.READERS, "tuple[int, ...]": lambda text: tuple(int(item) for item in text.split("/"))}
 
 
-def parse(text: str) -> Make:
-    """Return what makes the norm that ``text`` names: "batch", "layer", "instance", "group:16", "general:1/16/4/4".
+@dataclass(frozen=True)
+class Norm:
+    """A kind of normalisation: the ``text`` that names it, and what makes its layers."""
+
+    text: str
+    make: Make = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse(text: str) -> Norm:
+    """Return the norm that ``text`` names: "batch", "layer", "instance", "group:16", "general:1/16/4/4".
 
     Raises: RepFoldError for an unknown name or argument, with the nearest match.
     """
-    return notation.read(text, "norm", NORMS, readers=_READERS)
+    return Norm(text, notation.read(text, "norm", NORMS, readers=_READERS))
 
 
-def replace(network: nn.Module, norm: str) -> nn.Module:
-    """Return a copy of ``network`` in which every BatchNorm2d is the norm named by ``norm``, as ``parse`` reads it.
+def is_norm(option: object) -> bool:
+    """Whether a network's option ``norm`` is a Norm, or the text of one; True and False are for the network itself."""
+    return isinstance(option, str | Norm)
+
+
+def replace(network: nn.Module, norm: Norm | str) -> nn.Module:
+    """Return a copy of ``network`` in which every BatchNorm2d is ``norm``, or the one that this text names.
 
     Scales and shifts are kept, running statistics are not. Raises: RepFoldError when the network has no BatchNorm2d
     or a layer's channels cannot be grouped as told; the layer is named.
     """
-    make, network = parse(norm), copy.deepcopy(network)
+    norm, network = parse(norm) if isinstance(norm, str) else norm, copy.deepcopy(network)
     made: dict[nn.Module, nn.Module] = {}  # a layer that is registered twice is replaced by one
     paths = [*network.named_modules(remove_duplicate=False)]
     for path, old in paths:
         if not isinstance(old, nn.BatchNorm2d):
             continue
         if old not in made:
-            made[old] = _replaced(old, path, make, norm)
+            made[old] = _replaced(old, path, norm)
         if not path:
             return made[old]
         parent, _, name = path.rpartition(".")
@@ -210,9 +227,9 @@ def replace(network: nn.Module, norm: str) -> nn.Module:
     return network
 
 
-def _replaced(old: nn.BatchNorm2d, path: str, make: Make, norm: str) -> nn.Module:
+def _replaced(old: nn.BatchNorm2d, path: str, norm: Norm) -> nn.Module:
     try:
-        new = make(old.num_features, old.eps, old.affine)
+        new = norm.make(old.num_features, old.eps, old.affine)
     except RepFoldError as error:
         raise RepFoldError(f"'{norm}' does not fit layer '{path or 'network'}': {error}") from error
     like = next(iter(old.state_dict().values()), torch.empty(0))

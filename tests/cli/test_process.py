@@ -20,7 +20,7 @@ from repfold.cli.outlet import Outlet
 from repfold.signals import KNOWN, Interrupted, Request, interrupting
 from repfold.train import record
 from repfold.train.checkpoint import State
-from repfold.train.loop import Run
+from repfold.train.loop import Loop
 
 SMALL = "digits --per-class 20 5 --model repvgg-pico --preset 32px --epochs 1 --batch 32 --threads 1 --device cpu"
 
@@ -190,13 +190,13 @@ def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
 
 
 def test_a_signal_that_training_is_too_near_its_end_to_see_is_answered_after_it(tmp_path, monkeypatch, capsys):
-    end_epoch = Run._end_epoch
+    end_epoch = Loop._end_epoch
 
-    def interrupt(self: Run, state: State) -> None:
+    def interrupt(self: Loop, state: State) -> None:
         end_epoch(self, state)
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    monkeypatch.setattr(Run, "_end_epoch", interrupt)
+    monkeypatch.setattr(Loop, "_end_epoch", interrupt)
     assert exit_code("train", *SMALL.split(), "--out", tmp_path / "run") == 128 + signal.SIGUSR1
     assert "Training is complete; what follows it is not done." in capsys.readouterr().err
     assert "checkpoint.pt" in files(tmp_path / "run") and "plain.safetensors" not in files(tmp_path / "run")

@@ -127,10 +127,10 @@ def test_a_torn_checkpoint_is_told_on_stderr_too(folder, capsys):
 
 
 def test_a_run_whose_directory_is_deleted_ends_with_exit_code_1(folder, monkeypatch, capsys):
-    from repfold.train.loop import Run
+    from repfold.train.loop import Loop
 
-    end_epoch = Run._end_epoch
-    monkeypatch.setattr(Run, "_end_epoch", lambda run, state: (shutil.rmtree("run"), end_epoch(run, state)))
+    end_epoch = Loop._end_epoch
+    monkeypatch.setattr(Loop, "_end_epoch", lambda loop, state: (shutil.rmtree("run"), end_epoch(loop, state)))
     with pytest.raises(SystemExit) as caught:
         main(["train", str(folder), *QUICK, "--out", "run", "--no-finish"])
     assert caught.value.code == 1

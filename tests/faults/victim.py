@@ -43,8 +43,8 @@ def _tell_stages(path: str) -> None:
 
         return wrapped
 
-    loop.Run._step = telling(loop.Run._step, "step", "step")
-    loop.Run._end_epoch = telling(loop.Run._end_epoch, "epoch", "step")
+    loop.step = telling(loop.step, "step", "step")
+    loop.Loop._end_epoch = telling(loop.Loop._end_epoch, "epoch", "step")
     checkpoint.save = telling(checkpoint.save, "checkpoint", "step")
     finish = finish_run.finish_run
 

@@ -12,8 +12,9 @@ RECIPE = Recipe(
 )
 
 
-def test_an_expanded_network_trains_is_kept_and_folds_back(tmp_path):
-    result = train(RECIPE, tmp_path / "run")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # in bf16 small maps are trained by convolutions of their own
+def test_an_expanded_network_trains_is_kept_and_folds_back(tmp_path, precision):
+    result = train(RECIPE.replace(precision=precision, device="cpu"), tmp_path / "run")
     assert len(result.records) == 1
     network = repfold.load(tmp_path / "run")
     count = lambda net: sum(p.numel() for p in net.parameters())  # noqa: E731

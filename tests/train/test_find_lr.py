@@ -7,6 +7,8 @@ import pytest
 
 from repfold.cli import main
 from repfold.errors import RepFoldError
+from repfold.train import train
+from repfold.train.events import Stepped
 from repfold.train.find_lr import find_lr, read, smooth
 
 RATES = [1e-5 * 10 ** (6 * step / 99) for step in range(100)]
@@ -38,6 +40,22 @@ def test_it_finds_a_rate_that_trains_and_stops_at_an_explosion(recipe):
     assert len(found.rates) < 60 and ("exploded" in found.stopped or "not finite" in found.stopped)
     assert found.rates[1] / found.rates[0] == pytest.approx(1e8 ** (1 / 59))
     assert all(map(math.isfinite, found.losses))
+
+
+def test_it_makes_the_steps_of_training(recipe, tmp_path):
+    """At the rates of a run's schedule, and under the same constraint on filters, its losses are the run's."""
+    recipe = recipe.replace(max_norm=0.5, schedule="constant", warmup="0", lr=0.5, epochs=2)
+    losses: list[float] = []
+
+    def note(event) -> None:
+        if isinstance(event, Stepped):
+            losses.append(event.loss * event.step - sum(losses[event.epoch * 6 :]))
+
+    train(recipe, tmp_path, on_event=note)
+    found = find_lr(recipe, low=0.5, high=0.5 * (1 + 1e-12), steps=12)
+    assert found.losses == pytest.approx(losses, rel=1e-4)
+    free = find_lr(recipe.replace(max_norm=0.0), low=0.5, high=0.5 * (1 + 1e-12), steps=12)
+    assert free.losses[-1] != pytest.approx(losses[-1], rel=1e-2)
 
 
 def test_it_is_the_same_each_time(recipe):

@@ -11,7 +11,7 @@ from torch import nn
 from repfold import allowance, models
 from repfold.errors import RepFoldError
 from repfold.train import Recipe, machine
-from repfold.train.strided_pointwise import SubsampledConv2d, replace_strided_pointwise
+from repfold.train.faster_convolutions import SubsampledConv2d, replace_strided_pointwise
 
 
 def test_what_the_recipe_says_is_done_and_every_choice_has_its_reason():

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repfold import schedule
 from repfold.errors import RepFoldError
 from repfold.train import Recipe, recipe_file
 from repfold.train.recipe import difference, field_types
+from repfold.train.settings import resolve
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 SHARES = st.floats(0, 1, exclude_min=True)
@@ -109,17 +109,10 @@ def test_differences_leave_out_what_the_result_does_not_depend_on():
     assert recipe_file.explain_difference(old, old.replace(model="x")) == '  model: "repvgg-a0" -> "x"'
 
 
-def test_the_course_is_the_schedule_with_its_warm_up():
-    recipe = Recipe(schedule="cosine", warmup="5", warmup_shape="constant", warmup_mode="overlap")
-    assert recipe.course() == schedule.warmup(5, then=schedule.cosine(), shape="constant", mode="overlap")
-    assert Recipe().course() == schedule.cosine()
-    assert Recipe(lr=0.02, schedule="step-tail").course() == schedule.step_tail(lr=0.02)
-
-
 @pytest.mark.parametrize("name", recipe_file.shipped())
 def test_shipped_recipes_are_valid_and_say_what_they_are_for(name):
     recipe = recipe_file.find(name)
-    recipe.course()(0, 10, recipe.epochs)
+    resolve(recipe).learning_rate(0, 10, recipe.epochs)
     assert recipe_file.first_comment(recipe_file.shipped()[name])
 
 

@@ -8,11 +8,10 @@ import pytest
 
 from repfold import models
 from repfold.cli import main
-from repfold.data import augment
 from repfold.errors import RepFoldError
-from repfold.norms import parse as parse_norm
 from repfold.train import Recipe, recipe_file
 from repfold.train.recipe_remarks import Remark, in_brief, remarks
+from repfold.train.settings import resolve
 
 ROOT = Path(__file__).parents[2]
 TEXT = """# What it is for.
@@ -52,11 +51,8 @@ def test_every_figure_of_a_shipped_recipe_is_of_one_that_could_be_run(name, text
     base = recipe_file.find(name)
     for remark in (Remark("", {}, ""), *remarks(text)):
         recipe = remark.recipe(base)
-        recipe.course()(0, 10, recipe.epochs)
-        augment.parse(recipe.augment)
+        resolve(recipe).learning_rate(0, 10, recipe.epochs)
         assert recipe.model in models.MODELS
-        if recipe.norm:
-            parse_norm(recipe.norm)
         if remark.kind == "reached":
             (where,) = re.findall(r"docs/\S+\.md", remark.text)
             assert (ROOT / where).exists()

@@ -12,7 +12,7 @@ from torch import nn
 
 from repfold import models
 from repfold.train import Recipe, machine
-from repfold.train.small_maps import SmallMapConv2d, replace_small_maps
+from repfold.train.faster_convolutions import SmallMapConv2d, replace_small_maps
 
 
 @st.composite

@@ -18,6 +18,7 @@ from repfold.train.machine import choose
 from repfold.train.objective import seen_top1
 from repfold.train.plausibility import doubts
 from repfold.train.regularise import equivalent_l2, equivalent_l2_of
+from repfold.train.settings import resolve
 
 TIMES = {"images_per_second", "waiting_share", "seconds"}
 
@@ -99,13 +100,14 @@ def test_each_optimizer_minimises(text):
 
 
 def test_optimizers_take_their_options_from_the_text_and_the_recipe():
-    chosen = Recipe(optimizer="adam:beta2=0.95,amsgrad=true", momentum=0.8).optimizer_choice()
-    optimizer = chosen.make([{"params": [nn.Parameter(torch.zeros(1))]}], 0.1, fused=False)
+    def made(lr: float, fused: bool, **settings) -> torch.optim.Optimizer:
+        algorithm = resolve(Recipe(**settings)).optimizer.algorithm
+        return algorithm.make([{"params": [nn.Parameter(torch.zeros(1))]}], lr, fused=fused)
+
+    optimizer = made(0.1, False, optimizer="adam:beta2=0.95,amsgrad=true", momentum=0.8)
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.defaults["betas"] == (0.8, 0.95) and optimizer.defaults["amsgrad"]
-    nesterov = (
-        Recipe(nesterov=True).optimizer_choice().make([{"params": [nn.Parameter(torch.zeros(1))]}], 1, fused=True)
-    )
+    nesterov = made(1, True, nesterov=True)
     assert nesterov.defaults["nesterov"] and nesterov.defaults["momentum"] == 0.9
 
 
@@ -130,7 +132,7 @@ def test_optimizers_take_their_options_from_the_text_and_the_recipe():
 def test_wrong_settings_are_told(settings, message):
     if message is None:  # what depends on the length of the run is told when the run begins
         with pytest.raises(RepFoldError):
-            Recipe(**settings).course()(0, 10, 25)
+            resolve(Recipe(**settings)).learning_rate(0, 10, 25)
         return
     with pytest.raises(RepFoldError, match=message):
         Recipe(**settings)
@@ -169,8 +171,9 @@ def test_what_cannot_be_assembled_is_told_before_training(recipe, tmp_path, sett
     ],
 )
 def test_what_is_surely_not_meant_is_warned_of(settings, told):
-    assert any(told in doubt for doubt in doubts(Recipe(**settings), 100))
-    assert list(doubts(Recipe(), 100)) == []
+    assert any(told in doubt for doubt in doubts(resolve(Recipe(**settings)), 100))
+    assert list(doubts(resolve(Recipe()), 100)) == []
+    assert list(doubts(resolve(Recipe(batch=2048, schedule="warmup-stable-decay")), 100)) == []
 
 
 def test_warnings_reach_the_listener(recipe, tmp_path):
@@ -181,7 +184,7 @@ def test_warnings_reach_the_listener(recipe, tmp_path):
 
 def test_the_rate_is_scaled_to_the_batch_on_request_and_said(recipe, tmp_path):
     scaled = recipe.replace(lr=0.4, lr_batch=256, epochs=1, warmup="0", schedule="constant")
-    assert scaled.base_lr == 0.05
+    assert resolve(scaled).learning_rate.base == 0.05
     heard = []
     result = train(scaled, tmp_path, on_event=heard.append)
     assert result.records[0]["lr"] == pytest.approx(0.05)

@@ -62,8 +62,10 @@ def finish_run(directory: Path, recipe: Recipe, say: Callable[[str], None]) -> l
 
 def _is_of(description: Description, recipe: Recipe) -> bool:
     """Whether a file's network is to be built by the code that the recipe names, called as the recipe says."""
+    from repfold.train.settings import resolve
+
     told = description.architecture
-    options = json.loads(json.dumps(recipe.network_options()))
+    options = json.loads(json.dumps(resolve(recipe).model.plain_options))
     return told is not None and (told.name, told.preset, told.options) == (recipe.model, recipe.preset, options)
 
 

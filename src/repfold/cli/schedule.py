@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from repfold.schedule import Schedule
+    from repfold.schedule import LearningRate
 
 MOST_STEPS = 10**9
 
@@ -59,10 +59,8 @@ def schedule(
     rows: list[dict[str, Any]] = []
     curves: dict[str, Curve] = {}
     for name in names:
-        chosen = schedules.parse(name, lr=lr)
-        if schedules.length(warmup).value:
-            chosen = schedules.warmup(warmup, then=chosen, shape=warmup_shape, mode=warmup_mode)
-        row, curves[name] = _read(chosen, lr, steps_per_epoch, epochs)
+        rate = schedules.learning_rate(lr, name, warmup=warmup, shape=warmup_shape, mode=warmup_mode)
+        row, curves[name] = _read(rate, steps_per_epoch, epochs)
         rows.append({"name": name, **row})
     if plot is not None:
         from repfold.report.lr_plot import write_lr_plot
@@ -72,7 +70,7 @@ def schedule(
     print(dumps({**run, "schedules": rows})) if json else _print(rows, plot)
 
 
-def _read(chosen: Schedule, lr: float, steps_per_epoch: int, epochs: float) -> tuple[dict[str, Any], Curve]:
+def _read(rate: LearningRate, steps_per_epoch: int, epochs: float) -> tuple[dict[str, Any], Curve]:
     """Return the schedule's text, its rates at the landmarks and the warnings that it gave; and its curve."""
     import warnings
 
@@ -80,14 +78,12 @@ def _read(chosen: Schedule, lr: float, steps_per_epoch: int, epochs: float) -> t
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScheduleWarning)
-        places = landmarks(chosen, steps_per_epoch, epochs)
-        rates = {
-            place: {"step": step, "lr": lr * chosen(step, steps_per_epoch, epochs)} for place, step in places.items()
-        }
-        x, multipliers = curve(chosen, steps_per_epoch, epochs)
+        steps = landmarks(rate.schedule, steps_per_epoch, epochs)
+        rates = {name: {"step": step, "lr": rate(step, steps_per_epoch, epochs)} for name, step in steps.items()}
+        x, multipliers = curve(rate.schedule, steps_per_epoch, epochs)
     told = {str(item.message): None for item in caught if issubclass(item.category, ScheduleWarning)}
-    row = {"schedule": str(chosen), "rates": rates, "warnings": list(told)}
-    return row, (x, [lr * multiplier for multiplier in multipliers])
+    row = {"schedule": str(rate.schedule), "rates": rates, "warnings": list(told)}
+    return row, (x, [rate.base * multiplier for multiplier in multipliers])
 
 
 def _print(rows: list[dict[str, Any]], plot: Path | None) -> None:

@@ -47,8 +47,8 @@ def create(
         num_classes: None means 1000, or whatever is a factory's own default.
         preset: the strides of a MODELS network: "imagenet" (total stride 32) or "32px" (total stride 8).
         options: of a MODELS network those of its family, such as ``models.style.Style`` (block, activation, norm,
-            init), of a factory its own keyword arguments. For any network ``norm`` may be a text that
-            ``repfold.norms`` reads, as "group:16": what replaces each BatchNorm.
+            init), of a factory its own keyword arguments. For any network ``norm`` may be a ``repfold.norms.Norm``, or
+            the text of one, as "group:16": what replaces each BatchNorm.
 
     Raises: RepFoldError for an unknown name, preset or option, and for a factory that cannot be called so.
     """
@@ -63,7 +63,7 @@ def create(
         raise RepFoldError(
             f"Unknown model '{name}'. {nearest(name, MODELS)} A network of your own is 'package.module:factory'."
         )
-    norm = options.pop("norm") if isinstance(options.get("norm"), str) else None
+    norm = options.pop("norm") if norms.is_norm(options.get("norm")) else None
     try:
         network: Any = MODELS[name].build(
             num_classes=num_classes or 1000, preset=preset, in_channels=in_channels, **options
@@ -72,7 +72,7 @@ def create(
         raise RepFoldError(f"Model '{name}' cannot be built with options {options}: {error}.") from error
     if norm is not None:
         network = norms.replace(network, norm)
-        network.options = {**network.options, "norm": norm}
+        network.options = {**network.options, "norm": str(norm)}
     return network
 
 
@@ -130,7 +130,7 @@ def call_factory(
     """
     arguments = dict(options)
     norm = None
-    if isinstance(options.get("norm"), str) and not accepts(factory, "norm"):
+    if norms.is_norm(options.get("norm")) and not accepts(factory, "norm"):
         norm = arguments.pop("norm")
     if num_classes is not None and accepts(factory, "num_classes"):
         arguments["num_classes"] = num_classes

@@ -27,8 +27,8 @@ from repfold.schedule.decay import (
 )
 from repfold.schedule.length import Length, LengthLike, length
 from repfold.schedule.ramps import Cooldown, Warmup, warmup_stable_decay
+from repfold.schedule.rate import LearningRate, linear_scaling
 from repfold.schedule.reading import curve, landmarks
-from repfold.schedule.scaling import linear_scaling
 from repfold.schedule.schedule import Schedule, ScheduleWarning
 from repfold.schedule.sequence import Restarts, StepTail, sgdr, sigmoid_step_tail
 
@@ -82,6 +82,19 @@ def parse(text: str, *, lr: float | None = None) -> Schedule:
     return notation.read(text, "schedule", SCHEDULES, readers=readers, given={} if lr is None else {"lr": lr})
 
 
+def learning_rate(
+    lr: float, text: str = "cosine", *, warmup: LengthLike = 0, shape: str = "linear", mode: str = "prefix"
+) -> LearningRate:
+    """Return the base rate ``lr`` under the schedule ``text``, after (or under) a warm-up of length ``warmup``, if any.
+
+    Raises: RepFoldError as ``parse`` and ``Warmup`` do.
+    """
+    schedule = parse(text, lr=lr)
+    if length(warmup).value:
+        schedule = Warmup(warmup, then=schedule, shape=shape, mode=mode)
+    return LearningRate(lr, schedule)
+
+
 __all__ = [
     "SCHEDULES",
     "AdjustedStep",
@@ -90,6 +103,7 @@ __all__ = [
     "Cosine",
     "Exponential",
     "InverseSigmoid",
+    "LearningRate",
     "Length",
     "LengthLike",
     "OneCycle",
@@ -109,6 +123,7 @@ __all__ = [
     "exponential",
     "inverse_sigmoid",
     "landmarks",
+    "learning_rate",
     "length",
     "linear_scaling",
     "one_cycle",

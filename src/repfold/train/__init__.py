@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from repfold.train.evaluation import Metrics, evaluate
-    from repfold.train.loop import RunResult, train
     from repfold.train.recipe import Recipe
     from repfold.train.run_lock import RunLostError
     from repfold.train.stopping import Stopped
+    from repfold.train.training import RunResult, train
 
 __all__ = ["Metrics", "Recipe", "RunLostError", "RunResult", "Stopped", "evaluate", "train"]
 
@@ -24,10 +24,10 @@ _HOMES = {
     "Metrics": "evaluation",
     "Recipe": "recipe",
     "RunLostError": "run_lock",
-    "RunResult": "loop",
+    "RunResult": "training",
     "Stopped": "stopping",
     "evaluate": "evaluation",
-    "train": "loop",
+    "train": "training",
 }
 
 

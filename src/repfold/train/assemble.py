@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -16,13 +17,12 @@ from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
 from repfold.expand import expand
 from repfold.fold import OnlineFold
-from repfold.models import Architecture, Description, Preprocessing
-from repfold.optim.averages import Average
+from repfold.models import Description, Preprocessing
 from repfold.optim.groups import Groups, parameter_groups
 from repfold.optim.lookahead import Lookahead
-from repfold.schedule import Schedule, ScheduleWarning
+from repfold.schedule import ScheduleWarning
 from repfold.train import distributed
-from repfold.train.batches import BatchTransform, batch_transform
+from repfold.train.batches import BatchTransform
 from repfold.train.distill import load_teacher
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Note
@@ -30,89 +30,53 @@ from repfold.train.machine import Machine
 from repfold.train.objective import Objective
 from repfold.train.open_data import make_loaders, open_data, preprocessing_of
 from repfold.train.plausibility import doubts
-from repfold.train.recipe import Recipe
 from repfold.train.regularise import equivalent_l2_of
-from repfold.train.repopt import Reparameterized, make_optimizer, start_target
+from repfold.train.repopt import Reparameterized, start_target
+from repfold.train.settings import Settings
+from repfold.train.step import RunAverage, StepParts
+
+
+class Loaders(NamedTuple):
+    """Of the training images, the validation images, and the clean sample of training images."""
+
+    train: Loader
+    val: Loader
+    train_sample: Loader
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """The parts of a run. ``network`` holds the weights; ``forward`` is what training calls (it, or DDP around it)."""
+    """What a run is made of: ``parts`` is what its steps need, the rest what surrounds them.
 
-    recipe: Recipe
-    ranks: Ranks
+    ``groups``: a line for each kind of parameters, and whether it decays.
+    """
+
+    settings: Settings
     machine: Machine
+    ranks: Ranks
     source: Source
     description: Description
-    preprocessing: Preprocessing
-    network: nn.Module
-    forward: nn.Module
-    optimizer: Optimizer
+    parts: StepParts
+    loaders: Loaders
     reparameterized: Reparameterized | None
-    objective: Objective
-    average: Average | None
-    scaler: torch.amp.GradScaler
-    course: Schedule
-    transform: BatchTransform
-    train: Loader
-    val: Loader
-    train_sample: Loader
     groups: tuple[str, ...]
 
     @property
     def steps_per_epoch(self) -> int:
         """Updates an epoch."""
-        return self.train.steps_per_epoch
+        return self.parts.steps_per_epoch
 
     @property
     def parameters(self) -> int:
         """Number of the network's parameters."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    def summary(self) -> dict[str, str]:
-        """What is about to happen, for the user: label -> text."""
-        source, recipe, machine = self.source, self.recipe, self.machine
-        processes = f", {self.ranks.world} processes" if self.ranks.world > 1 else ""
-        return {
-            "data": f"{source.name}: {len(source.train):,} training and {len(source.val):,} validation images of "
-            f"{len(source.classes)} classes, {source.image_size} px, crop {source.crop.kind}",
-            "network": f"{recipe.model}, {self.parameters:,} parameters",
-            "parameters": "; ".join(self.groups),
-            "updates": f"{recipe.epochs} epochs of {self.train.steps_per_epoch} steps of {recipe.batch} images; "
-            f"{recipe.optimizer}, lr {recipe.base_lr:g} · {self.course}{self._extras()}",
-            "machine": f"{machine.device}, {machine.precision} ({machine.reasons['precision']}), "
-            f"{'channels-last' if machine.channels_last else 'NCHW'}, "
-            f"{'fused' if machine.fused else 'plain'} optimizer, {machine.threads} threads{processes}",
-        }
-
-    def _rules(self) -> str:
-        if self.reparameterized is None:
-            return ""
-        rules = self.reparameterized.rules
-        spans = [span for rule in rules if (span := rule.span())]
-        low, high = min(low for low, _ in spans), max(high for _, high in spans)
-        return f"gradients of {len(rules)} layers re-parameterized, by factors of {low:.3g} to {high:.3g}"
-
-    def _extras(self) -> str:
-        recipe = self.recipe
-        told = {
-            f"lr {recipe.lr:g} of batch {recipe.lr_batch} scaled to {recipe.batch}": recipe.lr_batch,
-            f"lookahead {recipe.lookahead}": recipe.lookahead,
-            recipe.average: self.average,
-            self._rules(): self.reparameterized,
-            "branches folded at every step": recipe.online_fold,
-            "L2 on equivalent kernels": recipe.custom_l2,
-            f"filters no longer than {recipe.max_norm:g}": recipe.max_norm,
-            f"taught by {recipe.teacher}": recipe.teacher,
-        }
-        return "".join(f"; {text}" for text, on in told.items() if on)
+        return sum(parameter.numel() for parameter in self.parts.network.parameters())
 
 
 def assemble(
-    recipe: Recipe,
+    settings: Settings,
     machine: Machine,
     ranks: Ranks,
-    say: Listener,
+    emit: Listener,
     *,
     resumed: Path | None = None,
     trust: bool = False,
@@ -123,82 +87,66 @@ def assemble(
 
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
-    source = open_data(recipe, say)
-    preprocessing = preprocessing_of(source, recipe.seed)
-    network, reparameterized = _network(recipe, source, say, resumed)
+    source = open_data(settings.data, emit)
+    preprocessing = preprocessing_of(source, settings.seed)
+    network, reparameterized = _network(settings, source, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
-        say(Note(note))
+        emit(Note(note))
     machine.place(network)
     shape = (2, source.channels, source.image_size, source.image_size)
-    _check_runs(network, recipe, shape, len(source.classes), machine)
-    if not recipe.online_fold:  # which runs convolutions of its own
+    _check_runs(network, settings.model.name, shape, len(source.classes), machine)
+    if not settings.model.online_fold:  # which runs convolutions of its own
         machine.specialise(network, shape)
-    norms.check_batch(network, recipe.batch // ranks.world)
-    objective = _objective(recipe, network, source, preprocessing, machine, trust)
-    own_decay = objective.penalty.kernels if objective.penalty else frozenset()
-    groups = parameter_groups(network, exempt=own_decay)
-    train, val, sample = make_loaders(recipe, source, machine, ranks)
-    _check_course(recipe, train.steps_per_epoch, say)
-    for doubt in doubts(recipe, train.steps_per_epoch):
-        say(Note(doubt))
-    averaging = recipe.averaging()
-    return Assembly(
-        recipe=recipe,
-        ranks=ranks,
-        machine=machine,
-        source=source,
-        description=Description(
-            Architecture(recipe.model, len(source.classes), recipe.preset, source.channels, recipe.network_options()),
-            source.classes,
-            preprocessing,
-        ),
-        preprocessing=preprocessing,
+    norms.check_batch(network, settings.batch // ranks.world)
+    objective = _objective(settings, network, source, preprocessing, machine, trust)
+    groups = parameter_groups(network, exempt=objective.penalty.kernels if objective.penalty else frozenset())
+    loaders = Loaders(*make_loaders(settings.recipe, source, machine, ranks))
+    steps = loaders.train.steps_per_epoch
+    for sentence in (*_schedule_warnings(settings, steps), *doubts(settings, steps)):
+        emit(Note(sentence))
+    forward: nn.Module = network
+    if settings.model.online_fold:
+        forward = OnlineFold(network, torch.rand(shape, device=machine.device))
+    parts = StepParts(
         network=network,
-        forward=ranks.wrap(_forward(network, recipe, source, machine), machine.device),
-        optimizer=_optimizer(recipe, groups, machine, reparameterized),
-        reparameterized=reparameterized,
-        objective=objective,
-        average=Average(network, decay=averaging.decay) if averaging else None,
+        forward=ranks.wrap(forward, machine.device),
+        optimizer=_optimizer(settings, groups, machine, reparameterized),
         scaler=machine.scaler(),
-        course=recipe.course(),
-        transform=batch_transform(recipe, source.crop, preprocessing, len(source.classes), machine, ranks),
-        train=train,
-        val=val,
-        train_sample=sample,
-        groups=groups.summary,
+        objective=objective,
+        transform=BatchTransform(settings, source.crop, preprocessing, len(source.classes), machine, ranks),
+        steps_per_epoch=steps,
+        average=RunAverage(network, settings.averaging) if settings.averaging else None,
+        max_norm=settings.optimizer.max_norm,
     )
+    architecture = settings.model.architecture(len(source.classes), source.channels)
+    description = Description(architecture, source.classes, preprocessing)
+    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, groups.summary)
 
 
 def _network(
-    recipe: Recipe, source: Source, say: Listener, resumed: Path | None
+    settings: Settings, source: Source, emit: Listener, resumed: Path | None
 ) -> tuple[nn.Module, Reparameterized | None]:
-    torch.manual_seed(recipe.seed)
+    model = settings.model
+    options = {**model.options, "norm": model.norm} if model.norm else model.options
+    torch.manual_seed(settings.seed)
     network = models.create(
-        recipe.model,
+        model.name,
         num_classes=len(source.classes),
-        preset=recipe.preset,
+        preset=model.preset,
         in_channels=source.channels,
-        **recipe.network_options(),
+        **options,
     )
-    reparameterized = start_target(network, recipe, resumed, say)
-    if recipe.init:
-        say(Note(str(models.initialise(network, recipe.init))))
-    if recipe.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
-        network = expand(network, recipe.expand, fresh=not recipe.init)
+    reparameterized = start_target(network, model, resumed, emit)
+    if model.init:
+        emit(Note(str(models.initialise(network, model.init))))
+    if model.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
+        network = expand(network, model.expand, fresh=not model.init)
     return network.train(), reparameterized
 
 
-def _forward(network: nn.Module, recipe: Recipe, source: Source, machine: Machine) -> nn.Module:
-    """What training calls: the network, or its branches folded at every step."""
-    if not recipe.online_fold:
-        return network
-    size = source.image_size
-    return OnlineFold(network, torch.rand(2, source.channels, size, size, device=machine.device))
-
-
 def _objective(
-    recipe: Recipe,
+    settings: Settings,
     network: nn.Module,
     source: Source,
     preprocessing: Preprocessing,
@@ -206,32 +154,27 @@ def _objective(
     trust: bool,
 ) -> Objective:
     teacher = None
-    if recipe.teacher:
-        teacher = load_teacher(recipe.teacher, source.classes, preprocessing, machine, trust=trust)
-    return Objective(
-        label_smoothing=recipe.label_smoothing,
-        auxiliary_weight=recipe.auxiliary_weight,
-        teacher=teacher,
-        distill_weight=recipe.distill_weight,
-        temperature=recipe.distill_temperature,
-        penalty=equivalent_l2_of(network) if recipe.custom_l2 else None,
-        weight_decay=recipe.weight_decay,
+    if settings.loss.teacher:
+        teacher = load_teacher(settings.loss.teacher, source.classes, preprocessing, machine, trust=trust)
+    penalty = equivalent_l2_of(network) if settings.optimizer.custom_l2 else None
+    return Objective(settings.loss, teacher, penalty, settings.optimizer.weight_decay)
+
+
+def _optimizer(
+    settings: Settings, groups: Groups, machine: Machine, reparameterized: Reparameterized | None
+) -> Optimizer:
+    lookahead = settings.optimizer.lookahead
+    optimizer = settings.optimizer.algorithm.make(
+        groups.for_optimizer(settings.optimizer.weight_decay),
+        settings.learning_rate.base,
+        fused=machine.fused,
+        rules=reparameterized.rules if reparameterized else None,
     )
-
-
-def _optimizer(recipe: Recipe, groups: Groups, machine: Machine, reparameterized: Reparameterized | None) -> Optimizer:
-    chosen, given = recipe.optimizer_choice(), groups.for_optimizer(recipe.weight_decay)
-    if reparameterized is None:
-        optimizer = chosen.make(given, recipe.base_lr, fused=machine.fused)
-    else:
-        optimizer = make_optimizer(chosen, given, recipe.base_lr, fused=machine.fused, rules=reparameterized.rules)
-    if not recipe.lookahead:
-        return optimizer
-    return Lookahead(optimizer, every=recipe.lookahead, alpha=recipe.lookahead_alpha)
+    return Lookahead(optimizer, every=lookahead.every, alpha=lookahead.alpha) if lookahead else optimizer
 
 
 @torch.no_grad()
-def _check_runs(network: nn.Module, recipe: Recipe, shape: Sequence[int], classes: int, machine: Machine) -> None:
+def _check_runs(network: nn.Module, name: str, shape: Sequence[int], classes: int, machine: Machine) -> None:
     """Run the network once, in eval mode so that nothing of it changes, on images of the ``shape`` it will see.
 
     Raises: RepFoldError when it cannot run on it or does not return logits of the classes.
@@ -242,7 +185,7 @@ def _check_runs(network: nn.Module, recipe: Recipe, shape: Sequence[int], classe
             logits = network(torch.zeros(shape, device=machine.device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise RepFoldError(
-            f"{recipe.model} cannot run on images {list(shape)}: {str(error).splitlines()[0]} "
+            f"{name} cannot run on images {list(shape)}: {str(error).splitlines()[0]} "
             "Give an image_size, channels or preset that suit it."
         ) from error
     finally:
@@ -250,15 +193,14 @@ def _check_runs(network: nn.Module, recipe: Recipe, shape: Sequence[int], classe
     found = list(getattr(logits, "shape", [])) or type(logits).__name__
     if found != [shape[0], classes]:
         raise RepFoldError(
-            f"{recipe.model} returns {found} for {shape[0]} images; training needs logits [{shape[0]}, {classes}], one "
+            f"{name} returns {found} for {shape[0]} images; training needs logits [{shape[0]}, {classes}], one "
             "for each class of the data. A factory gets their number as num_classes."
         )
 
 
-def _check_course(recipe: Recipe, steps_per_epoch: int, say: Listener) -> None:
-    """Raise now what the schedule would raise at its first step, and tell what it warns of."""
+def _schedule_warnings(settings: Settings, steps_per_epoch: int) -> list[str]:
+    """Raise now what the schedule would raise at the first step; return what it warns of."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", ScheduleWarning)
-        recipe.course()(0, steps_per_epoch, recipe.epochs)
-    for warning in warned:
-        say(Note(str(warning.message)))
+        settings.lr(0, steps_per_epoch)
+    return [str(warning.message) for warning in warned]

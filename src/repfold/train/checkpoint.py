@@ -22,6 +22,7 @@ from repfold.optim.averages import Average
 from repfold.train import checkpoint_schema
 from repfold.train.checkpoint_schema import FORMAT, Mismatch
 from repfold.train.events import Record
+from repfold.train.position import Position
 
 # The comment of a zip archive is what comes last, after two bytes of its length.
 _SEAL = b"sha256:"
@@ -64,10 +65,19 @@ class State:
     best_sha256: str = ""
     best_confusion: Tensor | None = field(default=None, compare=False)
 
+    @property
+    def position(self) -> Position:
+        """Where that is."""
+        return Position(self.epoch, self.step)
+
     def end_epoch(self, entry: Record) -> None:
         """Note that the epoch is done, with its record, and stand at the beginning of the next."""
         self.records.append(entry)
-        self.epoch, self.step = self.epoch + 1, 0
+        self.begin_epoch(self.epoch + 1)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Stand at the beginning of ``epoch``."""
+        self.epoch, self.step = epoch, 0
         self.loss_sum = self.hit_sum = self.train_seconds = self.waited_seconds = 0.0
 
 

@@ -26,83 +26,62 @@ class MayLack:
     wanted: Any
 
 
-def _count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+@dataclass(frozen=True)
+class Kind:
+    """What a value must be, in words, and whether one is."""
+
+    words: str
+    accepts: Callable[[Any], bool]
 
 
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _tensors(value: Any) -> bool:
+def _are_tensors(value: Any) -> bool:
     return type(value).__name__ in ("dict", "OrderedDict") and all(
         type(key) is str and isinstance(tensor, Tensor) for key, tensor in value.items()
     )
 
 
-def _records(value: Any) -> bool:
+def _are_records(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(line, dict) and all(type(key) is str and _number(entry) for key, entry in line.items())
+        isinstance(line, dict) and all(type(key) is str and NUMBER.accepts(entry) for key, entry in line.items())
         for line in value
     )
 
 
-def _matrix(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[0] == value.shape[1]
-
-
-def _mapping(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _anything(value: Any) -> bool:
-    """What the optimizer itself checks."""
-    return True
-
-
-# Check -> what passes it, in words.
-_WORDS: dict[Callable[[Any], bool], str] = {
-    _count: "a whole number from 0",
-    _number: "a finite number",
-    _text: "text",
-    _tensors: "tensors by name",
-    _records: "a list of records of finite numbers",
-    _matrix: "a square matrix",
-    _mapping: "a mapping",
-    _list: "a list",
-}
+COUNT = Kind("a whole number from 0", lambda value: type(value) is int and value >= 0)
+NUMBER = Kind("a finite number", lambda value: type(value) in (int, float) and math.isfinite(value))
+TEXT = Kind("text", lambda value: type(value) is str)
+TENSORS = Kind("tensors by name", _are_tensors)
+RECORDS = Kind("a list of records of finite numbers", _are_records)
+MATRIX = Kind(
+    "a square matrix", lambda value: isinstance(value, Tensor) and value.ndim == 2 and len(set(value.shape)) == 1
+)
+MAPPING = Kind("a mapping", lambda value: isinstance(value, dict))
+LIST = Kind("a list", lambda value: isinstance(value, list))
+ANYTHING = Kind("anything", lambda value: True)  # which the optimizer itself checks
 
 STATE: dict[str, Any] = {
-    "epoch": _count,
-    "step": _count,
-    "loss_sum": _number,
-    "hit_sum": _number,
-    "train_seconds": _number,
-    "waited_seconds": _number,
-    "best_epoch": _count,
-    "best_top1": _number,
-    "records": _records,
-    "best_sha256": MayLack(_text),
-    "best_confusion": MayLack(_matrix),
+    "epoch": COUNT,
+    "step": COUNT,
+    "loss_sum": NUMBER,
+    "hit_sum": NUMBER,
+    "train_seconds": NUMBER,
+    "waited_seconds": NUMBER,
+    "best_epoch": COUNT,
+    "best_top1": NUMBER,
+    "records": RECORDS,
+    "best_sha256": MayLack(TEXT),
+    "best_confusion": MayLack(MATRIX),
 }
 CHECKPOINT: dict[str, Any] = {
-    "format": _text,
-    "recipe": _text,
+    "format": TEXT,
+    "recipe": TEXT,
     "state": STATE,
-    "network": _tensors,
-    "optimizer_kind": _text,
-    "optimizer": _mapping,
-    "scaler": _mapping,
-    "average": MayLack({"weights": _tensors, "updates": _count}),
-    "surroundings": MayLack(_mapping),
+    "network": TENSORS,
+    "optimizer_kind": TEXT,
+    "optimizer": MAPPING,
+    "scaler": MAPPING,
+    "average": MayLack({"weights": TENSORS, "updates": COUNT}),
+    "surroundings": MayLack(MAPPING),
 }
 
 
@@ -135,12 +114,12 @@ def check_optimizer(saved: Any, optimizer: Optimizer) -> None:
 
 def _check_optimizer(saved: Any, own: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], place: str) -> None:
     if "inner" in own:  # a Lookahead: another optimizer, and weights beside it
-        _check(saved, {"inner_kind": _text, "inner": _mapping, "slow": _list, "taken": _count}, f"{place}.")
+        _check(saved, {"inner_kind": TEXT, "inner": MAPPING, "slow": LIST, "taken": COUNT}, f"{place}.")
         if [_shape(entry) for entry in saved["slow"]] != list(shapes):
             raise Mismatch(f"its {place}.slow are not weights of this network")
         return _check_optimizer(saved["inner"], own["inner"], shapes, f"{place}.inner")
-    known = {"state": _mapping, "param_groups": _list}
-    _check(saved, known | {key: _anything for key in own if key not in known}, f"{place}.")
+    known = {"state": MAPPING, "param_groups": LIST}
+    _check(saved, known | {key: ANYTHING for key in own if key not in known}, f"{place}.")
     groups = [_indices(group) for group in saved["param_groups"]]
     if groups != [_indices(group) for group in own["param_groups"]]:
         raise Mismatch(f"its {place}.param_groups are not those of this network's parameters")
@@ -170,8 +149,8 @@ def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
 
 def _check(value: Any, wanted: Any, place: str) -> None:
     if not isinstance(wanted, dict):
-        if not wanted(value):
-            raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not {_WORDS[wanted]}")
+        if not wanted.accepts(value):
+            raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not {wanted.words}")
         return
     if not isinstance(value, dict):
         raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not a mapping")

@@ -14,8 +14,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from repfold.errors import RepFoldError
+from repfold.signals import KNOWN
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of the last steps: ``outcomes``, loss and share classified right of each, as means over the processes;
+    ``checkpoint``: whether to write one; ``signal``: the one to stop for, or 0."""
+
+    outcomes: tuple[tuple[float, float], ...]
+    checkpoint: bool
+    signal: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,24 @@ class Ranks:
         summed = torch.tensor(list(values), dtype=torch.float64)
         dist.all_reduce(summed)
         return summed.tolist()
+
+    def agree(self, outcomes: Sequence[Tensor], *, checkpoint: bool, signal: int) -> Agreement:
+        """Return what follows from what each process has; waits for the device, and for the other processes.
+
+        Args:
+            outcomes: what ``step`` returned, of the last steps.
+            checkpoint: whether one is due; that of the leading process counts.
+            signal: which one this process was sent, or 0.
+        """
+        own = torch.stack(list(outcomes)).flatten().tolist()
+        totals = self.total([*own, checkpoint and self.leads, *(signal == number for number in KNOWN)])
+        means = [total / self.world for total in totals[: len(own)]]
+        due, votes = totals[len(own)], totals[len(own) + 1 :]
+        return Agreement(
+            outcomes=tuple(zip(means[0::2], means[1::2], strict=True)),
+            checkpoint=due > 0,
+            signal=next((int(number) for number, count in zip(KNOWN, votes, strict=True) if count), 0),
+        )
 
     def add_up(self, tensor: Tensor) -> Tensor:
         """Return ``tensor`` summed over the processes, on the CPU."""

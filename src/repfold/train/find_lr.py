@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from repfold.data import Batch
 from repfold.errors import RepFoldError
 from repfold.train.assemble import Assembly, assemble
-from repfold.train.batches import seed_step
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Started, Stepped, ignore
 from repfold.train.machine import choose, prepare_process
+from repfold.train.position import Position
 from repfold.train.recipe import Recipe
+from repfold.train.settings import resolve
+from repfold.train.step import step
+from repfold.train.summary import summary
 
 _MEMORY = 0.9  # of the smoothed loss: about ten steps
 _EXPLODED = 3.0  # times the lowest smoothed loss, at which nothing more is to be learnt
@@ -65,23 +67,24 @@ def find_lr(
             f"The range test goes from {low:g} to {high:g} in {steps} steps: it needs 0 < low < high, and {_FEWEST} to "
             f"{_MOST:,} steps."
         )
+    settings = resolve(recipe.replace(warmup="0", schedule="constant", lr_batch=0, average="none"))
     machine = choose(recipe)
     prepare_process(machine)
-    say = on_event or ignore
-    parts = assemble(recipe.replace(warmup="0", schedule="constant", lr_batch=0), machine, Ranks(), say, trust=trust)
-    say(Started(parts.summary(), 0, 1, 0, steps))
-    rates = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
+    emit = on_event or ignore
+    run = assemble(settings, machine, Ranks(), emit, trust=trust)
+    emit(Started(summary(run), 0, 1, 0, steps))
+    rates = [low * (high / low) ** (index / (steps - 1)) for index in range(steps)]
     losses: list[float] = []
     stopped = "the highest rate was reached"
-    for number, (rate, (batch, epoch, step)) in enumerate(zip(rates, _batches(parts), strict=False)):
-        losses.append(_step(parts, batch, epoch, step, number, rate))
-        say(Stepped(0, number + 1, steps, losses[-1], rate, 0.0))
+    for rate, (batch, position) in zip(rates, _batches(run), strict=False):
+        losses.append(float(step(run.parts, batch, position, rate)[0]))
+        emit(Stepped(0, len(losses), steps, losses[-1], rate, 0.0))
         smoothed = smooth(losses)
         if not math.isfinite(losses[-1]):
             stopped = f"the loss was not finite at {rate:.3g}"
             losses.pop()
             break
-        if number >= _FEWEST and smoothed[-1] > _EXPLODED * min(smoothed):
+        if len(losses) > _FEWEST and smoothed[-1] > _EXPLODED * min(smoothed):
             stopped = f"the loss exploded at {rate:.3g}"
             break
     return read(rates[: len(losses)], losses, stopped)
@@ -115,26 +118,8 @@ def smooth(losses: Sequence[float]) -> list[float]:
     return averages
 
 
-def _batches(parts: Assembly) -> Iterator[tuple[Batch, int, int]]:
-    """Yield batches with their epoch and step, epoch after epoch."""
-    epoch = 0
-    while True:
-        for step, batch in enumerate(parts.train.epoch(epoch)):
-            yield batch, epoch, step
-        epoch += 1
-
-
-def _step(parts: Assembly, batch: Batch, epoch: int, step: int, number: int, rate: float) -> float:
-    """Make one update at ``rate``; return the loss before it."""
-    seed_step(parts.recipe.seed, number, 0)
-    for group in parts.optimizer.param_groups:
-        group["lr"] = rate
-    x_NCHW, targets = parts.transform(batch, epoch, step, progress=0.0)
-    with parts.machine.autocast():
-        outputs = parts.forward(x_NCHW)
-    loss: torch.Tensor = parts.objective(outputs, targets, x_NCHW)
-    parts.optimizer.zero_grad()
-    parts.scaler.scale(loss).backward()
-    parts.scaler.step(parts.optimizer)
-    parts.scaler.update()
-    return float(loss.detach())
+def _batches(run: Assembly) -> Iterator[tuple[Batch, Position]]:
+    """Yield batches with their positions, epoch after epoch."""
+    for epoch in itertools.count():
+        for number, batch in enumerate(run.loaders.train.epoch(epoch)):
+            yield batch, Position(epoch, number)

@@ -21,9 +21,8 @@ from torch import nn
 from repfold import allowance
 from repfold.errors import RepFoldError
 from repfold.threads import check_threads
+from repfold.train.faster_convolutions import replace_small_maps, replace_strided_pointwise
 from repfold.train.recipe import Recipe
-from repfold.train.small_maps import replace_small_maps
-from repfold.train.strided_pointwise import replace_strided_pointwise
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -79,8 +78,7 @@ class Machine:
 
     def to_dict(self) -> dict[str, Any]:
         """For environment.json."""
-        fields = ("device", "precision", "channels_last", "fused", "small_map_products", "threads")
-        return {name: _plain(getattr(self, name)) for name in fields} | {"reasons": self.reasons}
+        return vars(self) | {"device": str(self.device)}
 
 
 def choose(recipe: Recipe) -> Machine:
@@ -186,7 +184,3 @@ def _threads(wanted: int, reasons: dict[str, str]) -> int:
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
     reasons["threads"] = f"the cores, shared among {processes} processes"
     return max(1, cores // processes)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, torch.device) else value

@@ -14,14 +14,23 @@ from repfold.train.regularise import EquivalentL2
 
 
 @dataclass(frozen=True)
-class Objective:
-    """``weight_decay`` is that of ``penalty``, the L2 that the optimizer does not do."""
+class LossSettings:
+    """``teacher``: a model file or run to learn from, "" for none; its loss counts ``distill_weight``, that of the
+    labels the rest. ``auxiliary_weight``: how much the loss of each auxiliary classifier counts."""
 
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.1
-    teacher: Teacher | None = None
+    teacher: str = ""
     distill_weight: float = 0.5
-    temperature: float = 4.0
+    distill_temperature: float = 4.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``weight_decay`` is that of ``penalty``, the L2 that the optimizer does not do."""
+
+    settings: LossSettings = LossSettings()
+    teacher: Teacher | None = None
     penalty: EquivalentL2 | None = None
     weight_decay: float = 0.0
 
@@ -31,12 +40,15 @@ class Objective:
         ``targets``: int64 [B], or probabilities [B, K]; ``x_NCHW``: the input that gave the outputs.
         """
         logits_BK, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        loss = cross_entropy(logits_BK, targets, smoothing=self.label_smoothing)
+        settings = self.settings
+        loss = cross_entropy(logits_BK, targets, smoothing=settings.label_smoothing)
         if self.teacher is not None:
-            taught_BK = self.teacher(x_NCHW)
-            loss = distilled(loss, logits_BK, taught_BK, weight=self.distill_weight, temperature=self.temperature)
+            weight, temperature = settings.distill_weight, settings.distill_temperature
+            loss = distilled(loss, logits_BK, self.teacher(x_NCHW), weight=weight, temperature=temperature)
         for other_BK in auxiliary:
-            loss = loss + self.auxiliary_weight * cross_entropy(other_BK, targets, smoothing=self.label_smoothing)
+            loss = loss + settings.auxiliary_weight * cross_entropy(
+                other_BK, targets, smoothing=settings.label_smoothing
+            )
         return loss if self.penalty is None else loss + self.penalty(self.weight_decay)
 
 

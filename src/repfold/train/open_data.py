@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
+from repfold.data import Images, Loader, Source, channel_statistics, open_source
+from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks
@@ -13,36 +14,24 @@ from repfold.train.machine import Machine
 from repfold.train.recipe import Recipe
 
 
-def open_data(recipe: Recipe, say: Listener) -> Source:
-    """Open the recipe's data, telling how far it is and what is left out.
+def open_data(settings: DataSettings, emit: Listener) -> Source:
+    """Open the data, emitting how far it is and what is left out.
 
     Raises: RepFoldError when there is none, or it cannot be used.
     """
-    if not recipe.data:
+    if not settings.spec:
         raise RepFoldError("The recipe names no data: give a folder of class folders, or 'digits' to try.")
-    source = open_source(
-        recipe.data,
-        image_size=recipe.image_size or None,
-        resize=recipe.resize or None,
-        crop=_crop(recipe),
-        channels=recipe.channels or None,
-        val_fraction=recipe.val_fraction,
-        per_class=recipe.per_class if any(recipe.per_class) else None,
-        seed=recipe.seed,
-        skip_broken=recipe.skip_broken,
-        max_pixels=recipe.max_pixels,
-        on_progress=lambda done, total: say(Preparing(done, total)),
-    )
+    source = open_source(**vars(settings), on_progress=lambda done, total: emit(Preparing(done, total)))
     if len(source.classes) < 2:
         raise RepFoldError(
-            f"{recipe.data} has one class only ('{source.classes[0]}'): there is nothing to tell apart. If that folder "
-            f"holds the class folders, give it: {recipe.data}/{source.classes[0]}."
+            f"{settings.spec} has one class only ('{source.classes[0]}'): there is nothing to tell apart. If that "
+            f"folder holds the class folders, give it: {settings.spec}/{source.classes[0]}."
         )
     for folder in source.passed_over:
-        say(Note(f"{folder} is passed over, since its name begins with a dot: rename it if it is a class"))
+        emit(Note(f"{folder} is passed over, since its name begins with a dot: rename it if it is a class"))
     if source.skipped:
         named = ", ".join(source.skipped[:5]) + (", ..." if len(source.skipped) > 5 else "")
-        say(Note(f"{len(source.skipped)} broken files are left out: {named}"))
+        emit(Note(f"{len(source.skipped)} broken files are left out: {named}"))
     return source
 
 
@@ -71,18 +60,3 @@ def make_loaders(recipe: Recipe, source: Source, machine: Machine, ranks: Ranks)
 
     sample = source.train.sample(recipe.train_sample, recipe.seed)
     return loader(source.train, True), loader(source.val, False), loader(sample, False)
-
-
-def _crop(recipe: Recipe) -> CropSettings | None:
-    """The recipe's crop, or None when the images are to decide and nothing is said that only one kind takes."""
-    default = Recipe()
-    kind = recipe.crop
-    if kind == "auto":
-        resized = (recipe.crop_scale, recipe.crop_ratio) != (default.crop_scale, default.crop_ratio)
-        padded = recipe.crop_padding != default.crop_padding
-        if resized and padded:
-            raise RepFoldError("crop_padding is for crop 'padded', crop_scale and crop_ratio for 'resized': say which.")
-        if not resized and not padded:
-            return None
-        kind = "resized" if resized else "padded"
-    return CropSettings(kind, recipe.crop_scale, recipe.crop_ratio, recipe.crop_padding)

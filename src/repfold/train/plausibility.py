@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from repfold.train.recipe import Recipe
+from repfold.schedule import Warmup
+from repfold.train.settings import Settings
 
 # A batch from which on warm-up is known to matter (Goyal et al. 2017).
 LARGE_BATCH = 1024
 
 
-def doubts(recipe: Recipe, steps_per_epoch: int) -> Iterator[str]:
+def doubts(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
     """Yield a sentence for each setting that is surely a mistake in a run of so many steps an epoch."""
-    choice, lr = recipe.optimizer_choice(), recipe.base_lr
-    low, high = choice.usual_lr
+    recipe, lr, averaging = settings.recipe, settings.learning_rate.base, settings.averaging
+    low, high = settings.optimizer.algorithm.usual_lr
     if not low <= lr <= high:
         side, usual = ("high", high) if lr > high else ("low", low)
         offer = "0.1 is usual for sgd, 0.001 for rmsprop and adam, 1 for adadelta"
         yield f"lr {lr:g} is {side} for {recipe.optimizer} (beyond {usual:g}): {offer}."
     steps = steps_per_epoch * recipe.epochs
-    if recipe.batch >= LARGE_BATCH and recipe.course_warmup().value == 0:
+    if recipe.batch >= LARGE_BATCH and not isinstance(settings.learning_rate.schedule, Warmup):
         yield f"Batches of {recipe.batch} images without warm-up often diverge or end worse: try warmup 5ep."
-    averaging = recipe.averaging()
     if averaging is not None and averaging.decay is not None and 1 / (1 - averaging.decay) > steps / 2:
         yield (
             f"The average remembers about {1 / (1 - averaging.decay):,.0f} steps, of a run of {steps:,}: it will lag "

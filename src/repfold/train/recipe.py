@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from repfold import schedule as schedules
 from repfold.errors import RepFoldError, nearest
 from repfold.limits import LARGEST_COUNT, LARGEST_SIDE, MOST_PIXELS
+from repfold.schedule import LearningRate, learning_rate, linear_scaling
 from repfold.train import averaging, model_options, optimizers
+from repfold.train.optimizers import Algorithm
 
 
 def setting(
@@ -114,47 +115,10 @@ class Recipe:
             _check_bounds(field.name, value, field.metadata)
         if (self.per_class[0] == 0) != (self.per_class[1] == 0):
             raise RepFoldError(f"per_class is {self.per_class}: give both numbers, or 0 0 for all images.")
-        choice = self.optimizer_choice()
-        if self.nesterov and not isinstance(choice, optimizers.Sgd):
-            raise RepFoldError("nesterov is momentum of sgd: set optimizer to sgd and momentum above 0, or leave it.")
-        self.averaging()
-        self.network_options()
-        self.course()
-
-    def course(self) -> schedules.Schedule:
-        """The whole course of the learning rate: the schedule with its warm-up.
-
-        Raises: RepFoldError when either is not one.
-        """
-        then = schedules.parse(self.schedule, lr=self.base_lr)
-        if self.course_warmup().value == 0:
-            return then
-        return schedules.warmup(self.warmup, then=then, shape=self.warmup_shape, mode=self.warmup_mode)
-
-    def course_warmup(self) -> schedules.Length:
-        """How long the warm-up is. Raises: RepFoldError when it is no length."""
-        return schedules.length(self.warmup)
-
-    @property
-    def base_lr(self) -> float:
-        """The learning rate that the schedule multiplies: ``lr``, scaled from ``lr_batch`` to ``batch`` if given."""
-        return schedules.linear_scaling(self.lr, self.batch, self.lr_batch) if self.lr_batch else self.lr
-
-    def optimizer_choice(self) -> optimizers.OptimizerChoice:
-        """The optimizer with its options. Raises: RepFoldError when it is none."""
-        return optimizers.parse(self.optimizer, momentum=self.momentum, nesterov=self.nesterov)
-
-    def averaging(self) -> averaging.Averaging | None:
-        """How weights are averaged, if they are. Raises: RepFoldError when it cannot be read."""
-        return averaging.parse(self.average)
-
-    def network_options(self) -> dict[str, Any]:
-        """What ``models.create`` is given besides names and numbers. Raises: RepFoldError when it cannot be read."""
-        options = model_options.read(self.model_options)
-        for name, instead in _TOLD_ELSEWHERE.items():
-            if name in options:
-                raise RepFoldError(f"model_options: '{name}' is no option of a network: {instead}.")
-        return {**options, "norm": self.norm} if self.norm else options
+        read_algorithm(self)
+        averaging.parse(self.average)
+        model_options.read(self.model_options)
+        read_learning_rate(self)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return the recipe with some fields changed. Raises: RepFoldError for an unknown field or a wrong value."""
@@ -162,15 +126,23 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
 
-_LARGEST = 2**63 - 1
+def read_learning_rate(recipe: Recipe) -> LearningRate:
+    """Return the learning rate: its base, scaled from ``lr_batch`` to ``batch`` if asked, under schedule and warm-up.
 
-# What ``models.create`` is given besides the options of a network.
-_TOLD_ELSEWHERE = {
-    "name": "say it with model",
-    "num_classes": "the data has them",
-    "in_channels": "say it with channels",
-    "preset": "say it with preset",
-}
+    Raises: RepFoldError for a schedule or a warm-up that is none.
+    """
+    base = linear_scaling(recipe.lr, recipe.batch, recipe.lr_batch) if recipe.lr_batch else recipe.lr
+    return learning_rate(
+        base, recipe.schedule, warmup=recipe.warmup, shape=recipe.warmup_shape, mode=recipe.warmup_mode
+    )
+
+
+def read_algorithm(recipe: Recipe) -> Algorithm:
+    """Return the optimization algorithm with its options. Raises: RepFoldError when it is none."""
+    return optimizers.parse(recipe.optimizer, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+_LARGEST = 2**63 - 1
 
 
 @cache

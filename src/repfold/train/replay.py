@@ -6,7 +6,6 @@ import copy
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from repfold.train import checkpoint, run_lock, stopping
 from repfold.train.assemble import Assembly
 from repfold.train.checkpoint import State
 from repfold.train.events import Listener
-from repfold.train.loop import Run
+from repfold.train.loop import Loop
+from repfold.train.position import Position
 from repfold.train.run_directory import RunDirectory
 
 # What differs from time to time: how long things took.
@@ -27,28 +27,8 @@ _SETTINGS = frozenset({"param_groups"})
 _COMPARED = ("state", "network", "optimizer", "scaler", "average")
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in a training a checkpoint is: ``step`` steps of ``epoch`` (from 0) are done."""
-
-    epoch: int
-    step: int
-
-    def __str__(self) -> str:
-        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"the end of epoch {self.epoch}"
-
-    def steps(self, an_epoch: int) -> int:
-        """Steps from the beginning."""
-        return self.epoch * an_epoch + self.step
-
-
-def place_of(content: dict[str, Any]) -> Place:
-    """Where a checkpoint of these contents is."""
-    return Place(content["state"]["epoch"], content["state"]["step"])
-
-
-def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Listener) -> dict[str, Any]:
-    """Train ``parts`` from the contents of a checkpoint (None: from how they were assembled) to ``until``.
+def replay(run: Assembly, start: dict[str, Any] | None, until: Position, emit: Listener) -> dict[str, Any]:
+    """Train from the contents of a checkpoint (None: from how ``run`` was assembled) to ``until``.
 
     Returns: the contents of the checkpoint there. Files go into a directory that is removed.
     """
@@ -56,7 +36,7 @@ def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Lis
         directory = Path(scratch)
         with run_lock.held(directory) as lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", ScheduleWarning)
-            files = RunDirectory(directory, parts, lock)
+            files, parts = RunDirectory(directory, run, lock), run.parts
             state = State()
             if start is not None:
                 saved = copy.deepcopy(start)  # of which optimizers take tensors as their own
@@ -64,7 +44,7 @@ def replay(parts: Assembly, start: dict[str, Any] | None, until: Place, say: Lis
                     directory, saved, parts.network, parts.optimizer, parts.scaler, parts.average
                 )
             files.begin(state, None)
-            Run(parts, files, say, stopping.Request(), (until.epoch, until.step)).to_the_end(state)
+            Loop(files, emit, stopping.Request(), until).to_the_end(state)
             return checkpoint.read(files.checkpoint)
 
 

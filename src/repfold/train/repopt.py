@@ -1,15 +1,12 @@
-"""Training RepOpt networks: from scales to a target that starts at its branches' fold, its rules and its optimizer."""
+"""Training RepOpt networks: from scales to a target that starts at its branches' fold, and its rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from repfold import models
 from repfold.errors import RepFoldError
@@ -17,10 +14,9 @@ from repfold.models.repopt import RepOptTable, branch_network, initial_scales, t
 from repfold.models.repvgg import RepVGG
 from repfold.models.scale_files import RUN_FILE
 from repfold.models.scales import Scales
-from repfold.optim import RepAdamW, RepSGD, Rules, reparameterize
+from repfold.optim import Rules, reparameterize
 from repfold.train.events import Listener, Note
-from repfold.train.optimizers import AdamW, OptimizerChoice, Sgd
-from repfold.train.recipe import Recipe
+from repfold.train.settings import ModelSettings
 
 _TRACED_SIZE = 64  # px; what a fold is does not depend on the size of the image
 
@@ -33,7 +29,9 @@ class Reparameterized:
     scales: Scales
 
 
-def start_target(network: nn.Module, recipe: Recipe, run: Path | None, say: Listener) -> Reparameterized | None:
+def start_target(
+    network: nn.Module, settings: ModelSettings, run: Path | None, emit: Listener
+) -> Reparameterized | None:
     """Give a RepOpt target the weights that its branches fold to; return its rules. None for any other network.
 
     Args:
@@ -43,27 +41,27 @@ def start_target(network: nn.Module, recipe: Recipe, run: Path | None, say: List
     """
     table = network.table if isinstance(network, RepVGG) else None
     if not (isinstance(table, RepOptTable) and table.role == "target"):
-        if recipe.scales:
+        if settings.scales:
             raise RepFoldError(
-                f"scales are for the targets of a hyper-search, such as repopt-vgg-a0, and {recipe.model} is none. "
+                f"scales are for the targets of a hyper-search, such as repopt-vgg-a0, and {settings.name} is none. "
                 "Leave them, or set the model to the target of the network that they were searched with."
             )
         return None
-    if recipe.expand:
+    if settings.expand:
         raise RepFoldError(
-            f"{recipe.model} has its branches in the optimizer already: leave out expand={recipe.expand}, or expand "
+            f"{settings.name} has its branches in the optimizer already: leave out expand={settings.expand}, or expand "
             "vgg-..., the same network without rules."
         )
     assert isinstance(network, RepVGG)
-    scales = _scales(recipe, run)
+    scales = _scales(settings, run)
     branches = branch_network(network, scales)
     if scales is None:
         scales = initial_scales(branches)
-        say(
+        emit(
             Note(
-                f"No scales are given: {recipe.model} trains under those that a hyper-search begins with (sqrt(2/i) in "
-                f"block i of a stage). Searched ones are usually better: train {recipe.model}-hs, and give that run "
-                "as --scales."
+                f"No scales are given: {settings.name} trains under those that a hyper-search begins with (sqrt(2/i) "
+                f"in block i of a stage). Searched ones are usually better: train {settings.name}-hs, and give that "
+                "run as --scales."
             )
         )
     size = _TRACED_SIZE
@@ -72,39 +70,7 @@ def start_target(network: nn.Module, recipe: Recipe, run: Path | None, say: List
     return Reparameterized(rules.on(network, target_name), scales)
 
 
-def _scales(recipe: Recipe, run: Path | None) -> Scales | None:
+def _scales(settings: ModelSettings, run: Path | None) -> Scales | None:
     if run is not None and (run / RUN_FILE).exists():
         return models.load_scales(run / RUN_FILE)
-    return models.load_scales(recipe.scales) if recipe.scales else None
-
-
-def make_optimizer(choice: OptimizerChoice, groups: list[Any], lr: float, *, fused: bool, rules: Rules) -> Optimizer:
-    """The chosen optimizer under rules. Raises: RepFoldError for one that has no rules."""
-    maker = _OPTIMIZERS.get(type(choice))
-    if maker is None:
-        known = " or ".join(kind.__name__.lower() for kind in _OPTIMIZERS)
-        raise RepFoldError(
-            f"gradient re-parameterization has rules for {known}, not for {type(choice).__name__.lower()}: set the "
-            "optimizer to one of these."
-        )
-    return maker(choice, groups, lr, fused, rules)
-
-
-def _sgd(choice: Any, groups: list[Any], lr: float, fused: bool, rules: Rules) -> Optimizer:
-    return RepSGD(
-        groups,
-        rules=rules,
-        lr=lr,
-        momentum=choice.momentum,
-        dampening=choice.dampening,
-        nesterov=choice.nesterov,
-        fused=fused,
-    )
-
-
-def _adamw(choice: Any, groups: list[Any], lr: float, fused: bool, rules: Rules) -> Optimizer:
-    betas = (choice.momentum, choice.beta2)
-    return RepAdamW(groups, rules=rules, lr=lr, betas=betas, eps=choice.eps, amsgrad=choice.amsgrad, fused=fused)
-
-
-_OPTIMIZERS: dict[type, Callable[[Any, list[Any], float, bool, Rules], Optimizer]] = {Sgd: _sgd, AdamW: _adamw}
+    return models.load_scales(settings.scales) if settings.scales else None

@@ -27,8 +27,6 @@ from repfold.train.assemble import Assembly
 _SMALL_FILES = 8 << 20
 # Descriptors that a process has open for a moment besides its images: files that are written, libraries, pipes.
 _OTHER_FILES = 32
-# Values that an optimizer keeps of each weight, by its kind; one for those that are not named.
-_KEPT_BY = {"adam": 2, "adamw": 2, "rmsprop": 2, "adadelta": 2}
 
 
 @dataclass(frozen=True)
@@ -44,34 +42,29 @@ class Needs:
     open_files: int
 
 
-def check(parts: Assembly, directory: Path) -> list[str]:
-    """Return what is short for a run of ``parts`` in ``directory``, a sentence each.
+def check(run: Assembly, directory: Path) -> list[str]:
+    """Return what is short for a run in ``directory``, a sentence each.
 
     Raises: RepFoldError where not even the first files can be written, or too few may be open.
     """
-    needs = estimate(parts)
-    return [
-        *_disk(needs, directory),
-        *_memory(needs, parts),
-        *_descriptors(needs),
-        *_threads(parts),
-    ]
+    needs = estimate(run)
+    return [*_disk(needs, directory), *_memory(needs, run), *_descriptors(needs), *_threads(run)]
 
 
-def estimate(parts: Assembly) -> Needs:
+def estimate(run: Assembly) -> Needs:
     """What a run needs, from the sizes of its network and of what a step keeps for the way back."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in parts.network.state_dict().values())
-    copies = _KEPT_BY.get(parts.recipe.optimizer.partition(":")[0], 1) + bool(parts.recipe.lookahead)
-    copies += parts.average is not None
+    optimizer = run.settings.optimizer
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in run.parts.network.state_dict().values())
+    copies = optimizer.algorithm.values_per_weight + (optimizer.lookahead is not None) + (run.parts.average is not None)
     checkpoint = weights * (1 + copies)
-    share = parts.recipe.batch // parts.ranks.world
-    kept = _kept_for_the_way_back(parts)
+    share = run.settings.batch // run.ranks.world
+    kept = _kept_for_the_way_back(run)
     # The last two checkpoints and one being written; the best network twice, the folded one, and that as ONNX.
     return Needs(
         files=3 * checkpoint + 4 * weights + _SMALL_FILES,
         first_files=2 * weights,
         step=None if kept is None else int(kept * share / 2) + weights * (1 + copies),
-        open_files=(parts.train.workers or allowance.cores()) + _OTHER_FILES,
+        open_files=(run.loaders.train.workers or allowance.cores()) + _OTHER_FILES,
     )
 
 
@@ -91,13 +84,13 @@ def _disk(needs: Needs, directory: Path) -> Iterator[str]:
         )
 
 
-def _memory(needs: Needs, parts: Assembly) -> Iterator[str]:
-    device, processes = parts.machine.device, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+def _memory(needs: Needs, run: Assembly) -> Iterator[str]:
+    device, processes = run.machine.device, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes() // processes
     if needs.step is not None and needs.step > free:
         yield (
-            f"A step of {parts.recipe.batch // parts.ranks.world} images will take about {_size(needs.step)} of "
+            f"A step of {run.settings.batch // run.ranks.world} images will take about {_size(needs.step)} of "
             f"memory, and {_size(free)} {'of the GPU are' if on_gpu else 'are'} free for it: the process may be "
             "ended. Use a smaller batch, image_size or network."
         )
@@ -118,9 +111,9 @@ def _descriptors(needs: Needs) -> Iterator[str]:
     yield f"{most} files may be open at once, and this run may want {wanted}. Allow more: ulimit -n {max(1024, wanted)}"
 
 
-def _threads(parts: Assembly) -> Iterator[str]:
-    threads, cores = parts.machine.threads, allowance.cores()
-    if parts.machine.device.type == "cpu" and threads > cores:
+def _threads(run: Assembly) -> Iterator[str]:
+    threads, cores = run.machine.threads, allowance.cores()
+    if run.machine.device.type == "cpu" and threads > cores:
         yield f"{threads} threads share {cores} {'cores' if cores > 1 else 'core'}: that many, or fewer, are faster."
 
 
@@ -132,9 +125,10 @@ def _open_now() -> int:
 
 
 @torch.enable_grad()
-def _kept_for_the_way_back(parts: Assembly) -> int | None:
+def _kept_for_the_way_back(run: Assembly) -> int | None:
     """Bytes that autograd keeps of a forward pass of two images, weights excepted; None where it cannot be run."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*parts.network.parameters(), *parts.network.buffers())}
+    network = run.parts.network
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -143,12 +137,12 @@ def _kept_for_the_way_back(parts: Assembly) -> int | None:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    source = parts.source
-    x_NCHW = torch.zeros(2, source.channels, source.image_size, source.image_size, device=parts.machine.device)
-    with in_eval_mode(parts.network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    source = run.source
+    x_NCHW = torch.zeros(2, source.channels, source.image_size, source.image_size, device=run.machine.device)
+    with in_eval_mode(network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         try:
-            with parts.machine.autocast():
-                outputs = parts.network(x_NCHW)  # held, as what it keeps is freed, and its place used again, without it
+            with run.machine.autocast():
+                outputs = network(x_NCHW)  # held, as what it keeps is freed, and its place used again, without it
         except (RuntimeError, ValueError, TypeError):  # training will say what is wrong with it, if anything
             return None
         del outputs

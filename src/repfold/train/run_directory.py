@@ -62,10 +62,10 @@ def _refuse_to_begin_anew(directory: Path) -> None:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of a run of ``parts`` in ``path``; the leading process holds its lock."""
+    """The files of ``run`` in ``path``; the leading process holds its lock."""
 
     path: Path
-    parts: Assembly
+    run: Assembly
     lock: RunLock | None
 
     @property
@@ -93,17 +93,17 @@ class RunDirectory:
 
         Returns: what the user should know of it, or "".
         """
-        if not self.parts.ranks.leads:
+        if not self.run.ranks.leads:
             return ""
         with self._writing():
             if found is not None and found.damaged:
                 last_checkpoints.set_aside_damaged(self.path)
-            recipe_file.write(self.parts.recipe, self.path / record.RECIPE)
+            recipe_file.write(self.run.settings.recipe, self.path / record.RECIPE)
             record.write_environment(self.path, self._facts(state))
             record.write_records(self.path, state.records)
-            if self.parts.reparameterized is not None:
-                models.save_scales(self.parts.reparameterized.scales, self.path / record.SCALES)
-                record.write_rules(self.path, self.parts.reparameterized.rules)
+            if self.run.reparameterized is not None:
+                models.save_scales(self.run.reparameterized.scales, self.path / record.SCALES)
+                record.write_rules(self.path, self.run.reparameterized.rules)
             return self._restore_best(state)
 
     def _restore_best(self, state: State) -> str:
@@ -111,7 +111,7 @@ class RunDirectory:
         now to be trained again, has replaced them."""
         best, previous = self.path / record.BEST, self.path / record.PREVIOUS_BEST
         if state.best_confusion is not None:
-            record.write_confusion(self.path, self.parts.source.classes, state.best_confusion)
+            record.write_confusion(self.path, self.run.source.classes, state.best_confusion)
         if not state.best_sha256 or (best.exists() and checkpoint.sha256(best) == state.best_sha256):
             return ""
         if previous.exists() and checkpoint.sha256(previous) == state.best_sha256:
@@ -124,28 +124,28 @@ class RunDirectory:
 
     def write_epoch(self, state: State, on_val: Metrics, best: bool) -> None:
         """Write the record of the epochs done and, if the last is the best, its network and confusions."""
-        if not self.parts.ranks.leads:
+        if not self.run.ranks.leads:
             return
         with self._writing():
             if best:
                 self._write_best(state, on_val)
-                record.write_confusion(self.path, self.parts.source.classes, on_val.confusion_TP)
+                record.write_confusion(self.path, self.run.source.classes, on_val.confusion_TP)
             record.write_records(self.path, state.records)
 
     def _write_best(self, state: State, on_val: Metrics) -> None:
         best = self.path / record.BEST
         if best.exists():
             atomic.keep(best, self.path / record.PREVIOUS_BEST)
-        models.save(self.parts.network, best, description=self.parts.description)
+        models.save(self.run.parts.network, best, description=self.run.description)
         state.best_sha256, state.best_confusion = checkpoint.sha256(best), on_val.confusion_TP.to(torch.int32)
 
     def write_checkpoint(self, state: State) -> None:
         """Write the checkpoint. Raises: NotFiniteError, keeping the last one, when a weight is not finite."""
-        if not self.parts.ranks.leads:
+        if not self.run.ranks.leads:
             return
-        parts = self.parts
-        toml = recipe_file.to_toml(parts.recipe)
-        around = surroundings.of(parts).to_dict()
+        parts = self.run.parts
+        toml = recipe_file.to_toml(self.run.settings.recipe)
+        around = surroundings.of(self.run).to_dict()
         previous = self.path / record.PREVIOUS_CHECKPOINT
         with self._writing():
             checkpoint.save(
@@ -167,14 +167,14 @@ class RunDirectory:
         return "No checkpoint had been written yet."
 
     def _facts(self, state: State) -> dict[str, Any]:
-        parts, source = self.parts, self.parts.source
+        run, source = self.run, self.run.source
         return {
-            "machine": parts.machine.to_dict(),
-            "processes": parts.ranks.world,
-            "seed": parts.recipe.seed,
+            "machine": run.machine.to_dict(),
+            "processes": run.ranks.world,
+            "seed": run.settings.seed,
             "resumed_at": {"epoch": state.epoch, "step": state.step},
-            "parameters": parts.parameters,
-            "parameter_groups": list(parts.groups),
+            "parameters": run.parameters,
+            "parameter_groups": list(run.groups),
             "data": {
                 "name": source.name,
                 "classes": len(source.classes),

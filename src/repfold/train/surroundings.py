@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -44,17 +44,17 @@ _TOLD = {
 NAMES = tuple(_TOLD)
 
 
-def of(parts: Assembly) -> Surroundings:
-    """Return the surroundings of the run that ``parts`` are of."""
-    machine = parts.machine
+def of(run: Assembly) -> Surroundings:
+    """Return the surroundings of a run."""
+    machine = run.machine
     return Surroundings(
-        processes=parts.ranks.world,
+        processes=run.ranks.world,
         threads=machine.threads,
         device=machine.device.type,
         cpu=record.cpu_name(),
         precision=machine.precision,
         torch=str(torch.__version__),
-        data=parts.source.fingerprint,
+        data=run.source.fingerprint,
     )
 
 
@@ -69,15 +69,21 @@ def from_dict(saved: Mapping[str, Any] | None) -> Surroundings | None:
         return None
 
 
-def no_longer_equal(before: Surroundings, now: Surroundings) -> list[str]:
-    """Return a sentence for each change with which the run ends as good, but not at the same bits."""
-    changes = [(name, getattr(before, name), getattr(now, name), why) for name, why in _TOLD.items()]
-    return [
-        f"The run went on with {name} {old}, and now has {new}: {why}, so it will not end at the same bits as an "
-        "undisturbed run."
-        for name, old, new, why in changes
-        if old != new
-    ]
+def consequences(before: Surroundings, now: Surroundings) -> Iterator[str]:
+    """Yield a sentence for each change with which the run ends as good, but not, or perhaps not, at the same bits."""
+    for name, why in _TOLD.items():
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new:
+            yield (
+                f"The run went on with {name} {old}, and now has {new}: {why}, so it will not end at the same bits as "
+                "an undisturbed run."
+            )
+    then, here = before.data, now.data
+    if then is not None and here is not None and then.content == here.content and then.times != here.times:
+        yield (
+            "Files of the data were written since the checkpoint, but are of the same names and sizes; should their "
+            "content be another, the run will not end as it would have."
+        )
 
 
 def changed_data(before: Surroundings, now: Surroundings) -> str | None:
@@ -88,9 +94,3 @@ def changed_data(before: Surroundings, now: Surroundings) -> str | None:
     if (then.images, then.bytes) == (here.images, here.bytes):
         return f"still {here}, but of other names, sizes, classes or pixels"
     return f"{then} before, {here} now"
-
-
-def touched_data(before: Surroundings, now: Surroundings) -> bool:
-    """Whether files were written since, though their names and sizes are the same."""
-    then, here = before.data, now.data
-    return then is not None and here is not None and then.content == here.content and then.times != here.times

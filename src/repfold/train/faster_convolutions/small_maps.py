@@ -23,12 +23,15 @@ Pair = tuple[int, int]
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """A dense convolution whose weight gradient is a matrix product; with ``whole`` its other passes are, too."""
+    """A dense convolution whose weight gradient is a matrix product; with ``whole`` its other passes are, too.
+
+    In eval mode it is an ordinary one, whose graph can be recorded and saved.
+    """
 
     whole: bool
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
+        if not (self.training and torch.is_grad_enabled()):
             return super().forward(x_NCHW)
         if torch.is_autocast_enabled(x_NCHW.device.type):
             x_NCHW = x_NCHW.to(torch.get_autocast_dtype(x_NCHW.device.type))
