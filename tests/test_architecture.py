@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"allowance", "errors", "atomic", "limits", "notation", "regular", "signals", "threads", "toml"}
+LEAVES = {"allowance", "errors", "atomic", "limits", "notation", "regular", "run_files", "signals", "threads", "toml"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "signals": set(),
     "regular": set(),
     "limits": set(),
+    "run_files": set(),
     "toml": {"errors"},
     "notation": {"errors"},
     "schedule": LEAVES,

@@ -14,11 +14,10 @@ import pytest
 import torch
 
 import repfold
-from repfold import allowance, models
+from repfold import allowance, models, run_files
 from repfold.cli import main, openmp
 from repfold.cli.outlet import Outlet
 from repfold.signals import KNOWN, Interrupted, Request, interrupting
-from repfold.train import record
 from repfold.train.checkpoint import State
 from repfold.train.loop import Run
 
@@ -185,7 +184,7 @@ def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
     if place == "repfold.deploy.export_onnx":
         monkeypatch.undo()
         assert exit_code("train", "--resume", "--out", run) == 0
-        assert files(run) == set(record.ALL) - {record.SCALES, record.RULES}
+        assert files(run) == set(run_files.ALWAYS)
     assert run.exists() == bool(left)
 
 

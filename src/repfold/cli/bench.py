@@ -55,7 +55,7 @@ def bench(
     """
     from json import dumps
 
-    from repfold import atomic
+    from repfold import atomic, run_files
     from repfold.cli.model_source import make_example, open_model, parse_shape
     from repfold.deploy import compare_forms
     from repfold.fold import fold
@@ -84,7 +84,7 @@ def bench(
         native="repfold" in engines,
     )
     if output is None and Path(model).is_dir():
-        output = Path(model) / "timings.json"
+        output = Path(model) / run_files.TIMINGS
     if output is not None:
         atomic.write_text(output, dumps(timings.to_dict(), indent=1) + "\n")
     print(dumps(timings.to_dict())) if json else _print_table(timings)

@@ -34,13 +34,13 @@ def engine(
     from json import dumps
 
     from repfold import engine as engines
-    from repfold import regular
+    from repfold import regular, run_files
     from repfold.errors import RepFoldError
     from repfold.threads import check_threads
 
     if threads is not None:
         check_threads(threads)
-    path = model / "plain.safetensors" if model.is_dir() else model
+    path = model / run_files.PLAIN if model.is_dir() else model
     if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
         raise RepFoldError(f"{path} is no ordinary file. Give a folded model file, or the run directory that holds it.")
     try:

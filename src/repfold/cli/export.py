@@ -38,12 +38,12 @@ def export(
     """
     from json import dumps
 
-    from repfold import deploy
+    from repfold import deploy, run_files
     from repfold.cli.model_source import make_example, open_model, output_path, parse_shape
     from repfold.fold import fold
 
     source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
-    path = output_path(output, model, "model.onnx", deploy.EXPORTERS)
+    path = output_path(output, model, run_files.ONNX, deploy.EXPORTERS)
     network, x = source.network, make_example(parse_shape(example), source)
     if source.description.form == "train" and not train_form:
         network, _ = fold(network, x)

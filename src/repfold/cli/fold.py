@@ -44,14 +44,14 @@ def fold(
     from dataclasses import replace
     from json import dumps
 
-    from repfold import atomic, deploy, models
+    from repfold import atomic, deploy, models, run_files
     from repfold.cli.console import Console
     from repfold.cli.model_source import is_onnx, make_example, open_model, output_path, parse_shape
     from repfold.fold import fold as fold_network
 
     shape = parse_shape(example)
     source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes, example=shape)
-    path = output_path(output, model, "plain.safetensors", [".safetensors", *deploy.EXPORTERS])
+    path = output_path(output, model, run_files.PLAIN, [".safetensors", *deploy.EXPORTERS])
     if certificate is not None and certificate.is_dir():
         raise RepFoldError(f"--certificate {certificate} is a directory. Name a file in it: certificate.json.")
     x = make_example(shape, source)
@@ -64,7 +64,7 @@ def fold(
     else:
         deploy.EXPORTERS[path.suffix](plain, x, path)
     if certificate is None and Path(model).is_dir():
-        certificate = Path(model) / "certificate.json"
+        certificate = Path(model) / run_files.CERTIFICATE
     if certificate is not None:
         atomic.write_text(certificate, dumps(proof.to_dict(), indent=1) + "\n")
     summary = {

@@ -39,7 +39,6 @@ def predict(
     from json import dumps
 
     from repfold.models import load_model
-    from repfold.models.file import RunForm
 
     images = paths
     if model is None and paths:
@@ -48,8 +47,7 @@ def predict(
         raise RepFoldError(
             "Give a model and at least one image, as in: repfold predict RUN IMAGE... (--top 1 or more)."
         )
-    form: RunForm = "plain" if (model / "plain.safetensors").exists() else "train"
-    opened = load_model(model, form=form, factory=factory, trust=trust)
+    opened = load_model(model, form="fastest", factory=factory, trust=trust)
     predictions = [_predict_one(path, opened, top, max_pixels) for path in images]
     if json:
         print(dumps({"model": str(model), "predictions": predictions}))

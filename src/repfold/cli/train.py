@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
+from repfold import run_files
 from repfold.cli.recipe_flags import RecipeFlags, given
 from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
@@ -148,7 +149,7 @@ def print_result(console: Console, result: RunResult, stages: list[Stage]) -> No
     best = result.records[result.best_epoch - 1]
     table = Table("done", "file", "result", box=None)
     trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
-    table.add_row("train", "best.safetensors", f"{trained} of {len(result.records)}")
+    table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
         table.add_row(stage.name, file(stage.file), Text(stage.result))
     console.print()
@@ -195,11 +196,13 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
     from repfold.train import Recipe, recipe_code, recipe_file
 
     base, source = Recipe(), None
-    if resumed is not None and name is None and (resumed / "recipe.toml").exists():
-        source = str(resumed / "recipe.toml")
+    if resumed is not None and name is None and (resumed / run_files.RECIPE).exists():
+        source = str(resumed / run_files.RECIPE)
         base = recipe_file.read(source)
     elif resumed is not None and data is None and name is None:
-        raise RepFoldError(f"{resumed} holds no run to go on with (no recipe.toml). Give the directory of a run.")
+        raise RepFoldError(
+            f"{resumed} holds no run to go on with (no {run_files.RECIPE}). Give the directory of a run."
+        )
     if name is not None:
         base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
     if data is not None:

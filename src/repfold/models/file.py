@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
+from repfold import run_files
 from repfold.errors import RepFoldError
 from repfold.models import graph, version1, weights
 from repfold.models.building import NOTHING, Vouched, build
@@ -28,10 +29,11 @@ from repfold.models.proof import Proof, in_eval_mode
 FORMAT, VERSION = "repfold-model", 2
 
 # Which file of a run directory is meant.
-RunForm = Literal["train", "plain"]
+RunForm = Literal["train", "plain", "fastest"]
 _RUN_FILES: dict[str, tuple[str, ...]] = {
-    "train": ("best.safetensors", "plain.safetensors"),
-    "plain": ("plain.safetensors",),
+    "train": (run_files.BEST, run_files.PLAIN),
+    "plain": (run_files.PLAIN,),
+    "fastest": (run_files.PLAIN, run_files.BEST),
 }
 
 
@@ -101,6 +103,7 @@ def load_model(
     """Load a model file, or the best (``form="train"``) or folded (``form="plain"``) network of a run directory.
 
     Args:
+        form: of a run directory also "fastest": the folded network, or the best one when it was not folded.
         factory: for a network of MODELS nothing; for one of your own, the factory (or its "package.module:factory")
             that builds it, called with the numbers of classes and channels alone.
         trust: import the factory that the file names, and call it with the options that the file holds. Only for what

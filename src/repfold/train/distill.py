@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +46,7 @@ def load_teacher(
 
     Raises: RepFoldError when it tells other classes or channels than the student's data, or gives other logits.
     """
-    folded = (Path(path) / "plain.safetensors").exists()
-    model = models.load_model(path, form="plain" if folded else "train", trust=trust)
+    model = models.load_model(path, form="fastest", trust=trust)
     described = model.description
     if described.classes is not None and tuple(described.classes) != tuple(classes):
         raise RepFoldError(

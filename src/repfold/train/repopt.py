@@ -11,11 +11,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from repfold import models
+from repfold import models, run_files
 from repfold.errors import RepFoldError
 from repfold.models.repopt import RepOptTable, branch_network, initial_scales, target_name
 from repfold.models.repvgg import RepVGG
-from repfold.models.scale_files import RUN_FILE
 from repfold.models.scales import Scales
 from repfold.optim import RepAdamW, RepSGD, Rules, reparameterize
 from repfold.train.events import Listener, Note
@@ -73,8 +72,8 @@ def start_target(network: nn.Module, recipe: Recipe, run: Path | None, say: List
 
 
 def _scales(recipe: Recipe, run: Path | None) -> Scales | None:
-    if run is not None and (run / RUN_FILE).exists():
-        return models.load_scales(run / RUN_FILE)
+    if run is not None and (run / run_files.SCALES).exists():
+        return models.load_scales(run / run_files.SCALES)
     return models.load_scales(recipe.scales) if recipe.scales else None
 
 
