@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
 LEAVES = {"allowance", "errors", "atomic", "limits", "notation", "regular", "run_files", "signals", "threads", "toml"}
+TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
@@ -24,22 +25,24 @@ ARROWS: dict[str, set[str]] = {
     "regular": set(),
     "limits": set(),
     "run_files": set(),
+    "modules": set(),
     "toml": {"errors"},
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
-    "norms": LEAVES,
+    "norms": TORCH_LEAVES,
     "data": LEAVES,
     "graph": LEAVES,
-    "fold": LEAVES | {"algebra", "graph"},
+    "fold": TORCH_LEAVES | {"algebra", "graph"},
     "blocks": LEAVES | {"algebra", "norms"},
-    "expand": LEAVES | {"algebra", "graph", "fold", "blocks"},
-    "optim": LEAVES | {"algebra", "graph", "fold", "schedule"},
-    "models": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
-    "train": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
+    "expand": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks"},
+    "optim": TORCH_LEAVES | {"algebra", "graph", "fold", "schedule"},
+    "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
+    "train": TORCH_LEAVES
+    | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
     "study": LEAVES
     | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data", "train", "report"},
-    "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
+    "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
 NO_TORCH = {"report", "engine", "schedule", *LEAVES}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -14,6 +13,7 @@ from repfold.errors import RepFoldError
 from repfold.graph.module import GraphNetwork
 from repfold.graph.structure import UnknownContainer, rebuild, take_apart
 from repfold.models.description import Description
+from repfold.modules import eval_mode
 
 # The largest difference, relative to the largest value: the operators are the same, but for their order of summation.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -57,7 +57,7 @@ def _outputs(network: nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
     """The leaves of what it returns in evaluation; whatever it draws at random, it draws alike every time."""
     given = rebuild(arguments, lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
     try:
-        with in_eval_mode(network), torch.no_grad(), torch.random.fork_rng():
+        with eval_mode(network), torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             return take_apart(network(*given))
     except RepFoldError:
@@ -126,14 +126,3 @@ def _made_up(network: nn.Module, description: Description) -> Iterator[tuple[Ten
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-@contextmanager
-def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

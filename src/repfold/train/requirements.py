@@ -20,7 +20,7 @@ from torch import Tensor
 from repfold import allowance
 from repfold.data.memory import available_bytes
 from repfold.errors import RepFoldError
-from repfold.models.proof import in_eval_mode
+from repfold.modules import eval_mode
 from repfold.train.assemble import Assembly
 
 # Record, confusions, report and what else is small.
@@ -145,7 +145,7 @@ def _kept_for_the_way_back(parts: Assembly) -> int | None:
 
     source = parts.source
     x_NCHW = torch.zeros(2, source.channels, source.image_size, source.image_size, device=parts.machine.device)
-    with in_eval_mode(parts.network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with eval_mode(parts.network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         try:
             with parts.machine.autocast():
                 outputs = parts.network(x_NCHW)  # held, as what it keeps is freed, and its place used again, without it
