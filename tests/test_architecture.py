@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"allowance", "errors", "atomic", "limits", "notation", "regular", "run_files", "signals", "threads", "toml"}
+LEAVES = {*"allowance atomic errors limits notation processor regular run_files signals threads toml".split()}
 TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
@@ -24,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "signals": set(),
     "regular": set(),
     "limits": set(),
+    "processor": set(),
     "run_files": set(),
     "modules": set(),
     "toml": {"errors"},

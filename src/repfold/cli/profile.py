@@ -11,7 +11,7 @@ from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
-    from repfold.fold import Comparison, LayerCost
+    from repfold.fold import Comparison, Cost
     from repfold.models import Model
 
 MEASURES = {
@@ -52,12 +52,12 @@ def profile(
     from json import dumps
 
     from repfold.cli.model_source import make_example, open_model
-    from repfold.fold import compare_forms
+    from repfold.fold import compare_costs
 
     source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
     shape = _shape(image_size, example, source)
     x = make_example(shape, source)
-    comparison = compare_forms(source.network, x)
+    comparison = compare_costs(source.network, x)
     if json:
         print(dumps({"model": model, "example": list(x.shape), **comparison.to_dict()}))
     else:
@@ -88,7 +88,7 @@ def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
     tell(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
 
 
-def _cells(train: LayerCost | None, folded: LayerCost | None) -> tuple[str, ...]:
+def _cells(train: Cost | None, folded: Cost | None) -> tuple[str, ...]:
     return tuple(
         _short(getattr(cost, measure)) if cost is not None else "" for measure in MEASURES for cost in (train, folded)
     )

@@ -16,7 +16,7 @@ import numpy
 import torch
 
 import repfold
-from repfold import atomic, run_files
+from repfold import atomic, processor, run_files
 from repfold.errors import RepFoldError
 from repfold.optim import Rules, explain
 from repfold.train import privacy
@@ -85,7 +85,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "system": platform.platform(),
-        "cpu": cpu_name(),
+        "cpu": processor.name(),
         "cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "command": privacy.command(sys.argv),
@@ -103,13 +103,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answers[0].stdout.strip() + ("+" if answers[1].stdout.strip() else "")
-
-
-def cpu_name() -> str:
-    """The model of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
