@@ -19,7 +19,7 @@ from repfold.signals import Interrupted, look
 
 if TYPE_CHECKING:
     from repfold.cli.console import Console
-    from repfold.cli.finish_run import Stage
+    from repfold.deploy import Outcome
     from repfold.train import Recipe, RunResult
 
 _GRACE_SECONDS = 10.0
@@ -115,10 +115,10 @@ def train_with_display(
         raise
 
 
-def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Stage]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Outcome]:
     """Do what follows training, saying on a terminal which stage is under way."""
-    from repfold.cli.finish_run import finish_run
-    from repfold.train import restart_command
+    from repfold import deploy, models
+    from repfold.train import recipe_code, restart_command
     from repfold.train.run_lock import held
 
     begun: list[str] = []
@@ -130,7 +130,8 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
                 begun.append(stage)
                 status.update(f"{stage} ...")
 
-            return finish_run(directory, recipe, show)
+            trust = recipe_code.builds(recipe, models.read_description(directory))
+            return deploy.finish_run(directory, trust=trust, on_stage=show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
         go_on = restart_command.to_resume(directory, recipe)
@@ -138,7 +139,7 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
         raise
 
 
-def print_result(console: Console, result: RunResult, stages: list[Stage]) -> None:
+def print_result(console: Console, result: RunResult, stages: list[Outcome]) -> None:
     """Print what was done, how well, and where the files are."""
     from rich.table import Table
     from rich.text import Text
@@ -157,7 +158,7 @@ def print_result(console: Console, result: RunResult, stages: list[Stage]) -> No
     console.print(f"\nEverything is in {result.directory}", highlight=False, soft_wrap=True)
 
 
-def print_json(result: RunResult, stages: list[Stage]) -> None:
+def print_json(result: RunResult, stages: list[Outcome]) -> None:
     """Print what was done as one JSON object."""
     from json import dumps
 

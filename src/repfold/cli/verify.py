@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from repfold.cli.model_flags import CodeFlags
+
 if TYPE_CHECKING:
     from repfold.train.verify import Check
 
@@ -19,9 +21,8 @@ def verify(
     /,
     *,
     steps: int = 50,
-    factory: str | None = None,
-    trust: bool = False,
     json: bool = False,
+    flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
 ) -> None:
     """Check a run: the hashes of its files, its certificate by folding again, and its steps by training them again.
 
@@ -30,8 +31,6 @@ def verify(
     Args:
         run: The run directory.
         steps: How many steps to do again, at most; 0: none.
-        factory: Trusted package.module:factory, for a run of a network of your own.
-        trust: Run the code that the run names: only for what you trained yourself.
         json: Print one JSON object.
     """
     from json import dumps
@@ -41,7 +40,7 @@ def verify(
 
     with Console(stderr=True).status("") as status:
         checks = verify_run(
-            run, steps=steps, factory=factory, trust=trust, say=lambda stage: status.update(f"{stage} ...")
+            run, steps=steps, factory=flags.factory, trust=flags.trust, say=lambda stage: status.update(f"{stage} ...")
         )
     passed = all(check.result != "failed" for check in checks)
     if json:

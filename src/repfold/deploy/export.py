@@ -205,6 +205,11 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def has_onnx() -> bool:
+    """Whether the onnx extra is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
 def _require_onnx(*names: str) -> list[Any]:
     try:
         return [importlib.import_module(name) for name in names]

@@ -62,18 +62,17 @@ def write_records(directory: Path, records: Sequence[Record]) -> None:
 def write_confusion(directory: Path, classes: Sequence[str], matrix_TP: torch.Tensor) -> None:
     """Write confusion.json: rows are true classes, columns predicted ones."""
     content = {"classes": list(classes), "matrix_TP": matrix_TP.tolist()}
-    atomic.write_text(directory / run_files.CONFUSION, json.dumps(content) + "\n")
+    atomic.write_json(directory / run_files.CONFUSION, content)
 
 
 def write_rules(directory: Path, rules: Rules) -> None:
     """Write rules.json: what gradients are multiplied with, and why."""
-    atomic.write_text(directory / run_files.RULES, json.dumps(explain(rules)) + "\n")
+    atomic.write_json(directory / run_files.RULES, explain(rules))
 
 
 def write_environment(directory: Path, content: dict[str, Any]) -> None:
     """Write environment.json: where the run happens (see ``environment``) and ``content``, without home directories."""
-    told = privacy.without_homes(environment() | content)
-    atomic.write_text(directory / run_files.ENVIRONMENT, json.dumps(told, indent=2) + "\n")
+    atomic.write_json(directory / run_files.ENVIRONMENT, privacy.without_homes(environment() | content), indent=2)
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from repfold import allowance
-from repfold.data.memory import available_bytes
+from repfold.allowance import available_bytes
 from repfold.errors import RepFoldError
 from repfold.modules import eval_mode
 from repfold.train.assemble import Assembly

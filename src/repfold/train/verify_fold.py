@@ -30,10 +30,7 @@ def check_fold(directory: Path, factory: str | None, trust: bool) -> Iterator[To
         return
     try:
         trained = models.load_model(directory / run_files.BEST, factory=factory, trust=trust)
-        seen = trained.description.preprocessing
-        size = seen.image_size if seen else 224
-        shape = (1, seen.channels if seen else 3, size, size)
-        x_NCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))  # that of ``repfold fold``
+        x_NCHW = models.example_input(trained)  # that of ``repfold fold``
         plain, proof = fold(trained.network, x_NCHW)
     except RepFoldError as error:
         for name in present:
