@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "limits": set(),
     "processor": set(),
     "run_files": set(),
-    "modules": set(),
+    "modules": {"errors"},
     "toml": {"errors"},
     "notation": {"errors"},
     "schedule": LEAVES,

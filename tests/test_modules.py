@@ -36,6 +36,6 @@ def test_differences_name_what_does_not_fit():
     assert differences(own, dict(own)) == ""
     given = {"weight": (2, 1, 1, 1), "other": ()}
     assert differences(own, given) == (
-        "'bias' is missing; 'other' belongs to nothing in the network; 'weight' is [2, 1, 1, 1], not [2, 1, 3, 3]"
+        "'bias' is missing, 'other' belongs to nothing in the network, 'weight' is [2, 1, 1, 1], not [2, 1, 3, 3]"
     )
-    assert differences({str(i): 0 for i in range(5)}, {}).endswith("'2' is missing (and 2 more)")
+    assert differences({str(i): 0 for i in range(5)}, {}).endswith("'2' is missing and 2 more")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-_SHOWN = 3  # differences that a message names
+from repfold.errors import few
 
 
 def replace_modules(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
@@ -55,8 +55,7 @@ def differences(own: Mapping[str, object], given: Mapping[str, object]) -> str:
         for name in own.keys() & given.keys()
         if own[name] != given[name]
     ]
-    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
-    return "; ".join(sorted(found)[:_SHOWN]) + more
+    return few(sorted(found))
 
 
 def _text(value: object) -> str:

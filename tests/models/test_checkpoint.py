@@ -95,7 +95,7 @@ def test_weights_have_to_fit_whole(tmp_path):
     other = nn.Linear(3, 4, bias=False)
     before = other.weight.clone()
     with pytest.raises(
-        RepFoldError, match=r"'bias' belongs to nothing in the network; 'weight' is \[2, 3\], not \[4, 3\]"
+        RepFoldError, match=r"'bias' belongs to nothing in the network, 'weight' is \[2, 3\], not \[4, 3\]"
     ):
         load_weights(other, tmp_path / "c.pth")
     assert torch.equal(other.weight, before)

@@ -7,7 +7,7 @@ import pytest
 from repfold.models import Architecture, Description
 from repfold.train import Recipe, recipe_code
 
-RECIPE = Recipe(model="own:net", model_options=("width=3",))
+RECIPE = Recipe(model="own:net", model_options="width=3")
 
 
 @pytest.mark.parametrize(

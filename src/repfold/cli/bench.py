@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from repfold.cli.model_flags import ModelFlags
+from repfold.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from repfold.deploy import Timings
@@ -40,8 +41,6 @@ def bench(
         output: Where to write the timings as JSON. For a run directory timings.json in it.
         json: Print one JSON object: the machine and the timings.
     """
-    from json import dumps
-
     from repfold import atomic, deploy, models, run_files
 
     deploy.check_sizes(batch, threads)
@@ -62,7 +61,7 @@ def bench(
         output = Path(model) / run_files.TIMINGS
     if output is not None:
         atomic.write_json(output, timings.to_dict(), indent=1)
-    print(dumps(timings.to_dict())) if json else _print_table(timings)
+    print_json(timings.to_dict()) if json else _print_table(timings)
 
 
 def _print_table(timings: Timings) -> None:

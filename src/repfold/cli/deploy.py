@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from repfold.cli.model_flags import ModelFlags
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 
 if TYPE_CHECKING:
     from repfold.deploy import Serving
@@ -37,14 +37,12 @@ def deploy(
         rounds: Measurements of each engine; the engines take turns.
         json: Print one JSON object: what deploy.json holds.
     """
-    from json import dumps
-
     from repfold.deploy import check_sizes, deploy_model
 
     check_sizes((batch,), threads)
     opened, x_NCHW = flags.open(model)
     serving = deploy_model(opened, x_NCHW, output, batch=batch, threads=threads, precision=precision, rounds=rounds)
-    print(dumps(serving.to_dict())) if json else _print(serving, output)
+    print_json(serving.to_dict()) if json else _print(serving, output)
 
 
 def _print(serving: Serving, folder: Path) -> None:

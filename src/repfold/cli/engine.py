@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from repfold.cli.terminal import print_json
+
 
 def engine(
     action: Annotated[Literal["info"], tyro.conf.Positional],
@@ -31,7 +33,6 @@ def engine(
         json: Print one JSON object.
     """
     from contextlib import suppress
-    from json import dumps
 
     from repfold import engine as engines
     from repfold import regular, run_files
@@ -54,7 +55,7 @@ def engine(
     except engines.EngineError as error:
         raise RepFoldError(str(error)) from error
     if json:
-        print(dumps(plan))
+        print_json(plan)
     else:
         _print_plan(plan)
 

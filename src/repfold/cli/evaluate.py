@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from repfold.cli.model_flags import CodeFlags
+from repfold.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from repfold.train import Metrics
@@ -53,10 +54,8 @@ def _numbers(metrics: Metrics) -> dict[str, float]:
 
 
 def _print_json(named: dict[str, str], found: Evaluation) -> None:
-    from json import dumps
-
     confusion = {"classes": found.classes, "matrix_TP": found.metrics.confusion_TP.tolist()}
-    print(dumps({**named, **_numbers(found.metrics), "confusion": confusion}))
+    print_json({**named, **_numbers(found.metrics), "confusion": confusion})
 
 
 def _print_table(named: dict[str, str], metrics: Metrics) -> None:

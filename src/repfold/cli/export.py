@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from repfold.cli.model_flags import ModelFlags, output_path
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 
 
 def export(
@@ -28,8 +28,6 @@ def export(
         train_form: Export the network with its training-time branches instead of folding it first.
         json: Print one JSON object.
     """
-    from json import dumps
-
     from repfold import deploy, models, run_files
 
     opened, x = flags.open(model)
@@ -38,7 +36,7 @@ def export(
     written = deploy.EXPORTERS[path.suffix](exported.network, x, path)
     size = path.stat().st_size
     if json:
-        print(dumps({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size}))
+        print_json({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size})
         return
     tell(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
     if written.error is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from repfold.cli.model_flags import ModelFlags, output_path
+from repfold.cli.terminal import print_json
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ def fold(
         json: Print one JSON object: the certificate and the cost of both forms.
     """
     from dataclasses import replace
-    from json import dumps
 
     from repfold import atomic, deploy, models, run_files
     from repfold.cli.console import Console
@@ -56,7 +56,7 @@ def fold(
         "parameters": [_parameters(opened.network), _parameters(plain)],
         "certificate": proof.to_dict(),
     }
-    print(dumps(summary)) if json else _print_report(summary, proof)
+    print_json(summary) if json else _print_report(summary, proof)
 
 
 def _parameters(network: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from repfold.cli.model_flags import CodeFlags
+from repfold.cli.terminal import print_json
 from repfold.errors import RepFoldError
 from repfold.limits import MOST_PIXELS
 
@@ -31,8 +32,6 @@ def predict(
         max_pixels: Most pixels of an image file: larger ones are refused.
         json: Print one JSON object.
     """
-    from json import dumps
-
     from repfold.deploy import predict as predict_image
 
     images = paths
@@ -49,7 +48,7 @@ def predict(
             {"image": image, "classes": [{"class": name, "percent": percent} for name, percent in classes]}
             for image, classes in found
         ]
-        print(dumps({"model": str(model), "predictions": predictions}))
+        print_json({"model": str(model), "predictions": predictions})
     else:
         _print_predictions(found)
 

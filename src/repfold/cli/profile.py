@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.model_flags import ModelFlags
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ def profile(
         image_size: Side of the square image; that of a trained model's preprocessing, else 224.
         json: Print one JSON object: both forms' totals and layers, and the layers side by side.
     """
-    from json import dumps
-
     from repfold import models
     from repfold.fold import compare_costs
 
@@ -52,7 +50,7 @@ def profile(
         x = models.example_input(opened, _square(image_size, opened.description))
     comparison = compare_costs(opened.network, x)
     if json:
-        print(dumps({"model": model, "example": list(x.shape), **comparison.to_dict()}))
+        print_json({"model": model, "example": list(x.shape), **comparison.to_dict()})
     else:
         _print(comparison, tuple(x.shape))
 

@@ -13,7 +13,7 @@ import tyro
 
 from repfold import run_files
 from repfold.cli.recipe_flags import RecipeFlags, given
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 from repfold.errors import RepFoldError
 from repfold.signals import Interrupted, look
 
@@ -160,15 +160,13 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome]) -> 
 
 def print_json(result: RunResult, stages: list[Outcome]) -> None:
     """Print what was done as one JSON object."""
-    from json import dumps
-
     content = {
         "directory": str(result.directory),
         "best_epoch": result.best_epoch,
         "best": result.records[result.best_epoch - 1],
         "stages": [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages],
     }
-    print(dumps(content))
+    print_json(content)
 
 
 def _run_of(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.model_flags import CodeFlags
+from repfold.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from repfold.train.verify import Check
@@ -33,8 +34,6 @@ def verify(
         steps: How many steps to do again, at most; 0: none.
         json: Print one JSON object.
     """
-    from json import dumps
-
     from repfold.cli.console import Console
     from repfold.train.verify import verify as verify_run
 
@@ -45,7 +44,7 @@ def verify(
     passed = all(check.result != "failed" for check in checks)
     if json:
         told = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
-        print(dumps({"run": str(run), "passed": passed, "checks": told}))
+        print_json({"run": str(run), "passed": passed, "checks": told})
     else:
         _print_table(run, checks, passed)
     if not passed:

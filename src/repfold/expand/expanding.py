@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repfold.algebra import conv_axes
 from repfold.blocks import STRUCTURES, Invertible
-from repfold.errors import RepFoldError, nearest
+from repfold.errors import RepFoldError, few, nearest
 from repfold.expand.checks import check_equal, check_runs
 from repfold.expand.inverse import take_over
 from repfold.expand.moments import Moments, moments_of
@@ -130,13 +130,9 @@ def _tell(block: str, replaced: int, left: list[Left]) -> None:
     reasons: dict[str, list[str]] = {}
     for item in left:
         reasons.setdefault(item.reason, []).append(item.name or "the network itself")
-    told = "; ".join(f"{_listed(names)}: {reason.rstrip('.')}" for reason, names in reasons.items())
+    told = "; ".join(f"{few(names, 4)}: {reason.rstrip('.')}" for reason, names in reasons.items())
     if not replaced:
         raise RepFoldError(f"No convolution can be expanded by '{block}'. {told}.")
     if left:
         counted = f"{len(left)} of {len(left) + replaced} convolutions stay as they are"
         warnings.warn(f"expand by '{block}': {counted}. {told}.", ExpandWarning, stacklevel=3)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from repfold import regular, run_files, toml
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, few
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
 from repfold.report.numbers import finite, number
@@ -143,7 +143,7 @@ def _check(directory: Path) -> None:
         raise RepFoldError(f"{directory} is a file, not a run directory. Give the directory that holds it.")
     if not (directory / run_files.RECORD).is_file():
         inside = sorted(path.parent.name for path in directory.glob(f"*/{run_files.RECORD}"))
-        offer = f"It holds run directories: give {', '.join(inside[:5])}{' …' if len(inside) > 5 else ''} inside it."
+        offer = f"It holds run directories: give {few(inside, 5)} inside it."
         advice = offer if inside else "Give a directory that 'repfold train' wrote."
         raise RepFoldError(f"{directory} is no run directory: it has no {run_files.RECORD}. {advice}")
 
@@ -164,9 +164,10 @@ def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
         again += record["epoch"] in epochs
         epochs[record["epoch"]] = record
     if torn:
-        which = ", ".join(map(str, torn[:5])) + (" …" if len(torn) > 5 else "")
         lines_are = "line" if len(torn) == 1 else "lines"
-        notes.append(f"{len(torn)} damaged {lines_are} of {run_files.RECORD} skipped (of {len(lines)}: {which}).")
+        notes.append(
+            f"{len(torn)} damaged {lines_are} of {run_files.RECORD} skipped (of {len(lines)}: {few(torn, 5)})."
+        )
     if again:
         notes.append(f"{run_files.RECORD} tells {again} epochs more than once; the last telling counts.")
     if not epochs:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from repfold import models
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, few
 from repfold.models import Preprocessing
 from repfold.train.machine import Machine
 
@@ -50,8 +50,8 @@ def load_teacher(
     described = model.description
     if described.classes is not None and tuple(described.classes) != tuple(classes):
         raise RepFoldError(
-            f"The teacher {path} tells {len(described.classes)} classes ({_few(described.classes)}), the data "
-            f"{len(classes)} ({_few(classes)}): distillation needs the same classes in the same order."
+            f"The teacher {path} tells {len(described.classes)} classes ({few(described.classes)}), the data "
+            f"{len(classes)} ({few(classes)}): distillation needs the same classes in the same order."
         )
     own = described.preprocessing or student
     if own.channels != student.channels:
@@ -88,7 +88,3 @@ def _check_logits(path: str, teacher: Teacher, student: Preprocessing, classes: 
         raise RepFoldError(f"The teacher {path} cannot run on the images: {str(error).splitlines()[0]}") from error
     if shape != [2, classes]:
         raise RepFoldError(f"The teacher {path} returns {shape} for 2 images of data with {classes} classes.")
-
-
-def _few(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")

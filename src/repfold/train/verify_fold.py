@@ -14,6 +14,7 @@ from repfold import models, run_files
 from repfold.errors import RepFoldError
 from repfold.fold import Certificate, fold
 from repfold.fold.certificate import TOLERANCE
+from repfold.fold.compare import distance
 
 # What depends on the machine, in its last digits.
 _MEASURED = frozenset({"error", "error_float64", "absolute_error"})
@@ -69,8 +70,8 @@ def _plain(path: Path, network: nn.Module, refolded: nn.Module, x_NCHW: Tensor) 
         return "failed", f"cannot be run: {error}"
     if found.shape != expected.shape:
         return "failed", f"returns {list(found.shape)}, the trained network {list(expected.shape)}"
-    relative = float((found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30))
-    if not relative <= TOLERANCE[torch.float32]:
+    relative, _ = distance(found, expected)
+    if relative > TOLERANCE[torch.float32]:
         return "failed", f"differs from {run_files.BEST} by {relative:.1e} (relative)"
     same = (
         "at the same bits as the fold of now" if torch.equal(found, again) else "as the fold of now, but for rounding"
