@@ -16,7 +16,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
-    from repfold.cli.train import finish_with_display, print_json, print_result, train_with_display
+    from repfold.cli.train import finish_with_display, print_result, train_with_display
     from repfold.train import recipe_file
 
     console = Console(stderr=json)
@@ -24,7 +24,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
     _make_room(out, overwrite)
     result = train_with_display(recipe, out, console)
     stages = finish_with_display(out, recipe, console)
-    print_json(result, stages) if json else print_result(console, result, stages)
+    print_result(console, result, stages, json=json)
 
 
 def _make_room(out: Path, overwrite: bool) -> None:

@@ -12,7 +12,6 @@ from repfold.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from repfold.train import Metrics
-    from repfold.train.evaluate_model import Evaluation
 
 
 def evaluate(
@@ -43,19 +42,14 @@ def evaluate(
     from repfold.train.evaluate_model import evaluate_model
 
     opened = flags.load(model, form)
-    found = evaluate_model(opened, model, data, part=part, batch=batch, max_pixels=max_pixels, device=device)
-    named = {"model": str(model), "form": opened.description.form, "data": found.data, "part": part}
-    _print_json(named, found) if json else _print_table(named, found.metrics)
-
-
-def _numbers(metrics: Metrics) -> dict[str, float]:
-    names = ("images", "loss", "top1", "top5", "precision", "recall")
-    return {name: getattr(metrics, name) for name in names}
-
-
-def _print_json(named: dict[str, str], found: Evaluation) -> None:
-    confusion = {"classes": found.classes, "matrix_TP": found.metrics.confusion_TP.tolist()}
-    print_json({**named, **_numbers(found.metrics), "confusion": confusion})
+    source, metrics = evaluate_model(opened, model, data, part=part, batch=batch, max_pixels=max_pixels, device=device)
+    named = {"model": str(model), "form": opened.description.form, "data": source.name, "part": part}
+    if not json:
+        _print_table(named, metrics)
+        return
+    numbers = {name: getattr(metrics, name) for name in ("images", "loss", "top1", "top5", "precision", "recall")}
+    confusion = {"classes": source.classes, "matrix_TP": metrics.confusion_TP.tolist()}
+    print_json({**named, **numbers, "confusion": confusion})
 
 
 def _print_table(named: dict[str, str], metrics: Metrics) -> None:

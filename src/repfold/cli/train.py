@@ -79,10 +79,8 @@ def train(
         # The leading process says the same; it would be ended before it could, if this one were gone first.
         time.sleep(_GRACE_SECONDS)
         sys.exit(2)
-    if leads and json:
-        print_json(result, stages)
-    elif leads:
-        print_result(console, result, stages)
+    if leads:
+        print_result(console, result, stages, json=json)
 
 
 def train_with_display(
@@ -139,34 +137,25 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
         raise
 
 
-def print_result(console: Console, result: RunResult, stages: list[Outcome]) -> None:
-    """Print what was done, how well, and where the files are."""
+def print_result(console: Console, result: RunResult, stages: list[Outcome], *, json: bool) -> None:
+    """Print what was done, how well, and where the files are: as a table on ``console``, or one JSON object."""
     from rich.table import Table
     from rich.text import Text
 
-    def file(path: Path | None) -> str:
-        return path.name if path else "-"
-
     best = result.records[result.best_epoch - 1]
+    if json:
+        told = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
+        run = {"directory": str(result.directory), "best_epoch": result.best_epoch, "best": best}
+        print_json({**run, "stages": told})
+        return
     table = Table("done", "file", "result", box=None)
     trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
     table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
-        table.add_row(stage.name, file(stage.file), Text(stage.result))
+        table.add_row(stage.name, stage.file.name if stage.file else "-", Text(stage.result))
     console.print()
     console.print(table, highlight=False)
     console.print(f"\nEverything is in {result.directory}", highlight=False, soft_wrap=True)
-
-
-def print_json(result: RunResult, stages: list[Outcome]) -> None:
-    """Print what was done as one JSON object."""
-    content = {
-        "directory": str(result.directory),
-        "best_epoch": result.best_epoch,
-        "best": result.records[result.best_epoch - 1],
-        "stages": [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages],
-    }
-    print_json(content)
 
 
 def _run_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +22,15 @@ Engine = Literal["repfold", "onnxruntime", "torch"]
 # How a user's program runs the files with each engine.
 _PROGRAMS: dict[Engine, str] = {
     "repfold": """from repfold import engine
-network = engine.load("{folder}/{plain}", threads={threads}, precision="{precision}")
+network = engine.load("{plain}", threads={threads}, precision="{precision}")
 logits = network(images_NCHW)  # numpy float32""",
     "onnxruntime": """import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = {threads}
-session = onnxruntime.InferenceSession("{folder}/{onnx}", options)
+session = onnxruntime.InferenceSession("{onnx}", options)
 logits = session.run(None, {{session.get_inputs()[0].name: images_NCHW}})[0]  # numpy float32""",
     "torch": """import repfold
-network = repfold.load("{folder}/{plain}").eval()
+network = repfold.load("{plain}").eval()
 logits = network(images_NCHW)  # torch float32""",
 }
 _ENGINES: dict[str, Engine] = {NATIVE: "repfold", ONNX_RUNTIME: "onnxruntime"}
@@ -49,24 +49,13 @@ class Serving:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: {"engine", "threads", "precision", "batch", "without", "machine", "rows"}."""
-        return {
-            "engine": self.engine,
-            "threads": self.threads,
-            "precision": self.precision,
-            "batch": self.batch,
-            "without": dict(self.without),
-            **self.timings.to_dict(),
-        }
+        content = asdict(self)
+        return content | content.pop("timings")
 
     def program(self, folder: Path) -> str:
         """Return Python that runs the files in ``folder`` so."""
-        return _PROGRAMS[self.engine].format(
-            folder=folder,
-            plain=run_files.PLAIN,
-            onnx=run_files.ONNX,
-            threads=self.threads,
-            precision=self.precision,
-        )
+        plain, onnx = folder / run_files.PLAIN, folder / run_files.ONNX
+        return _PROGRAMS[self.engine].format(plain=plain, onnx=onnx, threads=self.threads, precision=self.precision)
 
 
 def deploy_model(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +12,13 @@ import torch
 
 from repfold import run_files
 from repfold.data import Loader, Source, open_source
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, few
 from repfold.limits import MOST_PIXELS
 from repfold.models import Model, Preprocessing
 from repfold.train import recipe_file
 from repfold.train.evaluation import Metrics, evaluate
 
 Part = Literal["val", "train"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics of a model on the images of ``data``, and the classes that the data have."""
-
-    data: str
-    classes: tuple[str, ...]
-    metrics: Metrics
 
 
 def evaluate_model(
@@ -40,12 +30,14 @@ def evaluate_model(
     batch: int = 64,
     max_pixels: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-) -> Evaluation:
+) -> tuple[Source, Metrics]:
     """Evaluate ``model``, loaded from ``path``, on the data set ``data``: each image once, in float32.
 
     Args:
         path: a model file or a run directory; ``data``, ``part``, ``max_pixels``: see ``open_data``.
         device: "auto" takes a GPU when there is one.
+
+    Returns: the data, and the metrics on them.
 
     Raises: RepFoldError when the model does not say how it sees images, the data have other classes than it was
     trained on, or its outputs are not finite.
@@ -63,7 +55,7 @@ def evaluate_model(
     metrics = evaluate(model.network.float().to(where), loader, seen, where)
     if not isfinite(metrics.loss):
         raise RepFoldError(f"{path}: its outputs are not finite numbers, so its weights are not to be trusted.")
-    return Evaluation(source.name, source.classes, metrics)
+    return source, metrics
 
 
 def open_data(
@@ -106,10 +98,6 @@ def _check_classes(classes: Sequence[str] | None, source: Source, path: Path) ->
     missing = [name for name in source.classes if name not in classes]
     strange = f" It does not know '{missing[0]}'." if missing else ""
     raise RepFoldError(
-        f"{path} was trained on {_listed(classes)}, but {source.name} has {_listed(source.classes)}."
-        f"{strange} Evaluate on data with the same classes."
+        f"{path} was trained on {len(classes)} classes ({few(classes)}), but {source.name} has {len(source.classes)} "
+        f"({few(source.classes)}).{strange} Evaluate on data with the same classes."
     )
-
-
-def _listed(classes: Sequence[str]) -> str:
-    return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''})"
