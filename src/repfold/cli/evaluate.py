@@ -39,7 +39,7 @@ def evaluate(
         device: Where to run; auto takes a GPU when there is one.
         json: Print one JSON object, with the confusion matrix.
     """
-    from repfold.train.evaluate_model import evaluate_model
+    from repfold.train import evaluate_model
 
     opened = flags.load(model, form)
     source, metrics = evaluate_model(opened, model, data, part=part, batch=batch, max_pixels=max_pixels, device=device)

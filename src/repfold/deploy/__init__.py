@@ -7,8 +7,7 @@ from repfold.deploy.finish import Outcome, finish_run
 from repfold.deploy.machine import describe_machine
 from repfold.deploy.prediction import predict
 from repfold.deploy.serve import Serving, deploy_model
-from repfold.deploy.write_back import write_back
-from repfold.deploy.write_plain import FORMATS, write_plain
+from repfold.deploy.write import FORMATS, write_back, write_plain
 from repfold.report.timings import Timing, Timings
 
 __all__ = [

@@ -10,7 +10,7 @@ from PIL import Image
 
 from repfold.errors import RepFoldError
 from repfold.models import Preprocessing
-from repfold.train.evaluate_model import open_data
+from repfold.train.model_evaluation import open_data
 
 SEEN = Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3, 3)
 
