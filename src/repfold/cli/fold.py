@@ -43,7 +43,7 @@ def fold(
     opened, x = flags.open(model)
     path = output_path(output, model, run_files.PLAIN, deploy.FORMATS)
     if certificate is not None and certificate.is_dir():
-        raise RepFoldError(f"--certificate {certificate} is a directory. Name a file in it: certificate.json.")
+        raise RepFoldError(f"--certificate {certificate} is a directory. Name a file in it: {run_files.CERTIFICATE}.")
     with Console(stderr=True).status("folding") as status:
         plain, proof = fold_network(opened.network, x, policy=policy, progress=status.update)
     deploy.write_plain(models.Model(plain, replace(opened.description, form="folded")), x, path, source=model)

@@ -144,9 +144,9 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
 
     best = result.records[result.best_epoch - 1]
     if json:
-        told = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
+        outcomes = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
         run = {"directory": str(result.directory), "best_epoch": result.best_epoch, "best": best}
-        print_json({**run, "stages": told})
+        print_json({**run, "stages": outcomes})
         return
     table = Table("done", "file", "result", box=None)
     trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
