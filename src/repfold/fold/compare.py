@@ -162,27 +162,27 @@ def _judge_in_float64(network: nn.Module, refold: Refold | None, arguments: Argu
     if same and furthest <= TOLERANCE_FLOAT64:
         remark = (
             f"in its own dtype it differs by {own.relative:.1e} of the largest output, which is the network's own "
-            f"rounding: in float64 by {distance:.1e}"
+            f"rounding: in float64 by {furthest:.1e}"
         )
         return Difference(own.relative, own.absolute, remark)
     condition = _condition(exact, doubled, expected)
-    shrinks = own.relative > distance and distance <= SHRINKS * own.relative
-    if same and condition > 1e5 and (shrinks or distance <= min(1e-7, AMPLIFIED * EPSILON * condition)):
+    shrinks = own.relative > furthest and furthest <= SHRINKS * own.relative
+    if same and condition > 1e5 and (shrinks or furthest <= min(1e-7, AMPLIFIED * EPSILON * condition)):
         remark = (
             f"it is ill-conditioned: its condition number is about {condition:.0e}, so in its own dtype it differs "
-            f"by {own.relative:.1e} of the largest output, and in float64 by {distance:.1e}, as rounding does"
+            f"by {own.relative:.1e} of the largest output, and in float64 by {furthest:.1e}, as rounding does"
         )
         return Difference(own.relative, own.absolute, remark)
-    if 10 * AMPLIFIED * EPSILON * condition >= distance and condition > 1e5:
+    if 10 * AMPLIFIED * EPSILON * condition >= furthest and condition > 1e5:
         raise FoldError(
             f"{type(network).__name__} is too ill-conditioned to be judged as a whole: its condition number is about "
             f"{condition:.0e} (a change of its input by 1 comes out as that many), so float32 rounding alone changes "
-            f"its outputs by {own.relative:.1e} and even float64 decides nothing ({distance:.1e}). Load trained "
+            f"its outputs by {own.relative:.1e} and even float64 decides nothing ({furthest:.1e}). Load trained "
             "weights, or set its norms' statistics from data."
         )
     raise FoldError(
         f"the folded network's output differs from the network's by {own.absolute:.2e} ({own.relative:.2e} of the "
-        f"largest; {distance:.2e} in float64), more than rounding explains. The network may not be a function of its "
+        f"largest; {furthest:.2e} in float64), more than rounding explains. The network may not be a function of its "
         "input alone; otherwise this is a fault of RepFold: please report it with the network."
     )
 
