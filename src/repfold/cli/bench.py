@@ -25,8 +25,8 @@ def bench(
     compile: bool = False,
     engines: tuple[Literal["repfold"], ...] = (),
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
-    json: bool = False,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Time a model's forms: with its training-time branches, folded, and in ONNX Runtime.
 

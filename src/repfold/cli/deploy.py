@@ -23,8 +23,8 @@ def deploy(
     threads: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     rounds: int = 20,
-    json: bool = False,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Fold a model, write it as .safetensors and ONNX, time the engines on them, and say which one to serve with.
 

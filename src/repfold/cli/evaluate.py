@@ -24,8 +24,8 @@ def evaluate(
     batch: int = 64,
     max_pixels: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    json: bool = False,
     flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Evaluate a model: loss, top-1 and top-5, mean precision and recall over the classes.
 

@@ -17,8 +17,8 @@ def export(
     *,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     train_form: bool = False,
-    json: bool = False,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Export a model, folded, with free batch and image size; what the file computes is compared before it is kept.
 

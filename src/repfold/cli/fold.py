@@ -22,8 +22,8 @@ def fold(
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     policy: Literal["auto", "always"] = "auto",
     certificate: Path | None = None,
-    json: bool = False,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Fold a network's linear regions into single convolutions, and prove that its function is the same.
 

@@ -20,8 +20,8 @@ def predict(
     model: Path | None = None,
     top: int = 5,
     max_pixels: int = MOST_PIXELS,
-    json: bool = False,
     flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Name the most likely classes of each image.
 

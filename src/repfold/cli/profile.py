@@ -27,8 +27,8 @@ def profile(
     /,
     *,
     image_size: int | None = None,
-    json: bool = False,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Count parameters, multiply-adds, memory traffic and Winograd multiplies for one image, before and after folding.
 

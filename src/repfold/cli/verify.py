@@ -22,8 +22,8 @@ def verify(
     /,
     *,
     steps: int = 50,
-    json: bool = False,
     flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
+    json: bool = False,
 ) -> None:
     """Check a run: the hashes of its files, its certificate by folding again, and its steps by training them again.
 
