@@ -52,9 +52,11 @@ def finish_run(
     outcomes = [outcome]
     if plain is not None:
         on_stage("exporting")
-        outcomes.append(write_onnx(directory, plain, example))
+        exported = write_onnx(directory, plain, example)
         on_stage("timing")
-        outcomes.append(_time(directory, trained.network, plain, example))
+        # What cannot be exported is not timed in ONNX Runtime either.
+        timed = _time(directory, trained.network, plain, example, onnx=exported.file is not None)
+        outcomes += [exported, timed]
     on_stage("reporting")
     report = write([directory], directory / run_files.REPORT)
     return [*outcomes, Outcome("report", "curves, mistakes, certificate, timings", report)]
@@ -95,7 +97,7 @@ def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor) -> Outc
     return Outcome("ONNX", agrees, path)
 
 
-def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.Tensor) -> Outcome:
+def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.Tensor, *, onnx: bool) -> Outcome:
     began = time.perf_counter()
     network(example.expand(32, *example.shape[1:]))
     slow = time.perf_counter() - began > _SLOW_SECONDS
@@ -105,7 +107,7 @@ def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.
         example,
         batches=(1,) if slow else (1, 32),
         rounds=10,
-        onnx=has_onnx(),
+        onnx=onnx,
         native=why_not_native(plain, example) is None,
     )
     path = directory / run_files.TIMINGS
