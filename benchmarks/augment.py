@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import platform
 import statistics
 import sys
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from repfold import atomic, models
+from repfold import atomic, models, processor
 from repfold.data import augment
 from repfold.data.mixing import Mixing
 
@@ -105,15 +104,10 @@ def table(times: dict[str, list[float]]) -> str:
         lines.append(
             f"| {name} | {statistics.median(values):.2f} | {tenths[0]:.2f} | {tenths[-1]:.2f} | {len(values)} |"
         )
-    machine = f"{_processor()}, {torch.get_num_threads()} thread of {os.cpu_count()} cores, PyTorch {torch.__version__}"
+    cores = f"{torch.get_num_threads()} thread of {os.cpu_count()} cores"
+    machine = f"{processor.name()}, {cores}, PyTorch {torch.__version__}"
     load = f"load average {os.getloadavg()[0]:.1f} at the end (this process adds 1)"
     return "\n".join([*lines, "", f"uint8 [{BATCH}, 3, {SIDE}, {SIDE}]; {machine}; {load}.", ""])
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

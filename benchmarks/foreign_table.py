@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from repfold import processor
+
 SLOWER = 0.97
 COLUMNS = (
     "family",
@@ -145,7 +147,7 @@ class Results:
             threads=self.threads,
             rounds=self.rounds,
             slower=SLOWER,
-            machine=f"{platform.processor() or platform.machine()}, torch {torch.__version__}.",
+            machine=f"{processor.name() or platform.machine()}, torch {torch.__version__}.",
         )
 
     def summary(self) -> list[str]:

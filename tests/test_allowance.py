@@ -75,6 +75,17 @@ def test_version_1_whatever_the_container_sees(process: Path, root: str) -> None
     assert (allowance.cores(process), allowance.memory(process)) == (3, 100 * MIB)
 
 
+def test_what_a_group_uses_is_not_free_but_for_cached_files(process: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "_free_of_machine", lambda: 10_000)
+    root = groups(process, "0::/app\n", ("/", "cgroup", "cgroup2 cgroup2 rw"))
+    assert allowance.available_bytes(process) == 10_000
+    write(root / "cgroup/app", memory__stat="anon 5\ninactive_file 300", memory__current=1000, memory__max="max")
+    assert allowance.available_bytes(process) == 10_000
+    for limit, free in ((5000, 4300), (900, 200), (500, 0)):
+        write(root / "cgroup/app", memory__max=limit)
+        assert allowance.available_bytes(process) == free
+
+
 def test_less_than_one_core_is_one(process: Path) -> None:
     root = groups(process, "0::/\n", ("/", "cgroup", "cgroup2 cgroup2 rw"))
     write(root / "cgroup", cpu__max="5000 100000")

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {"allowance", "errors", "atomic", "limits", "notation", "regular", "signals", "threads", "toml"}
+LEAVES = {*"allowance atomic errors limits notation processor regular run_files signals threads toml".split()}
+TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
@@ -23,22 +24,26 @@ ARROWS: dict[str, set[str]] = {
     "signals": set(),
     "regular": set(),
     "limits": set(),
+    "processor": set(),
+    "run_files": set(),
+    "modules": {"errors"},
     "toml": {"errors"},
     "notation": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
-    "norms": LEAVES,
+    "norms": TORCH_LEAVES,
     "data": LEAVES,
     "graph": LEAVES,
-    "fold": LEAVES | {"algebra", "graph"},
+    "fold": TORCH_LEAVES | {"algebra", "graph"},
     "blocks": LEAVES | {"algebra", "norms"},
-    "expand": LEAVES | {"algebra", "graph", "fold", "blocks"},
-    "optim": LEAVES | {"algebra", "graph", "fold", "schedule"},
-    "models": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
-    "train": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
+    "expand": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks"},
+    "optim": TORCH_LEAVES | {"algebra", "graph", "fold", "schedule"},
+    "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
+    "train": TORCH_LEAVES
+    | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
     "study": LEAVES
     | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data", "train", "report"},
-    "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
+    "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
 NO_TORCH = {"report", "engine", "schedule", *LEAVES}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,27 @@ def memory(process: Path = _PROCESS) -> int:
     return min([present, *limits]) if present else min(limits, default=0)
 
 
+def available_bytes(process: Path = _PROCESS) -> int:
+    """Bytes that can still be allocated without swapping, as far as the system tells."""
+    free = [left for folder, version in _groups("memory", process) if (left := _free(folder, version)) is not None]
+    return max(0, min([_free_of_machine(), *free]))
+
+
+def _free(folder: Path, version: int) -> int | None:
+    """What a group leaves of its limit; None where it has none. Files that are cached are given up on demand."""
+    limit, used = _read(folder / _MEMORY_LIMIT[version]), _read(folder / _MEMORY_USED[version])
+    if not (limit.isdecimal() and used.isdecimal()):
+        return None
+    cached = re.search(r"^inactive_file (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
+    return int(limit) - int(used) + (int(cached[1]) if cached else 0)
+
+
+def _free_of_machine() -> int:
+    found = re.search(r"^MemAvailable: +(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    # Without /proc (macOS) half of what is installed.
+    return 1024 * int(found[1]) if found else _machine_memory() // 2 or 4 * 2**30
+
+
 def _machine_memory() -> int:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -59,6 +81,7 @@ def _ratio(quota: str, period: str) -> float | None:
 
 _QUOTA: dict[int, Callable[[Path], float | None]] = {1: _quota_v1, 2: _quota_v2}
 _MEMORY_LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
+_MEMORY_USED = {1: "memory.usage_in_bytes", 2: "memory.current"}
 
 
 def _groups(controller: str, process: Path) -> Iterator[tuple[Path, int]]:

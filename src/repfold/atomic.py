@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -139,6 +140,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8 to ``path`` atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: object, *, indent: int | None = None) -> None:
+    """Write ``content`` as JSON to ``path`` atomically."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

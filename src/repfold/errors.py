@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class RepFoldError(ValueError):
@@ -21,6 +21,12 @@ class NotWritten(OSError, RepFoldError):
         if self.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENXIO):
             remedy = "Give the path of an ordinary file, in a directory."
         return f"{self.filename} could not be written: {self.strerror}.{kept} {remedy}"
+
+
+def few(names: Sequence[object], most: int = 3) -> str:
+    """Return the first names, and how many more there are: "a, b, c and 4 more"."""
+    more = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

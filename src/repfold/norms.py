@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from repfold import notation
 from repfold.errors import RepFoldError
+from repfold.modules import replace_modules
 
 
 class GeneralNorm2d(nn.Module):
@@ -211,20 +212,12 @@ def replace(network: nn.Module, norm: Norm | str) -> nn.Module:
     or a layer's channels cannot be grouped as told; the layer is named.
     """
     norm, network = parse(norm) if isinstance(norm, str) else norm, copy.deepcopy(network)
-    made: dict[nn.Module, nn.Module] = {}  # a layer that is registered twice is replaced by one
-    paths = [*network.named_modules(remove_duplicate=False)]
-    for path, old in paths:
-        if not isinstance(old, nn.BatchNorm2d):
-            continue
-        if old not in made:
-            made[old] = _replaced(old, path, norm)
-        if not path:
-            return made[old]
-        parent, _, name = path.rpartition(".")
-        setattr(network.get_submodule(parent), name, made[old])
+    made: dict[nn.Module, nn.Module] = {
+        old: _replaced(old, path, norm) for path, old in network.named_modules() if isinstance(old, nn.BatchNorm2d)
+    }
     if not made:
         raise RepFoldError(f"The network has no BatchNorm2d that '{norm}' could replace.")
-    return network
+    return replace_modules(network, made)
 
 
 def _replaced(old: nn.BatchNorm2d, path: str, norm: Norm) -> nn.Module:

@@ -15,10 +15,8 @@ import torch
 from PIL import Image
 
 from repfold import cli
-from repfold.cli import answers, main
-from repfold.cli.evaluate import open_data
+from repfold.cli import main
 from repfold.errors import RepFoldError
-from repfold.models import Preprocessing
 
 QUICK = "--model repvgg-pico --preset 32px --epochs 1 --batch 4 --threads 1 --image-size 16 --no-finish".split()
 
@@ -93,11 +91,6 @@ def test_a_fault_of_ours_is_called_one(
     assert (
         "is a fault of RepFold, not yours" in last and f"torch {torch.__version__}"[:8] in last and "Python 3" in last
     )
-
-
-def test_a_reader_that_leaves_is_no_success() -> None:
-    answer = answers.answer_to(BrokenPipeError(errno.EPIPE, "Broken pipe"))
-    assert answer == answers.Answer("", 141)
 
 
 def test_a_seed_beyond_64_bits_and_other_huge_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,11 +193,3 @@ def test_a_schedule_of_no_length_is_refused(capsys: pytest.CaptureFixture[str], 
 def test_rounds_that_never_end_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("bench", "repvgg-pico", "--example", "1,3,16,16", "--no-onnx", "--rounds", "9" * 400)
     assert "1,000,000" in refusal(capsys, *words)
-
-
-def test_data_of_a_run_is_known_by_whatever_path(images: Path) -> None:
-    (images.parent / "run").mkdir()
-    (images.parent / "run" / "recipe.toml").write_text('data = "images"\nper_class = [2, 1]\n')
-    seen = Preprocessing(16, 16, (0.5,) * 3, (0.5,) * 3, 3)
-    for path in ("images", "./images", "run/../images", str(images), None):
-        assert len(open_data(Path("run"), path, seen, "val").val) == 2

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from repfold import engine
+from repfold import engine, run_files
 from repfold.cli import main
-from repfold.train import recipe_file, record
+from repfold.train import recipe_file
 
 
 def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkeypatch, capsys):
@@ -19,7 +19,7 @@ def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkey
         main(["demo", "--out", str(out), "--json", *again])
         told = json.loads(capsys.readouterr().out)
     assert told["best"]["val_top1"] > 90
-    files = set(record.ALL) - {record.SCALES, record.RULES} | {record.DEMO, *record.PREVIOUS}
+    files = {*run_files.ALWAYS, run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST, run_files.DEMO}
     assert {path.name for path in out.iterdir()} == files
     assert "an earlier demo" in refusal(capsys, "--out", str(out))
     assert {path.name for path in out.iterdir()} == files
@@ -38,12 +38,12 @@ def refusal(capsys, *arguments: str) -> str:
 
 
 def test_a_demo_deletes_nothing_that_is_not_its_own(tmp_path, capsys):
-    for name in (record.RECORD, record.BEST):
+    for name in (run_files.RECORD, run_files.BEST):
         (tmp_path / name).write_text("a run of weeks")
     for overwrite in ([], ["--overwrite"]):
         message = refusal(capsys, "--out", str(tmp_path), *overwrite)
         assert "holds a run that is no demo (record.jsonl)" in message
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        record.RECORD: "a run of weeks",
-        record.BEST: "a run of weeks",
+        run_files.RECORD: "a run of weeks",
+        run_files.BEST: "a run of weeks",
     }

@@ -68,16 +68,6 @@ def test_an_engine_that_cannot_run_the_network_is_left_out_with_the_reason(tmp_p
     assert "Not with repfold" in text and "images_NCHW" in text
 
 
-def test_an_engine_that_computes_something_else_is_left_out(tmp_path, capsys, monkeypatch):
-    arguments = ["deploy", "repvgg-pico", "--num-classes", "3", "-o", str(tmp_path / "served"), "--rounds", "1"]
-    monkeypatch.setattr("repfold.deploy.export.check_onnx", lambda *_: 0.5)
-    monkeypatch.setattr("repfold.deploy.compare.NATIVE_TOLERANCE", {"fp32": 0.0})
-    main([*arguments, "--example", "1,3,32,32", "--json"])
-    said = deployed(tmp_path / "served", capsys)
-    assert said["engine"] == "torch" and set(said["without"]) == {"repfold", "onnxruntime"}
-    assert "differs" in said["without"]["onnxruntime"] and not (tmp_path / "served" / "model.onnx").exists()
-
-
 def test_mistakes_are_told(tmp_path, capsys):
     for arguments, message in ((["repvgg-pico", "--batch", "0"], "--batch 0"), (["nothing"], "neither a file")):
         with pytest.raises(SystemExit):

@@ -14,11 +14,10 @@ import pytest
 import torch
 
 import repfold
-from repfold import allowance, models
+from repfold import allowance, models, run_files
 from repfold.cli import main, openmp
 from repfold.cli.outlet import Outlet
 from repfold.signals import KNOWN, Interrupted, Request, interrupting
-from repfold.train import record
 from repfold.train.checkpoint import State
 from repfold.train.loop import Loop
 
@@ -162,9 +161,9 @@ def test_a_signal_during_imports_ends_the_command_with_a_line(number, tmp_path):
     ("place", "left", "told"),
     [
         ("repfold.train.assemble.open_data", set(), "before the first step"),
-        ("repfold.cli.finish_run._fold", {"best.safetensors", "checkpoint.pt"}, "nothing is done"),
-        ("repfold.deploy.export_onnx", {"plain.safetensors", "certificate.json"}, "folding is done"),
-        ("repfold.report.write", {"model.onnx", "timings.json"}, "folding, exporting, timing is done"),
+        ("repfold.deploy.finish._fold", {"best.safetensors", "checkpoint.pt"}, "nothing is done"),
+        ("repfold.deploy.finish.export_onnx", {"plain.safetensors", "certificate.json"}, "folding is done"),
+        ("repfold.deploy.finish.write", {"model.onnx", "timings.json"}, "folding, exporting, timing is done"),
     ],
 )
 def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
@@ -182,10 +181,10 @@ def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
     assert "repfold: Stopped by SIGTERM." in message and told in message
     if left:
         assert f"repfold train --resume --out {run}" in message
-    if place == "repfold.deploy.export_onnx":
+    if place == "repfold.deploy.finish.export_onnx":
         monkeypatch.undo()
         assert exit_code("train", "--resume", "--out", run) == 0
-        assert files(run) == set(record.ALL) - {record.SCALES, record.RULES}
+        assert files(run) == set(run_files.ALWAYS)
     assert run.exists() == bool(left)
 
 

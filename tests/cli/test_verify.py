@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from repfold import run_files
 from repfold.cli import main
-from repfold.train import checkpoint, record
+from repfold.train import checkpoint
 from repfold.train.run_lock import held
 
 FLAGS = (
@@ -62,19 +63,19 @@ def test_a_whole_run_passes_and_its_steps_give_the_same_bits(run, capsys):
 
 
 def test_damaged_files_are_named(run, capsys):
-    for name in (record.PREVIOUS_CHECKPOINT, record.BEST):
+    for name in (run_files.PREVIOUS_CHECKPOINT, run_files.BEST):
         content = bytearray((run / name).read_bytes())
         content[-200] ^= 1
         (run / name).write_bytes(content)
-    lines = (run / record.RECORD).read_text()
-    (run / record.RECORD).write_text(lines.replace('"epoch": 1', '"epoch": 3'))
-    (run / record.RECIPE).write_text((run / record.RECIPE).read_text().replace("lr = 0.05", "lr = 0.06"))
+    lines = (run / run_files.RECORD).read_text()
+    (run / run_files.RECORD).write_text(lines.replace('"epoch": 1', '"epoch": 3'))
+    (run / run_files.RECIPE).write_text((run / run_files.RECIPE).read_text().replace("lr = 0.05", "lr = 0.06"))
     passed, checks = verify(run, capsys, "--steps", "0")
     assert not passed
     failed = {name for name, (result, _) in checks.items() if result == "failed"}
-    assert failed >= {record.PREVIOUS_CHECKPOINT, record.BEST, record.RECORD, record.RECIPE}
-    assert "lr: 0.05 -> 0.06" in checks[record.RECIPE][1] and "checksum" in checks[record.PREVIOUS_CHECKPOINT][1]
-    assert checks[record.CHECKPOINT][0] == "passed"
+    assert failed >= {run_files.PREVIOUS_CHECKPOINT, run_files.BEST, run_files.RECORD, run_files.RECIPE}
+    assert "lr: 0.05 -> 0.06" in checks[run_files.RECIPE][1] and "checksum" in checks[run_files.PREVIOUS_CHECKPOINT][1]
+    assert checks[run_files.CHECKPOINT][0] == "passed"
 
 
 def test_a_certificate_and_a_folded_file_of_other_weights_are_found(run, capsys):
@@ -95,13 +96,13 @@ def test_a_certificate_and_a_folded_file_of_other_weights_are_found(run, capsys)
 
 def test_steps_that_were_not_these_are_found(run, capsys):
     """A checkpoint that is whole, but of weights that no training gave."""
-    path = run / record.CHECKPOINT
+    path = run / run_files.CHECKPOINT
     content = checkpoint.read(path)
     name = next(name for name, tensor in content["network"].items() if tensor.ndim == 4)
     content["network"][name].view(-1)[0].add_(1e-6)
     torch.save(content, path)
     passed, checks = verify(run, capsys)
-    assert not passed and checks[record.CHECKPOINT][0] == "passed"
+    assert not passed and checks[run_files.CHECKPOINT][0] == "passed"
     assert checks["steps"][0] == "failed" and f"such as network.{name}" in checks["steps"][1]
 
 
@@ -110,13 +111,13 @@ def test_what_is_no_run_or_is_being_trained_is_refused(run, tmp_path, capsys):
         with held(run), pytest.raises(SystemExit) as caught:
             main(["verify", str(place)])
         assert caught.value.code == 2 and told in capsys.readouterr().err
-    assert not (run / record.LOCK).exists()
+    assert not (run / run_files.LOCK).exists()
 
 
 def test_code_is_not_imported_unless_it_is_vouched_for(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "harmful.py").write_text("raise SystemExit('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    path = run / record.CHECKPOINT
+    path = run / run_files.CHECKPOINT
     content = checkpoint.read(path)
     content["recipe"] = content["recipe"].replace('model = "repvgg-pico"', 'model = "harmful:net"')
     torch.save(content, path)

@@ -54,7 +54,6 @@ def import_everything() -> None:
     import onnxruntime  # noqa: F401
     import onnxscript  # noqa: F401
 
-    import repfold.cli.finish_run
     import repfold.deploy
     import repfold.engine
     import repfold.models.convert

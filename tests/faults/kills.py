@@ -181,18 +181,20 @@ def spans_of(told: Sequence[tuple[float, int, str]]) -> dict[str, float]:
 
 def differences(directory: Path, undisturbed: Path) -> list[str]:
     """What of a run is not as that of another, to the bit; times are left out, and nothing may be left over."""
-    from repfold.train import checkpoint, record, replay
+    from repfold import run_files
+    from repfold.train import checkpoint, replay
 
-    last = [checkpoint.read(path / record.CHECKPOINT) for path in (directory, undisturbed)]
+    last = [checkpoint.read(path / run_files.CHECKPOINT) for path in (directory, undisturbed)]
     odd = replay.differences(last[0], last[1])
-    for name in (record.BEST, record.CONFUSION, "plain.safetensors", "certificate.json"):
+    for name in (run_files.BEST, run_files.CONFUSION, run_files.PLAIN, run_files.CERTIFICATE):
         if (undisturbed / name).exists() and (directory / name).read_bytes() != (undisturbed / name).read_bytes():
             odd.append(name)
     if _records(directory) != _records(undisturbed):
-        odd.append(record.RECORD)
+        odd.append(run_files.RECORD)
     there, wanted = ({path.name for path in place.iterdir()} for place in (directory, undisturbed))
     odd += sorted(f"{name} is missing" for name in wanted - there)
-    return odd + sorted(f"{name} is left over" for name in there - wanted - set(record.PREVIOUS))
+    previous = {run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST}
+    return odd + sorted(f"{name} is left over" for name in there - wanted - previous)
 
 
 def _records(directory: Path) -> list[dict[str, Any]]:

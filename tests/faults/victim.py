@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from repfold.cli import finish_run, main
+from repfold import deploy
+from repfold.cli import main
 from repfold.train import checkpoint, loop
 
 # What ``finish_run`` says it begins with -> the stage.
@@ -46,12 +47,14 @@ def _tell_stages(path: str) -> None:
     loop.step = telling(loop.step, "step", "step")
     loop.Loop._end_epoch = telling(loop.Loop._end_epoch, "epoch", "step")
     checkpoint.save = telling(checkpoint.save, "checkpoint", "step")
-    finish = finish_run.finish_run
+    finish = deploy.finish_run
 
-    def finishing(directory: Any, recipe: Any, say: Callable[[str], None]) -> Any:
-        return finish(directory, recipe, lambda stage: (tell(FINISHING.get(stage, stage)), say(stage)))
+    def finishing(directory: Any, *, trust: bool, on_stage: Callable[[str], None]) -> Any:
+        return finish(
+            directory, trust=trust, on_stage=lambda stage: (tell(FINISHING.get(stage, stage)), on_stage(stage))
+        )
 
-    finish_run.finish_run = finishing
+    deploy.finish_run = finishing
     tell("start")
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import repfold
-from repfold.fold import FoldError, compare_forms, profile
+from repfold.fold import FoldError, compare_costs, profile
 from repfold.models import create
 
 
@@ -111,7 +111,7 @@ def test_an_example_that_does_not_fit():
 
 def test_published_figures():
     """RepVGG-A0 at 224 px: 8.30 M parameters, 1.4 B multiply-adds, 0.7 B Winograd multiplies (its paper, table 4)."""
-    comparison = compare_forms(create("repvgg-a0").eval(), torch.randn(1, 3, 224, 224))
+    comparison = compare_costs(create("repvgg-a0").eval(), torch.randn(1, 3, 224, 224))
     folded = comparison.folded.total
     assert folded.parameters == 8_309_384 and comparison.train.total.parameters == 9_108_968
     assert round(folded.multiply_adds / 1e9, 1) == 1.4 and round(folded.winograd / 1e9, 1) == 0.7

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from repfold.blocks import Block, DiracConv2d, RepVGGBranches
-from repfold.fold import compare_forms
+from repfold.fold import compare_costs
 
 MEASURES = ("parameters", "multiply_adds", "traffic", "winograd")
 
@@ -32,7 +32,7 @@ class Undecided(Mixed):
 
 
 def test_each_layer_stands_beside_its_modules():
-    comparison = compare_forms(Mixed().eval(), torch.randn(1, 3, 8, 8))
+    comparison = compare_costs(Mixed().eval(), torch.randn(1, 3, 8, 8))
     layers = {layer.name: layer for layer in comparison.layers}
     assert set(layers) == {"block.branches.conv", "conv", "dirac", "(operators)", "head"}
     block, plain = layers["block.branches.conv"], layers["conv"]
@@ -47,7 +47,7 @@ def test_each_layer_stands_beside_its_modules():
 @pytest.mark.parametrize("make", [Mixed, Undecided])
 @pytest.mark.parametrize("measure", MEASURES)
 def test_the_layers_add_up(make, measure):
-    comparison = compare_forms(make().eval(), torch.randn(1, 3, 8, 8))
+    comparison = compare_costs(make().eval(), torch.randn(1, 3, 8, 8))
     for form in ("train", "folded"):
         layers = [getattr(layer, form) for layer in comparison.layers]
         total = sum(getattr(layer, measure) for layer in layers if layer is not None)
@@ -55,7 +55,7 @@ def test_the_layers_add_up(make, measure):
 
 
 def test_parts_of_what_cannot_be_traced_keep_their_places():
-    comparison = compare_forms(Undecided().eval(), torch.randn(1, 3, 8, 8))
+    comparison = compare_costs(Undecided().eval(), torch.randn(1, 3, 8, 8))
     layers = {layer.name: layer for layer in comparison.layers}
     assert layers["block.branches.conv"].folded.parameters == 112
     # The forward calls this pair itself, and reads nothing between the two.
@@ -64,6 +64,6 @@ def test_parts_of_what_cannot_be_traced_keep_their_places():
 
 
 def test_the_comparison_is_plain_data():
-    content = compare_forms(Mixed().eval(), torch.randn(1, 3, 8, 8)).to_dict()
+    content = compare_costs(Mixed().eval(), torch.randn(1, 3, 8, 8)).to_dict()
     assert content["train"]["total"]["parameters"] == sum(layer["parameters"] for layer in content["train"]["layers"])
     assert content["layers"][0]["folded"]["kind"] == "Conv2d"

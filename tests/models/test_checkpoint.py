@@ -94,6 +94,8 @@ def test_weights_have_to_fit_whole(tmp_path):
     assert torch.equal(network.weight, STATE["weight"])
     other = nn.Linear(3, 4, bias=False)
     before = other.weight.clone()
-    with pytest.raises(RepFoldError, match=r"'weight' is \[4, 3\] in the network.*; the file's 'bias' has no place"):
+    with pytest.raises(
+        RepFoldError, match=r"'bias' belongs to nothing in the network, 'weight' is \[2, 3\], not \[4, 3\]"
+    ):
         load_weights(other, tmp_path / "c.pth")
     assert torch.equal(other.weight, before)

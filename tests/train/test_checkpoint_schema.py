@@ -85,8 +85,8 @@ def test_what_is_not_as_it_must_be_is_named(tmp_path, place, value, told):
         ),
         (True, "optimizer/slow", [torch.zeros(1)], "its optimizer.slow are not weights of this network"),
         (True, "optimizer/inner", {"state": {}}, "it has no optimizer.inner.param_groups"),
-        (False, "average/weights", {"odd": torch.zeros(1)}, "5 of its averaged tensors differ"),
-        (False, "network", {"0.weight": torch.zeros(4, 3)}, "of another network: 6 of its tensors differ"),
+        (False, "average/weights", {"odd": torch.zeros(1)}, "its averaged tensors differ: .*is missing"),
+        (False, "network", {"0.weight": torch.zeros(4, 3)}, "of another network: its tensors differ: .*is missing"),
     ],
 )
 def test_what_does_not_fit_the_network_changes_nothing_of_it(tmp_path, lookahead, place, value, told):

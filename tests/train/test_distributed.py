@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import repfold
+from repfold import run_files
 from repfold.errors import RepFoldError
-from repfold.train import record, train
+from repfold.train import train
 from repfold.train.distributed import Ranks
 from repfold.train.events import Note
 
@@ -61,7 +62,7 @@ def test_two_processes_have_the_losses_of_one_and_count_every_image_once(group_n
     alone = train(group_norm, tmp_path / "alone").records
     answer = torchrun(*flags(group_norm), "--out", str(tmp_path / "together"), directory=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    together = [json.loads(line) for line in (tmp_path / "together" / record.RECORD).read_text().splitlines()]
+    together = [json.loads(line) for line in (tmp_path / "together" / run_files.RECORD).read_text().splitlines()]
     assert len(together) == 2
     for one, other in zip(alone, together, strict=True):
         assert [one[key] for key in SCALARS] == pytest.approx([other[key] for key in SCALARS], rel=1e-5)
@@ -69,8 +70,8 @@ def test_two_processes_have_the_losses_of_one_and_count_every_image_once(group_n
     first, second = (repfold.models.load_model(tmp_path / name, trust=True).network for name in ("alone", "together"))
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
-    assert json.loads((tmp_path / "together" / record.ENVIRONMENT).read_text())["processes"] == 2
-    confusion = json.loads((tmp_path / "together" / record.CONFUSION).read_text())["matrix_TP"]
+    assert json.loads((tmp_path / "together" / run_files.ENVIRONMENT).read_text())["processes"] == 2
+    confusion = json.loads((tmp_path / "together" / run_files.CONFUSION).read_text())["matrix_TP"]
     assert [sum(row) for row in confusion] == [5] * 10
 
 
@@ -90,7 +91,7 @@ def test_batch_norm_on_cpus_is_told_to_be_per_process_and_the_run_goes_on(recipe
         on_event=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
     )
     assert not any("per process" in note for note in notes)
-    assert len((tmp_path / "run" / record.RECORD).read_text().splitlines()) == 2
+    assert len((tmp_path / "run" / run_files.RECORD).read_text().splitlines()) == 2
 
 
 def test_a_refusal_of_one_process_ends_all(monkeypatch):

@@ -66,6 +66,14 @@ def test_the_mode_of_the_network_is_left_as_it_was():
     assert network.training and torch.equal(network[0].running_mean, before)
 
 
+def test_a_frozen_batch_norm_stays_frozen():
+    loader, _, _ = data(6)
+    network = nn.Sequential(nn.BatchNorm2d(1), FirstPixels(6)).train()
+    network[0].eval()
+    evaluate(network, loader, PREPROCESSING)
+    assert (network.training, network[0].training) == (True, False)
+
+
 def test_labels_beyond_the_classes_are_refused():
     loader, _, _ = data(6)
     with pytest.raises(RepFoldError, match="only 4 classes"):

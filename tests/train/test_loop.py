@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import repfold
-from repfold import models, schedule
+from repfold import models, run_files, schedule
 from repfold.errors import RepFoldError
-from repfold.train import record, train
+from repfold.train import train
 from repfold.train.events import EpochDone, Note, Started, Stepped
 
 TIMES = {"images_per_second", "waiting_share", "seconds"}
@@ -63,7 +63,7 @@ def factories(tmp_path, monkeypatch):
 def test_a_run_is_complete_and_tells_what_happened(recipe, tmp_path):
     events: list = []
     result = train(recipe, tmp_path / "run", on_event=events.append)
-    lines = [json.loads(line) for line in (tmp_path / "run" / record.RECORD).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run" / run_files.RECORD).read_text().splitlines()]
     assert lines == list(result.records) == [event.record for event in events if isinstance(event, EpochDone)]
     assert [line["epoch"] for line in lines] == [1, 2] and [line["step"] for line in lines] == [6, 12]
     course = schedule.warmup("3it", then=schedule.cosine())
@@ -72,7 +72,7 @@ def test_a_run_is_complete_and_tells_what_happened(recipe, tmp_path):
     assert [(line["lr_first"], line["lr"]) for line in lines] == [(rates[0], rates[5]), (rates[6], rates[11])]
     assert lines[1]["train_loss"] < lines[0]["train_loss"] < math.log(10) + 0.5
     assert result.best_top1 == max(line["val_top1"] for line in lines)
-    environment = json.loads((tmp_path / "run" / record.ENVIRONMENT).read_text())
+    environment = json.loads((tmp_path / "run" / run_files.ENVIRONMENT).read_text())
     assert environment["machine"]["precision"] == "fp32" and environment["torch"] == torch.__version__
     assert environment["data"]["training_images"] == 200 and environment["data"]["validation_images"] == 50
     assert any("no decay" in line for line in environment["parameter_groups"])
@@ -84,10 +84,10 @@ def test_the_saved_network_is_the_best_one_with_all_that_it_needs(recipe, tmp_pa
     model = models.load_model(tmp_path / "run")
     assert model.description.classes == tuple("0123456789")
     assert model.description.preprocessing.image_size == 8 and model.description.preprocessing.channels == 1
-    confusion = json.loads((tmp_path / "run" / record.CONFUSION).read_text())
+    confusion = json.loads((tmp_path / "run" / run_files.CONFUSION).read_text())
     matrix = torch.tensor(confusion["matrix_TP"])
     assert matrix.sum(dim=1).tolist() == [5] * 10
-    best = max(json.loads(line)["val_top1"] for line in (tmp_path / "run" / record.RECORD).open())
+    best = max(json.loads(line)["val_top1"] for line in (tmp_path / "run" / run_files.RECORD).open())
     assert 100 * float(matrix.diagonal().sum()) / 50 == pytest.approx(best)
 
 
@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     ) as caught:
         train(recipe, tmp_path / "run")
     assert "last good checkpoint is kept" in str(caught.value)
-    content = torch.load(tmp_path / "run" / record.CHECKPOINT, weights_only=True)
+    content = torch.load(tmp_path / "run" / run_files.CHECKPOINT, weights_only=True)
     assert (content["state"]["epoch"], content["state"]["step"]) == (1, 0)
     assert all(torch.isfinite(tensor).all() for tensor in content["network"].values())
 
@@ -143,7 +143,7 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint(recipe, tmp_path)
     with pytest.raises(RepFoldError, match=r"not finite|loss is") as caught:
         train(recipe.replace(lr=1e30, warmup="0", checkpoint_every=1), tmp_path / "run")
     assert "lower lr" in str(caught.value)
-    for path in (tmp_path / "run").glob(record.CHECKPOINT):
+    for path in (tmp_path / "run").glob(run_files.CHECKPOINT):
         assert all(torch.isfinite(tensor).all() for tensor in torch.load(path, weights_only=True)["network"].values())
 
 

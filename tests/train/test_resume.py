@@ -15,9 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from repfold import run_files
 from repfold.errors import RepFoldError
 from repfold.signals import KNOWN
-from repfold.train import Recipe, Stopped, checkpoint, recipe_file, record, replay, train
+from repfold.train import Recipe, Stopped, checkpoint, recipe_file, replay, train
 from repfold.train.events import EpochDone, Note, Started, Stepped
 
 # What differs from run to run: how long things took.
@@ -84,14 +85,14 @@ def uninterrupted(checkpointed, tmp_path_factory) -> Path:
 
 
 def assert_same(directory: Path, expected: Path) -> None:
-    mine, theirs = (torch.load(path / record.CHECKPOINT, weights_only=True) for path in (directory, expected))
+    mine, theirs = (torch.load(path / run_files.CHECKPOINT, weights_only=True) for path in (directory, expected))
     assert replay.differences(mine, theirs) == []
-    assert (directory / record.BEST).read_bytes() == (expected / record.BEST).read_bytes()
+    assert (directory / run_files.BEST).read_bytes() == (expected / run_files.BEST).read_bytes()
     assert records(directory) == records(expected)
 
 
 def records(directory: Path) -> list[str]:
-    lines = [json.loads(line) for line in (directory / record.RECORD).read_text().splitlines()]
+    lines = [json.loads(line) for line in (directory / run_files.RECORD).read_text().splitlines()]
     return [json.dumps({key: value for key, value in line.items() if key not in TIMES}) for line in lines]
 
 
@@ -139,16 +140,16 @@ def test_a_signal_at_the_last_step_of_an_epoch_leaves_its_evaluation_to_the_resu
 
 
 def test_resuming_a_complete_run_changes_nothing(checkpointed, uninterrupted, tmp_path):
-    before = (uninterrupted / record.RECORD).read_bytes()
+    before = (uninterrupted / run_files.RECORD).read_bytes()
     result = train(checkpointed, uninterrupted, resume=True)
-    assert len(result.records) == 2 and (uninterrupted / record.RECORD).read_bytes() == before
+    assert len(result.records) == 2 and (uninterrupted / run_files.RECORD).read_bytes() == before
 
 
 def test_a_damaged_record_is_written_anew(checkpointed, uninterrupted):
-    before = (uninterrupted / record.RECORD).read_bytes()
-    (uninterrupted / record.RECORD).write_bytes(before[:-30])
+    before = (uninterrupted / run_files.RECORD).read_bytes()
+    (uninterrupted / run_files.RECORD).write_bytes(before[:-30])
     train(checkpointed, uninterrupted, resume=True)
-    assert (uninterrupted / record.RECORD).read_bytes() == before
+    assert (uninterrupted / run_files.RECORD).read_bytes() == before
 
 
 def test_a_changed_recipe_is_refused_with_what_differs_unless_it_is_meant(checkpointed, tmp_path):
@@ -160,7 +161,7 @@ def test_a_changed_recipe_is_refused_with_what_differs_unless_it_is_meant(checkp
     assert "--override" in str(caught.value)
     result = train(longer, tmp_path, resume=True, override=True)
     assert [line["epoch"] for line in result.records] == [1, 2] and result.records[1]["lr"] < 0.01
-    assert recipe_file.read(tmp_path / record.RECIPE) == longer
+    assert recipe_file.read(tmp_path / run_files.RECIPE) == longer
 
 
 def test_a_run_is_not_run_over_and_one_without_a_checkpoint_begins(checkpointed, tmp_path):
@@ -185,43 +186,43 @@ def notes_of(recipe: Recipe, directory: Path, **how) -> list[Note]:
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before_and_ends_the_same(checkpointed, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    torn = tear(tmp_path / record.CHECKPOINT)
+    torn = tear(tmp_path / run_files.CHECKPOINT)
     notes = notes_of(checkpointed, tmp_path)
     assert [note.severe for note in notes] == [True]
     assert re.search(r"checkpoint\.pt cannot be read: .*goes on from .*checkpoint\.previous\.pt", notes[0].text)
-    assert (tmp_path / record.DAMAGED).read_bytes() == torn
+    assert (tmp_path / run_files.DAMAGED_CHECKPOINT).read_bytes() == torn
     assert_same(tmp_path, uninterrupted)
 
 
 def test_a_kill_between_two_renames_leaves_the_one_before(checkpointed, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    (tmp_path / record.CHECKPOINT).unlink()
+    (tmp_path / run_files.CHECKPOINT).unlink()
     assert "There is no checkpoint.pt" in notes_of(checkpointed, tmp_path)[0].text
     assert_same(tmp_path, uninterrupted)
 
 
 def test_two_torn_checkpoints_stop_the_resumed_run_and_are_left_as_they_are(checkpointed, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    torn = [tear(tmp_path / name) for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT)]
+    torn = [tear(tmp_path / name) for name in (run_files.CHECKPOINT, run_files.PREVIOUS_CHECKPOINT)]
     with pytest.raises(
         RepFoldError, match=r"checkpoint\.pt cannot be read(.|\n)*checkpoint\.previous\.pt cannot be read"
     ):
         train(checkpointed, tmp_path, resume=True)
-    assert [(tmp_path / name).read_bytes() for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT)] == torn
+    assert [(tmp_path / name).read_bytes() for name in (run_files.CHECKPOINT, run_files.PREVIOUS_CHECKPOINT)] == torn
 
 
 def test_the_best_network_is_that_of_the_checkpoint_gone_on_from(checkpointed, uninterrupted, tmp_path):
     """Both checkpoints are of before the second epoch's end, which was better: its network is there, but not known."""
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    (tmp_path / record.CHECKPOINT).unlink()
-    known = torch.load(tmp_path / record.PREVIOUS_CHECKPOINT, weights_only=True)["state"]
-    assert known["best_epoch"] == 1 and checkpoint.sha256(tmp_path / record.BEST) != known["best_sha256"]
+    (tmp_path / run_files.CHECKPOINT).unlink()
+    known = torch.load(tmp_path / run_files.PREVIOUS_CHECKPOINT, weights_only=True)["state"]
+    assert known["best_epoch"] == 1 and checkpoint.sha256(tmp_path / run_files.BEST) != known["best_sha256"]
     seen: list[str] = []
 
     def look(event):
         if isinstance(event, Started):
-            seen.append(checkpoint.sha256(tmp_path / record.BEST))
-            matrix = json.loads((tmp_path / record.CONFUSION).read_text())["matrix_TP"]
+            seen.append(checkpoint.sha256(tmp_path / run_files.BEST))
+            matrix = json.loads((tmp_path / run_files.CONFUSION).read_text())["matrix_TP"]
             assert matrix == known["best_confusion"].tolist()
 
     train(checkpointed, tmp_path, resume=True, on_event=look)
@@ -230,13 +231,13 @@ def test_the_best_network_is_that_of_the_checkpoint_gone_on_from(checkpointed, u
 
 def test_results_without_a_checkpoint_are_not_begun_over(checkpointed, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT):
+    for name in (run_files.CHECKPOINT, run_files.PREVIOUS_CHECKPOINT):
         (tmp_path / name).unlink()
     for resume in (True, False):
         with pytest.raises(RepFoldError, match=r"record\.jsonl"):
             train(checkpointed, tmp_path, resume=resume)
     left = {path.name for path in tmp_path.iterdir()}
-    assert record.BEST in left and record.LOCK not in left
+    assert run_files.BEST in left and run_files.LOCK not in left
 
 
 def test_other_threads_are_told_to_end_at_other_bits(checkpointed, tmp_path):

@@ -12,9 +12,9 @@ import sys
 
 import pytest
 
-from repfold import atomic
+from repfold import atomic, run_files
 from repfold.errors import RepFoldError
-from repfold.train import record, run_lock, train
+from repfold.train import run_lock, train
 from repfold.train.events import Stepped
 from repfold.train.run_lock import RunLostError, held, holder_of
 
@@ -28,7 +28,9 @@ with held(pathlib.Path(sys.argv[1])):
 
 
 def write_lock(directory, host: str, pid: int) -> None:
-    (directory / record.LOCK).write_text(json.dumps({"host": host, "pid": pid, "started": "1", "since": "yesterday"}))
+    (directory / run_files.LOCK).write_text(
+        json.dumps({"host": host, "pid": pid, "started": "1", "since": "yesterday"})
+    )
 
 
 def test_a_second_run_is_refused_with_the_name_of_the_first_until_that_is_killed(tmp_path):
@@ -38,9 +40,9 @@ def test_a_second_run_is_refused_with_the_name_of_the_first_until_that_is_killed
         with pytest.raises(RepFoldError, match=f"process {process.pid} on {socket.gethostname()}, since 20.*--out"):
             held(tmp_path).__enter__()
         process.send_signal(signal.SIGKILL)
-    assert (tmp_path / record.LOCK).exists() and holder_of(tmp_path) is None
+    assert (tmp_path / run_files.LOCK).exists() and holder_of(tmp_path) is None
     with held(tmp_path):
-        assert json.loads((tmp_path / record.LOCK).read_text())["pid"] == os.getpid()
+        assert json.loads((tmp_path / run_files.LOCK).read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,8 +82,8 @@ def test_what_killed_processes_left_half_written_is_removed_and_nothing_else(tmp
     kept = [".checkpoint.keep.pt", ".other.abcd1234.txt", "best.safetensors"]
     for name in (*kept, ".checkpoint.abcd1234.pt", ".best.a_cd1234.safetensors", ".model.abcd1234.onnx.data"):
         (tmp_path / name).write_text("half")
-    with atomic.replacing(tmp_path / record.RECORD) as writing, held(tmp_path):
-        assert {path.name for path in tmp_path.iterdir()} == {*kept, writing.name, record.LOCK}
+    with atomic.replacing(tmp_path / run_files.RECORD) as writing, held(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {*kept, writing.name, run_files.LOCK}
 
 
 def test_a_directory_that_is_deleted_meanwhile_is_told(recipe, tmp_path):
@@ -97,8 +99,8 @@ def test_a_directory_that_is_deleted_meanwhile_is_told(recipe, tmp_path):
 def test_a_lock_that_is_taken_away_ends_the_run(recipe, tmp_path):
     def unlock(event):
         if isinstance(event, Stepped) and (event.epoch, event.step) == (1, 3):
-            (tmp_path / record.LOCK).unlink()
+            (tmp_path / run_files.LOCK).unlink()
 
     with pytest.raises(RunLostError, match="another run may be writing there"):
         train(recipe, tmp_path, on_event=unlock)
-    assert (tmp_path / record.CHECKPOINT).exists()
+    assert (tmp_path / run_files.CHECKPOINT).exists()

@@ -75,6 +75,14 @@ def test_only_dense_convolutions_of_small_maps_are_replaced_and_parameters_stay(
     assert all(mine is theirs for mine, theirs in zip(parameters, network.parameters(), strict=True))
 
 
+def test_a_convolution_of_two_paths_stays_one_and_a_frozen_norm_frozen():
+    conv = nn.Conv2d(2, 2, 1)
+    network = nn.Sequential(conv, nn.BatchNorm2d(2).eval(), nn.Sequential(conv))
+    replace_small_maps(network, torch.randn(2, 2, 4, 4))
+    assert network[0] is network[2][0] and isinstance(network[0], SmallMapConv2d)
+    assert not network[1].training
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_step_in_bfloat16_is_that_of_the_convolution_up_to_rounding(whole):
     torch.manual_seed(0)

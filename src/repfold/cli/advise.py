@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 
 
 def advise(
@@ -28,7 +28,6 @@ def advise(
         json: Print one JSON object.
     """
     from dataclasses import asdict
-    from json import dumps
 
     from repfold.report.advice import advise as findings_of
     from repfold.report.records import read_runs
@@ -45,7 +44,7 @@ def advise(
         save_chart(Chart("Top-1, %", tuple(series), x_label="epoch", x_whole=True, floor=0.0, ceiling=100.0), plot)
     if json:
         content = {"run": str(found.directory), "findings": [asdict(finding) for finding in findings]}
-        print(dumps({**content, "plot": str(plot) if plot else None}))
+        print_json({**content, "plot": str(plot) if plot else None})
         return
     for finding in findings:
         tell(finding.says)

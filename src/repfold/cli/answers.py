@@ -14,12 +14,12 @@ from importlib import metadata
 from repfold.cli.terminal import tell
 from repfold.errors import RepFoldError
 
-USERS_MISTAKE, FAULT, READER_LEFT = 2, 1, 141  # the last is the shell's for SIGPIPE: 128 + 13
+USERS_MISTAKE, FAULT = 2, 1
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is printed on stderr (nothing when empty), and the exit code."""
+    """What is printed on stderr, and the exit code."""
 
     text: str
     exit_code: int = USERS_MISTAKE
@@ -31,8 +31,7 @@ def give(error: Exception) -> int:
     if answer is None:
         traceback.print_exception(error)
         answer = Answer(_report_of(error), FAULT)
-    if answer.text:
-        tell(f"repfold: {answer.text}", error=True)
+    tell(f"repfold: {answer.text}", error=True)
     return answer.exit_code
 
 
@@ -46,10 +45,6 @@ def answer_to(error: Exception) -> Answer | None:
 
 def _told(error: Exception) -> Answer:
     return Answer(str(error))
-
-
-def _reader_left(error: Exception) -> Answer:
-    return Answer("", READER_LEFT)  # whoever read the output, head say, has enough
 
 
 def _of_text(error: Exception) -> Answer | None:
@@ -146,7 +141,6 @@ _WORDS: dict[str, Callable[[Exception], Answer]] = {
 # The first kind that fits answers.
 _ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], Answer | None]], ...] = (
     (RepFoldError, _told),
-    (BrokenPipeError, _reader_left),
     (UnicodeEncodeError, _of_text),
     (OSError, _of_system),
     (MemoryError, _no_memory),

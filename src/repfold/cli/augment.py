@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 from repfold.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ def augment(
         max_pixels: Most pixels of an image file: larger ones are broken.
         json: Print one JSON object.
     """
-    from json import dumps
-
     from repfold.data.augment import AUGMENTATIONS, parse
     from repfold.data.augment_sheet import rows_of_draws, rows_of_each, write_sheet
     from repfold.data.mixing import Mixing
@@ -70,7 +68,7 @@ def augment(
     write_sheet(rows, preview)
     if json:
         shown = [name for name, _ in rows]
-        print(dumps({"preview": str(preview), "augment": str(chain), "rows": shown, "images": len(x_NCHW)}))
+        print_json({"preview": str(preview), "augment": str(chain), "rows": shown, "images": len(x_NCHW)})
         return
     if augment is None:
         tell(f"Augmentations: {', '.join(AUGMENTATIONS)}.")

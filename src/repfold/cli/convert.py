@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 
 
 def convert(
@@ -29,13 +29,12 @@ def convert(
         json: Print one JSON object.
     """
     from dataclasses import asdict
-    from json import dumps
 
     from repfold.models.convert import convert as convert_file
 
     done = convert_file(source, output, to=to, preset=preset)
     if json:
-        print(dumps({**asdict(done), "path": str(done.path)}))
+        print_json({**asdict(done), "path": str(done.path)})
         return
     classes = done.architecture.num_classes
     tell(f"{done.architecture.name}, {classes} classes, {done.form} form: {done.source} -> {done.target}.")

@@ -16,7 +16,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
-    from repfold.cli.train import finish_with_display, print_json, print_result, train_with_display
+    from repfold.cli.train import finish_with_display, print_result, train_with_display
     from repfold.train import recipe_file
 
     console = Console(stderr=json)
@@ -24,7 +24,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
     _make_room(out, overwrite)
     result = train_with_display(recipe, out, console)
     stages = finish_with_display(out, recipe, console)
-    print_json(result, stages) if json else print_result(console, result, stages)
+    print_result(console, result, stages, json=json)
 
 
 def _make_room(out: Path, overwrite: bool) -> None:
@@ -32,10 +32,11 @@ def _make_room(out: Path, overwrite: bool) -> None:
 
     Raises: RepFoldError when it holds another run, or a demo that nobody asked to overwrite.
     """
+    from repfold import run_files
     from repfold.train import record, run_lock
 
     with run_lock.held(out), record.writing(out):
-        found, ours = record.found(out), (out / record.DEMO).exists()
+        found, ours = record.found(out), (out / run_files.DEMO).exists()
         if found and not ours:
             raise RepFoldError(f"{out} holds a run that is no demo ({found[0]}). Choose another directory: --out DIR.")
         if found and not overwrite:
@@ -43,4 +44,4 @@ def _make_room(out: Path, overwrite: bool) -> None:
                 f"{out} holds an earlier demo. Delete it with --overwrite, or choose another: --out DIR."
             )
         record.clear(out)
-        (out / record.DEMO).write_text("Made by repfold demo, which may therefore overwrite it.\n")
+        (out / run_files.DEMO).write_text("Made by repfold demo, which may therefore overwrite it.\n")

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from repfold.cli.terminal import print_json
+
 
 def engine(
     action: Annotated[Literal["info"], tyro.conf.Positional],
@@ -31,16 +33,15 @@ def engine(
         json: Print one JSON object.
     """
     from contextlib import suppress
-    from json import dumps
 
     from repfold import engine as engines
-    from repfold import regular
+    from repfold import regular, run_files
     from repfold.errors import RepFoldError
     from repfold.threads import check_threads
 
     if threads is not None:
         check_threads(threads)
-    path = model / "plain.safetensors" if model.is_dir() else model
+    path = model / run_files.PLAIN if model.is_dir() else model
     if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
         raise RepFoldError(f"{path} is no ordinary file. Give a folded model file, or the run directory that holds it.")
     try:
@@ -54,7 +55,7 @@ def engine(
     except engines.EngineError as error:
         raise RepFoldError(str(error)) from error
     if json:
-        print(dumps(plan))
+        print_json(plan)
     else:
         _print_plan(plan)
 

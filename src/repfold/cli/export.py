@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.model_flags import ModelFlags, output_path
+from repfold.cli.terminal import print_json, tell
 
 
 def export(
@@ -15,12 +16,8 @@ def export(
     /,
     *,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
-    example: str | None = None,
-    weights: Path | None = None,
-    num_classes: int | None = None,
     train_form: bool = False,
-    factory: str | None = None,
-    trust: bool = False,
+    flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Export a model, folded, with free batch and image size; what the file computes is compared before it is kept.
@@ -28,29 +25,18 @@ def export(
     Args:
         model: A run directory, a model file, a model's name, or package.module:factory.
         output: The file to write: .onnx or .pt2. For a run directory model.onnx in it.
-        example: Shape of an input, such as 1,3,224,224. Known for trained models.
-        weights: Checkpoint to load into a network given by name.
-        num_classes: Number of classes of a network given by name.
         train_form: Export the network with its training-time branches instead of folding it first.
-        factory: Your own package.module:factory that builds a model file's network.
-        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object.
     """
-    from json import dumps
+    from repfold import deploy, models, run_files
 
-    from repfold import deploy
-    from repfold.cli.model_source import make_example, open_model, output_path, parse_shape
-    from repfold.fold import fold
-
-    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
-    path = output_path(output, model, "model.onnx", deploy.EXPORTERS)
-    network, x = source.network, make_example(parse_shape(example), source)
-    if source.description.form == "train" and not train_form:
-        network, _ = fold(network, x)
-    written = deploy.EXPORTERS[path.suffix](network, x, path)
+    opened, x = flags.open(model)
+    path = output_path(output, model, run_files.ONNX, deploy.EXPORTERS)
+    exported = opened if train_form else models.fold_model(opened, x)
+    written = deploy.EXPORTERS[path.suffix](exported.network, x, path)
     size = path.stat().st_size
     if json:
-        print(dumps({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size}))
+        print_json({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size})
         return
     tell(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
     if written.error is None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from repfold.cli.model_flags import ModelFlags, output_path
+from repfold.cli.terminal import print_json
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -18,13 +20,9 @@ def fold(
     /,
     *,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
-    weights: Path | None = None,
-    example: str | None = None,
-    num_classes: int | None = None,
     policy: Literal["auto", "always"] = "auto",
     certificate: Path | None = None,
-    factory: str | None = None,
-    trust: bool = False,
+    flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Fold a network's linear regions into single convolutions, and prove that its function is the same.
@@ -32,47 +30,33 @@ def fold(
     Args:
         model: A run directory, a model file, an ONNX file, a model's name, or package.module:factory.
         output: The file to write: .safetensors, .onnx or .pt2. For a run directory plain.safetensors in it.
-        weights: Checkpoint to load into a network given by name.
-        example: Shape of an input, such as 1,3,224,224. Known for trained models.
-        num_classes: Number of classes of a network given by name.
         policy: Fold where it does not cost more (auto), or wherever it is exact (always).
         certificate: Where to write the certificate as JSON. For a run directory certificate.json in it.
-        factory: Your own package.module:factory that builds a model file's network.
-        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object: the certificate and the cost of both forms.
     """
     from dataclasses import replace
-    from json import dumps
 
-    from repfold import atomic, deploy, models
+    from repfold import atomic, deploy, models, run_files
     from repfold.cli.console import Console
-    from repfold.cli.model_source import is_onnx, make_example, open_model, output_path, parse_shape
     from repfold.fold import fold as fold_network
 
-    shape = parse_shape(example)
-    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes, example=shape)
-    path = output_path(output, model, "plain.safetensors", [".safetensors", *deploy.EXPORTERS])
+    opened, x = flags.open(model)
+    path = output_path(output, model, run_files.PLAIN, deploy.FORMATS)
     if certificate is not None and certificate.is_dir():
-        raise RepFoldError(f"--certificate {certificate} is a directory. Name a file in it: certificate.json.")
-    x = make_example(shape, source)
+        raise RepFoldError(f"--certificate {certificate} is a directory. Name a file in it: {run_files.CERTIFICATE}.")
     with Console(stderr=True).status("folding") as status:
-        plain, proof = fold_network(source.network, x, policy=policy, progress=status.update)
-    if path.suffix == ".safetensors":
-        models.save(plain, path, description=replace(source.description, form="folded"))
-    elif path.suffix == ".onnx" and is_onnx(model):
-        deploy.write_back(plain, x, model, path)
-    else:
-        deploy.EXPORTERS[path.suffix](plain, x, path)
+        plain, proof = fold_network(opened.network, x, policy=policy, progress=status.update)
+    deploy.write_plain(models.Model(plain, replace(opened.description, form="folded")), x, path, source=model)
     if certificate is None and Path(model).is_dir():
-        certificate = Path(model) / "certificate.json"
+        certificate = Path(model) / run_files.CERTIFICATE
     if certificate is not None:
-        atomic.write_text(certificate, dumps(proof.to_dict(), indent=1) + "\n")
+        atomic.write_json(certificate, proof.to_dict(), indent=1)
     summary = {
         "output": str(path),
-        "parameters": [_parameters(source.network), _parameters(plain)],
+        "parameters": [_parameters(opened.network), _parameters(plain)],
         "certificate": proof.to_dict(),
     }
-    print(dumps(summary)) if json else _print_report(summary, proof)
+    print_json(summary) if json else _print_report(summary, proof)
 
 
 def _parameters(network: Any) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from repfold.cli.model_flags import CodeFlags
+from repfold.cli.terminal import print_json
 from repfold.errors import RepFoldError
 from repfold.limits import MOST_PIXELS
-
-if TYPE_CHECKING:
-    from repfold.models import Model
 
 
 def predict(
@@ -21,8 +20,7 @@ def predict(
     model: Path | None = None,
     top: int = 5,
     max_pixels: int = MOST_PIXELS,
-    factory: str | None = None,
-    trust: bool = False,
+    flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Name the most likely classes of each image.
@@ -32,14 +30,9 @@ def predict(
         model: The model, if it is not the first path.
         top: How many classes to name of each image; all of them when there are fewer.
         max_pixels: Most pixels of an image file: larger ones are refused.
-        factory: Your own package.module:factory that builds a model file's network.
-        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object.
     """
-    from json import dumps
-
-    from repfold.models import load_model
-    from repfold.models.file import RunForm
+    from repfold.deploy import predict as predict_image
 
     images = paths
     if model is None and paths:
@@ -48,54 +41,27 @@ def predict(
         raise RepFoldError(
             "Give a model and at least one image, as in: repfold predict RUN IMAGE... (--top 1 or more)."
         )
-    form: RunForm = "plain" if (model / "plain.safetensors").exists() else "train"
-    opened = load_model(model, form=form, factory=factory, trust=trust)
-    predictions = [_predict_one(path, opened, top, max_pixels) for path in images]
+    opened = flags.load(model, "fastest")
+    found = [(str(path), predict_image(path, opened, top=top, max_pixels=max_pixels)) for path in images]
     if json:
-        print(dumps({"model": str(model), "predictions": predictions}))
+        predictions = [
+            {"image": image, "classes": [{"class": name, "percent": percent} for name, percent in classes]}
+            for image, classes in found
+        ]
+        print_json({"model": str(model), "predictions": predictions})
     else:
-        _print_predictions(predictions)
+        _print_predictions(found)
 
 
-def _predict_one(path: Path, model: Model, top: int, max_pixels: int) -> dict[str, Any]:
-    """The ``top`` classes of one image with their probabilities in percent."""
-    import torch
-
-    from repfold.data import preprocess
-    from repfold.data.transforms import to_input
-
-    description = model.description
-    if description.preprocessing is None:
-        raise RepFoldError("The model does not say how images are to be preprocessed: save it with a description.")
-    parameter = next(model.network.parameters())
-    seen = description.preprocessing
-    x_NCHW = to_input(
-        preprocess(path, seen, max_pixels=max_pixels).unsqueeze(0), seen.mean, seen.std, dtype=parameter.dtype
-    )
-    with torch.inference_mode():
-        percent = 100 * torch.softmax(model.network(x_NCHW)[0].float(), dim=0)
-    if not bool(torch.isfinite(percent).all()):
-        raise RepFoldError(f"{path}: the model's outputs are not finite numbers, so its weights are not to be trusted.")
-    if description.classes is not None and len(description.classes) != len(percent):
-        raise RepFoldError(
-            f"The model names {len(description.classes)} classes, but its network tells {len(percent)} apart: the "
-            "names are of another network."
-        )
-    values, indices = percent.topk(min(top, len(percent)))
-    names = description.classes or tuple(str(index) for index in range(len(percent)))
-    classes = [{"class": names[i], "percent": v} for v, i in zip(values.tolist(), indices.tolist(), strict=True)]
-    return {"image": str(path), "classes": classes}
-
-
-def _print_predictions(predictions: list[dict[str, Any]]) -> None:
+def _print_predictions(found: list[tuple[str, list[tuple[str, float]]]]) -> None:
     from rich.table import Table
 
     from repfold.cli.console import Console
 
     console = Console()
-    for prediction in predictions:
-        table = Table(title=prediction["image"], title_justify="left", box=None, show_header=False)
+    for image, classes in found:
+        table = Table(title=image, title_justify="left", box=None, show_header=False)
         table.add_column(justify="right")
-        for entry in prediction["classes"]:
-            table.add_row(f"{entry['percent']:.1f} %", entry["class"])
+        for name, percent in classes:
+            table.add_row(f"{percent:.1f} %", name)
         console.print(table)

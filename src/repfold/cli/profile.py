@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.model_flags import ModelFlags
+from repfold.cli.terminal import print_json, tell
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
-    from repfold.fold import Comparison, LayerCost
-    from repfold.models import Model
+    from repfold.fold import Comparison, Cost
+    from repfold.models import Description
 
 MEASURES = {
     "parameters": "parameters",
@@ -27,11 +27,7 @@ def profile(
     /,
     *,
     image_size: int | None = None,
-    example: str | None = None,
-    weights: Path | None = None,
-    num_classes: int | None = None,
-    factory: str | None = None,
-    trust: bool = False,
+    flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Count parameters, multiply-adds, memory traffic and Winograd multiplies for one image, before and after folding.
@@ -42,40 +38,29 @@ def profile(
     Args:
         model: A run directory, a model file, a model's name, or package.module:factory.
         image_size: Side of the square image; that of a trained model's preprocessing, else 224.
-        example: Shape of an input instead, such as 1,3,224,160.
-        weights: Checkpoint to load into a network given by name.
-        num_classes: Number of classes of a network given by name.
-        factory: Your own package.module:factory that builds a model file's network.
-        trust: Run the code that a run or a model file names: only for what you trained yourself.
         json: Print one JSON object: both forms' totals and layers, and the layers side by side.
     """
-    from json import dumps
+    from repfold import models
+    from repfold.fold import compare_costs
 
-    from repfold.cli.model_source import make_example, open_model
-    from repfold.fold import compare_forms
-
-    source = open_model(model, factory=factory, trust=trust, weights=weights, num_classes=num_classes)
-    shape = _shape(image_size, example, source)
-    x = make_example(shape, source)
-    comparison = compare_forms(source.network, x)
+    if image_size is not None and flags.example is not None:
+        raise RepFoldError("--image-size and --example both say how large the input is: give one.")
+    opened, x = flags.open(model)
+    if image_size is not None:
+        x = models.example_input(opened, _square(image_size, opened.description))
+    comparison = compare_costs(opened.network, x)
     if json:
-        print(dumps({"model": model, "example": list(x.shape), **comparison.to_dict()}))
+        print_json({"model": model, "example": list(x.shape), **comparison.to_dict()})
     else:
         _print(comparison, tuple(x.shape))
 
 
-def _shape(image_size: int | None, example: str | None, source: Model) -> tuple[int, ...] | None:
-    from repfold.cli.model_source import parse_shape
-
-    if image_size is None:
-        return parse_shape(example)
-    if example is not None:
-        raise RepFoldError("--image-size and --example both say how large the input is: give one.")
-    if image_size < 1:
-        raise RepFoldError(f"--image-size {image_size}: an image has at least one pixel.")
-    preprocessing, architecture = source.description.preprocessing, source.description.architecture
+def _square(side: int, description: Description) -> tuple[int, int, int, int]:
+    if side < 1:
+        raise RepFoldError(f"--image-size {side}: an image has at least one pixel.")
+    preprocessing, architecture = description.preprocessing, description.architecture
     channels = preprocessing.channels if preprocessing else architecture.in_channels if architecture else 3
-    return (1, channels, image_size, image_size)
+    return (1, channels, side, side)
 
 
 def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
@@ -88,7 +73,7 @@ def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
     tell(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
 
 
-def _cells(train: LayerCost | None, folded: LayerCost | None) -> tuple[str, ...]:
+def _cells(train: Cost | None, folded: Cost | None) -> tuple[str, ...]:
     return tuple(
         _short(getattr(cost, measure)) if cost is not None else "" for measure in MEASURES for cost in (train, folded)
     )

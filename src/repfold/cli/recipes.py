@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 
 
 def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json: bool = False) -> None:
@@ -19,7 +19,6 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
         json: Print one JSON object: the recipes with their figures, or the fields of the one.
     """
     from dataclasses import asdict
-    from json import dumps
 
     from repfold.train import recipe_file
     from repfold.train.recipe_remarks import in_brief, remarks
@@ -29,7 +28,7 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
         recipe = recipe_file.find(name)
         told = remarks(texts.get(name, ""))
         if json:
-            print(dumps(asdict(recipe)))
+            print_json(asdict(recipe))
             return
         for remark in told:
             tell(f"# {remark.kind} {remark.flags()}".rstrip() + f": {remark.text}")
@@ -40,7 +39,7 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
             name: {"about": recipe_file.first_comment(text), "results": [asdict(remark) for remark in remarks(text)]}
             for name, text in texts.items()
         }
-        print(dumps(known))
+        print_json(known)
         return
     for name, text in texts.items():
         tell(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")

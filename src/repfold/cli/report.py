@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 
 
 def report(
@@ -26,18 +26,17 @@ def report(
         output: Where the page goes; RUN/report.html for one run, report.html here for several.
         json: Print one JSON object.
     """
-    from json import dumps
-
+    from repfold import run_files
     from repfold.report.digest import digest, digest_table
     from repfold.report.page import save
     from repfold.report.results import read
     from repfold.report.tables import to_text
 
     found = read(runs)
-    one = found.runs[0].directory / "report.html" if len(found.runs) == 1 else None
-    path = save(found, output or one or Path("report.html"))
+    one = found.runs[0].directory / run_files.REPORT if len(found.runs) == 1 else None
+    path = save(found, output or one or Path(run_files.REPORT))
     if json:
-        print(dumps({"report": str(path), **digest(found)}))
+        print_json({"report": str(path), **digest(found)})
         return
     tell(to_text(digest_table(found)))
     for note in found.notes():

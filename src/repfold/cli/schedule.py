@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from repfold.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from repfold.schedule import LearningRate
 
@@ -43,8 +45,6 @@ def schedule(
         log: Draw the learning rate logarithmically.
         json: Print one JSON object.
     """
-    from json import dumps
-
     from repfold import schedule as schedules
     from repfold.errors import RepFoldError
 
@@ -67,7 +67,7 @@ def schedule(
 
         write_lr_plot(curves, plot, log=log)
     run = {"lr": lr, "epochs": epochs, "steps_per_epoch": steps_per_epoch, "plot": str(plot) if plot else None}
-    print(dumps({**run, "schedules": rows})) if json else _print(rows, plot)
+    print_json({**run, "schedules": rows}) if json else _print(rows, plot)
 
 
 def _read(rate: LearningRate, steps_per_epoch: int, epochs: float) -> tuple[dict[str, Any], Curve]:

@@ -19,6 +19,13 @@ def clean(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def print_json(content: object) -> None:
+    """Print one JSON object to stdout."""
+    import json
+
+    print(json.dumps(content))
+
+
 def tell(text: str = "", *, end: str = "\n", error: bool = False) -> None:
     """Print ``text``, clean, to stdout or with ``error`` to stderr."""
     print(clean(text), end=end, file=sys.stderr if error else sys.stdout)

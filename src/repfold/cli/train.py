@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
+from repfold import run_files
 from repfold.cli.recipe_flags import RecipeFlags, given
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import print_json, tell
 from repfold.errors import RepFoldError
 from repfold.signals import Interrupted, look
 
 if TYPE_CHECKING:
     from repfold.cli.console import Console
-    from repfold.cli.finish_run import Stage
+    from repfold.deploy import Outcome
     from repfold.train import Recipe, RunResult
 
 _GRACE_SECONDS = 10.0
@@ -78,10 +79,8 @@ def train(
         # The leading process says the same; it would be ended before it could, if this one were gone first.
         time.sleep(_GRACE_SECONDS)
         sys.exit(2)
-    if leads and json:
-        print_json(result, stages)
-    elif leads:
-        print_result(console, result, stages)
+    if leads:
+        print_result(console, result, stages, json=json)
 
 
 def train_with_display(
@@ -114,10 +113,10 @@ def train_with_display(
         raise
 
 
-def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Stage]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Outcome]:
     """Do what follows training, saying on a terminal which stage is under way."""
-    from repfold.cli.finish_run import finish_run
-    from repfold.train import restart_command
+    from repfold import deploy, models
+    from repfold.train import recipe_code, restart_command
     from repfold.train.run_lock import held
 
     begun: list[str] = []
@@ -129,7 +128,8 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
                 begun.append(stage)
                 status.update(f"{stage} ...")
 
-            return finish_run(directory, recipe, show)
+            trust = recipe_code.builds(recipe, models.read_description(directory))
+            return deploy.finish_run(directory, trust=trust, on_stage=show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
         go_on = restart_command.to_resume(directory, recipe)
@@ -137,36 +137,25 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
         raise
 
 
-def print_result(console: Console, result: RunResult, stages: list[Stage]) -> None:
-    """Print what was done, how well, and where the files are."""
+def print_result(console: Console, result: RunResult, stages: list[Outcome], *, json: bool) -> None:
+    """Print what was done, how well, and where the files are: as a table on ``console``, or one JSON object."""
     from rich.table import Table
     from rich.text import Text
 
-    def file(path: Path | None) -> str:
-        return path.name if path else "-"
-
     best = result.records[result.best_epoch - 1]
+    if json:
+        outcomes = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
+        run = {"directory": str(result.directory), "best_epoch": result.best_epoch, "best": best}
+        print_json({**run, "stages": outcomes})
+        return
     table = Table("done", "file", "result", box=None)
     trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
-    table.add_row("train", "best.safetensors", f"{trained} of {len(result.records)}")
+    table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
-        table.add_row(stage.name, file(stage.file), Text(stage.result))
+        table.add_row(stage.name, stage.file.name if stage.file else "-", Text(stage.result))
     console.print()
     console.print(table, highlight=False)
     console.print(f"\nEverything is in {result.directory}", highlight=False, soft_wrap=True)
-
-
-def print_json(result: RunResult, stages: list[Stage]) -> None:
-    """Print what was done as one JSON object."""
-    from json import dumps
-
-    content = {
-        "directory": str(result.directory),
-        "best_epoch": result.best_epoch,
-        "best": result.records[result.best_epoch - 1],
-        "stages": [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages],
-    }
-    print(dumps(content))
 
 
 def _run_of(
@@ -195,11 +184,13 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
     from repfold.train import Recipe, recipe_code, recipe_file
 
     base, source = Recipe(), None
-    if resumed is not None and name is None and (resumed / "recipe.toml").exists():
-        source = str(resumed / "recipe.toml")
+    if resumed is not None and name is None and (resumed / run_files.RECIPE).exists():
+        source = str(resumed / run_files.RECIPE)
         base = recipe_file.read(source)
     elif resumed is not None and data is None and name is None:
-        raise RepFoldError(f"{resumed} holds no run to go on with (no recipe.toml). Give the directory of a run.")
+        raise RepFoldError(
+            f"{resumed} holds no run to go on with (no {run_files.RECIPE}). Give the directory of a run."
+        )
     if name is not None:
         base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
     if data is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from repfold import run_files
 from repfold.cli.console import Console
 from repfold.cli.terminal import tell
 from repfold.signals import look
@@ -74,7 +75,7 @@ class TrainDisplay:
             return f"Training is complete; what follows it is not done. {go_on}"
         if self.begun:
             return f"The steps since the last checkpoint are lost. {go_on}"
-        again = go_on if (directory / "recipe.toml").exists() else "Give the same command again."
+        again = go_on if (directory / run_files.RECIPE).exists() else "Give the same command again."
         return f"It was before the first step, so there is nothing to keep. {again}"
 
     def line(self, text: str, style: str | None = None) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from repfold.cli.model_flags import CodeFlags
+from repfold.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from repfold.train.verify import Check
 
@@ -19,8 +22,7 @@ def verify(
     /,
     *,
     steps: int = 50,
-    factory: str | None = None,
-    trust: bool = False,
+    flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Check a run: the hashes of its files, its certificate by folding again, and its steps by training them again.
@@ -30,23 +32,19 @@ def verify(
     Args:
         run: The run directory.
         steps: How many steps to do again, at most; 0: none.
-        factory: Trusted package.module:factory, for a run of a network of your own.
-        trust: Run the code that the run names: only for what you trained yourself.
         json: Print one JSON object.
     """
-    from json import dumps
-
     from repfold.cli.console import Console
     from repfold.train.verify import verify as verify_run
 
     with Console(stderr=True).status("") as status:
         checks = verify_run(
-            run, steps=steps, factory=factory, trust=trust, say=lambda stage: status.update(f"{stage} ...")
+            run, steps=steps, factory=flags.factory, trust=flags.trust, say=lambda stage: status.update(f"{stage} ...")
         )
     passed = all(check.result != "failed" for check in checks)
     if json:
         told = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
-        print(dumps({"run": str(run), "passed": passed, "checks": told}))
+        print_json({"run": str(run), "passed": passed, "checks": told})
     else:
         _print_table(run, checks, passed)
     if not passed:

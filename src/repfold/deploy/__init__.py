@@ -1,25 +1,36 @@
-"""From a network to what runs elsewhere: export, the proof that it agrees, and timings."""
+"""From a network to what runs elsewhere: export, the proof that it agrees, timings, and the choice of an engine."""
 
 from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
-from repfold.deploy.compare import compare_forms, why_not_native
+from repfold.deploy.compare import check_sizes, compare_forms, why_not_native
 from repfold.deploy.export import EXPORTERS, Exported, check_onnx, export_onnx, export_pt2
+from repfold.deploy.finish import Outcome, finish_run
 from repfold.deploy.machine import describe_machine
-from repfold.deploy.write_back import write_back
+from repfold.deploy.prediction import predict
+from repfold.deploy.serve import Serving, deploy_model
+from repfold.deploy.write import FORMATS, write_back, write_plain
 from repfold.report.timings import Timing, Timings
 
 __all__ = [
     "EXPORTERS",
+    "FORMATS",
     "Exported",
+    "Outcome",
+    "Serving",
     "Timing",
     "Timings",
     "check_onnx",
+    "check_sizes",
     "compare_forms",
+    "deploy_model",
     "describe_machine",
     "export_onnx",
     "export_pt2",
+    "finish_run",
     "onnx_form",
+    "predict",
     "pytorch_form",
     "time_forms",
     "why_not_native",
     "write_back",
+    "write_plain",
 ]

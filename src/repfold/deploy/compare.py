@@ -10,16 +10,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from repfold import engine, models
+from repfold import engine, models, run_files
 from repfold.deploy.bench import Timings, join, onnx_form, pytorch_form, time_forms
 from repfold.deploy.export import export_onnx
 from repfold.errors import RepFoldError
+from repfold.fold.compare import distance
+from repfold.limits import MOST_IMAGES
+from repfold.threads import check_threads
 
 TRAIN_FORM, FOLDED = "train form, PyTorch", "folded, PyTorch"
 COMPILED, ONNX_RUNTIME = "folded, torch.compile", "folded, ONNX Runtime"
 NATIVE = "folded, RepFold's engine"
 # More than this, relative to the largest output, is another function and not another rounding.
 NATIVE_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
+
+
+def check_sizes(batches: Sequence[int], threads: int | None) -> None:
+    """Raise RepFoldError for batches or a number of threads that nobody times."""
+    if not batches or min(batches) < 1 or max(batches) > MOST_IMAGES:
+        raise RepFoldError(f"--batch {' '.join(map(str, batches))}: give sizes from 1 to {MOST_IMAGES:,}.")
+    if threads is not None:
+        check_threads(threads)
 
 
 def compare_forms(
@@ -44,10 +55,11 @@ def compare_forms(
 
     Raises: RepFoldError when the onnx extra or the engine is missing, or one of them cannot run the network.
     """
+    check_sizes(batches, threads)
     threads = threads or torch.get_num_threads()
     parts = []
     with tempfile.TemporaryDirectory() as directory:
-        path = export_onnx(plain, example_NCHW, Path(directory) / "plain.onnx").path if onnx else None
+        path = export_onnx(plain, example_NCHW, Path(directory) / run_files.ONNX).path if onnx else None
         for batch in batches:
             x_NCHW = torch.randn(batch, *example_NCHW.shape[1:], dtype=example_NCHW.dtype, device=example_NCHW.device)
             forms: dict[str, Callable[[], Any]] = {}
@@ -59,7 +71,7 @@ def compare_forms(
             if path is not None:
                 forms[ONNX_RUNTIME] = onnx_form(path, x_NCHW, threads=threads)
             if native:
-                file = Path(directory) / "plain.safetensors"
+                file = Path(directory) / run_files.PLAIN
                 forms[NATIVE] = native_form(plain, x_NCHW, file, threads=threads, precision=precision)
             parts.append(time_forms(forms, batch=batch, rounds=rounds, threads=threads))
     return join(parts)
@@ -83,13 +95,13 @@ def why_not_native(plain: nn.Module, example_NCHW: torch.Tensor, precision: str 
     """None where RepFold's engine runs the folded network on this machine and agrees with PyTorch, else the reason."""
     with tempfile.TemporaryDirectory() as directory:
         try:
-            path = Path(directory) / "plain.safetensors"
+            path = Path(directory) / run_files.PLAIN
             computed = torch.from_numpy(native_form(plain, example_NCHW, path, threads=1, precision=precision)())
         except RepFoldError as refusal:
             return str(refusal)
     with torch.inference_mode():
         expected = plain(example_NCHW).cpu().float().flatten(1)
-    error = float((computed - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
-    if not error <= NATIVE_TOLERANCE[precision]:
+    error, _ = distance(computed, expected)
+    if error > NATIVE_TOLERANCE[precision]:
         return f"it differs from PyTorch by {error:.1e} (relative)."
     return None

@@ -20,6 +20,7 @@ from torch.fx.experimental import _config as export_config
 
 from repfold import atomic
 from repfold.errors import RepFoldError
+from repfold.fold.compare import distance
 
 # Other runtimes and other kernels sum in another order; more than this, relative, is another function.
 TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -109,8 +110,7 @@ def _check_pt2(path: str | os.PathLike[str], network: nn.Module, x: torch.Tensor
 def _relative_error(path: str | os.PathLike[str], y_file: torch.Tensor, y: torch.Tensor) -> float:
     if y.shape != y_file.shape:
         raise RepFoldError(f"{path} answers with shape {list(y_file.shape)}, the network with {list(y.shape)}.")
-    y, y_file = y.cpu().double(), y_file.cpu().double()
-    return ((y_file - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
+    return distance(y_file.cpu(), y.cpu())[0]
 
 
 _NUMPY_HAS = {torch.float64, torch.float32, torch.float16}
@@ -203,6 +203,11 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def has_onnx() -> bool:
+    """Whether the onnx extra is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
 def _require_onnx(*names: str) -> list[Any]:

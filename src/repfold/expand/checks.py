@@ -9,6 +9,7 @@ from repfold.errors import RepFoldError
 from repfold.expand.calls import NotFollowed, calls_of
 from repfold.expand.folding import FoldError, output_of
 from repfold.expand.sites import skeleton
+from repfold.fold.compare import distance
 
 # The largest difference of outputs that is rounding, relative to the largest output.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-2, torch.bfloat16: 3e-1}
@@ -36,12 +37,11 @@ def check_equal(network: nn.Module, result: nn.Module, example: Tensor, block: s
         raise _no_longer_runs(network, block, refusal) from refusal
     if not (isinstance(before, Tensor) and before.is_floating_point()):
         return
-    error, scale = float((after - before).abs().max()), float(before.abs().max()) or 1.0
-    if not error <= TOLERANCE.get(before.dtype, 1e-5) * scale:
+    error, _ = distance(after, before)
+    if error > TOLERANCE.get(before.dtype, 1e-5):
         raise RepFoldError(
-            f"Expanded by '{block}', {type(network).__name__} gives other outputs (they differ by {error:.1e}, the "
-            f"largest is {scale:.1e}). Its forward may use a convolution in a way that cannot be seen: find which with "
-            "where=."
+            f"Expanded by '{block}', {type(network).__name__} gives other outputs (relative error {error:.1e}). Its "
+            "forward may use a convolution in a way that cannot be seen: find which with where=."
         )
 
 

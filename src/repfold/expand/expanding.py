@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from repfold.algebra import conv_axes
 from repfold.blocks import STRUCTURES, Invertible
-from repfold.errors import RepFoldError, nearest
+from repfold.errors import RepFoldError, few, nearest
 from repfold.expand.checks import check_equal, check_runs
 from repfold.expand.inverse import take_over
 from repfold.expand.moments import Moments, moments_of
-from repfold.expand.sites import Site, Skipped, Where, find_sites
+from repfold.expand.sites import Skipped, Where, find_sites
+from repfold.modules import replace_modules
 
 EXPANDABLE: dict[str, type[Invertible]] = {
     name: structure for name, structure in STRUCTURES.items() if issubclass(structure, Invertible)
@@ -60,25 +61,32 @@ def expand(
     result = copy.deepcopy(network)
     sites, left = find_sites(result, where)
     moments = {} if example is None or fresh else moments_of(network, sites, example)
-    replaced = []
+    kind = EXPANDABLE[block]
+    structures: dict[nn.Module, nn.Module] = {}
+    within: dict[nn.Module, nn.Module] = {}  # norms that are part of a structure now
     for site in sites:
+        norm = result.get_submodule(site.norm) if site.norm is not None and kind.has_norms else None
         try:
-            result = _replace(result, EXPANDABLE[block], site, fresh, moments.get(site.name))
+            structures[site.conv] = _equal_structure(kind, site.conv, norm, fresh, moments.get(site.name))
         except RepFoldError as refusal:
             left.append(Skipped(site.name, str(refusal)))
         else:
-            replaced.append(site)
-    _report(block, replaced, left)
+            within |= {norm: nn.Identity()} if norm is not None else {}
+    _report(block, len(structures), left)
+    result = replace_modules(result, structures | within)
     check_runs(network, result, block)
     if example is not None and not fresh:
         check_equal(network, result, example, block)
     return result
 
 
-def _replace(network: nn.Module, kind: type[Invertible], site: Site, fresh: bool, moments: Moments | None) -> nn.Module:
-    """``network``, changed in place, or the structure itself where the network is the convolution."""
-    conv = site.conv
-    norm = network.get_submodule(site.norm) if site.norm is not None and kind.has_norms else None
+def _equal_structure(
+    kind: type[Invertible], conv: nn.Conv2d, norm: nn.Module | None, fresh: bool, moments: Moments | None
+) -> nn.Module:
+    """The structure that computes what ``conv``, then ``norm`` do; with ``fresh`` as its paper begins.
+
+    Raises: RepFoldError when there is none.
+    """
     structure = _structure(kind, conv)
     _match_norms(structure, norm)
     if not fresh:
@@ -86,15 +94,7 @@ def _replace(network: nn.Module, kind: type[Invertible], site: Site, fresh: bool
     if not conv.weight.requires_grad:
         structure.requires_grad_(False)
     structure.to(conv.weight.device, conv.weight.dtype)
-    structure.train(conv.training if norm is None else norm.training)
-    if norm is not None:
-        assert site.norm is not None
-        network.set_submodule(site.norm, nn.Identity())
-    for name in site.names:
-        if not name:
-            return structure
-        network.set_submodule(name, structure)
-    return network
+    return structure.train(conv.training if norm is None else norm.training)
 
 
 def _structure(kind: type[Invertible], conv: nn.Conv2d) -> Invertible:
@@ -126,17 +126,13 @@ def _match_norms(structure: nn.Module, norm: nn.Module | None) -> None:
             inner.eps, inner.momentum = norm.eps, norm.momentum  # type: ignore[assignment]
 
 
-def _report(block: str, replaced: list[Site], left: list[Skipped]) -> None:
+def _report(block: str, replaced: int, left: list[Skipped]) -> None:
     reasons: dict[str, list[str]] = {}
     for item in left:
         reasons.setdefault(item.reason, []).append(item.name or "the network itself")
-    summary = "; ".join(f"{_listed(names)}: {reason.rstrip('.')}" for reason, names in reasons.items())
+    summary = "; ".join(f"{few(names, 4)}: {reason.rstrip('.')}" for reason, names in reasons.items())
     if not replaced:
         raise RepFoldError(f"No convolution can be expanded by '{block}'. {summary}.")
     if left:
-        counted = f"{len(left)} of {len(left) + len(replaced)} convolutions stay as they are"
+        counted = f"{len(left)} of {len(left) + replaced} convolutions stay as they are"
         warnings.warn(f"expand by '{block}': {counted}. {summary}.", ExpandWarning, stacklevel=3)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -19,6 +19,7 @@ from repfold.blocks import Invertible
 from repfold.errors import RepFoldError
 from repfold.expand.folding import kernel_of
 from repfold.expand.moments import Moments
+from repfold.modules import replace_modules
 
 TOLERANCE = 1e-10  # of the kernel's largest value, in float64
 
@@ -44,18 +45,13 @@ def take_over(structure: Invertible, conv: nn.Conv2d, norm: nn.Module | None, mo
     at_end = _norm_at_end(conv, bias_O, norm, moments)
     absent = nn.Identity()  # until the kernel is right
     if inverse.through is not None:
-        _exchange(structure, inverse.through, _passing(at_end))
+        replace_modules(structure, {inverse.through: _passing(at_end)})
     if inverse.norm is not None:
-        _exchange(structure, inverse.norm, absent)
+        replace_modules(structure, {inverse.norm: absent})
     if inverse.absorbs is not None:
         _absorb(structure, inverse.absorbs, conv, kernel_OIHW)
     if inverse.norm is not None:
-        _exchange(structure, absent, at_end)
-
-
-def _exchange(structure: nn.Module, part: nn.Module, other: nn.Module) -> None:
-    path = next(path for path, module in structure.named_modules() if module is part)
-    structure.set_submodule(path, other)
+        replace_modules(structure, {absent: at_end})
 
 
 def _norm_at_end(conv: nn.Conv2d, bias_O: Tensor | None, norm: nn.Module | None, moments: Moments | None) -> nn.Module:

@@ -24,15 +24,11 @@ NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 @dataclass(frozen=True)
 class Site:
-    """A convolution, all the paths that lead to it, and the path of the BatchNorm that alone reads its output."""
+    """A convolution, the first of the paths that lead to it, and that of the BatchNorm that alone reads its output."""
 
-    names: tuple[str, ...]
+    name: str
     conv: nn.Conv2d
     norm: str | None
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def find_sites(network: nn.Module, where: Where | None) -> tuple[list[Site], lis
     for conv, names in selected.items():
         reason = _obstacle(network, conv, names, owners, calls)
         if reason is None:
-            sites.append(Site(tuple(names), conv, _norm_behind(network, names, calls)))
+            sites.append(Site(names[0], conv, _norm_behind(network, names, calls)))
         else:
             left.append(Skipped(names[0], reason))
     return sites, left

@@ -12,16 +12,18 @@ from typing import Any
 from torch import nn
 
 from repfold.fold.certificate import Certificate, FoldedRegion, LeftRegion
-from repfold.fold.cost import LayerCost, Profile, profile
-from repfold.fold.cost_forms import Comparison, compare_forms
+from repfold.fold.cost import Cost, LayerCost
+from repfold.fold.cost_forms import Comparison, compare_costs
 from repfold.fold.errors import FoldError
 from repfold.fold.folding import fold
 from repfold.fold.online import OnlineFold
 from repfold.fold.plan import Plan, make_plan
+from repfold.fold.profiling import Profile, profile
 
 __all__ = [
     "Certificate",
     "Comparison",
+    "Cost",
     "FoldError",
     "FoldedRegion",
     "LayerCost",
@@ -29,7 +31,7 @@ __all__ = [
     "OnlineFold",
     "Plan",
     "Profile",
-    "compare_forms",
+    "compare_costs",
     "fold",
     "make_plan",
     "profile",

@@ -89,7 +89,7 @@ def compare(
         if isinstance(b, Tensor):
             _refuse_other_kind(a, b)
         if isinstance(b, Tensor) and (b.is_floating_point() or b.is_complex()):
-            relative, absolute = _distance(a, b)
+            relative, absolute = distance(a, b)
             beyond |= not relative <= TOLERANCE.get(_real(b.dtype), 1e-4)
             worst = Difference(max(worst.relative, relative), max(worst.absolute, absolute))
         elif not _equal(a, b):
@@ -123,8 +123,9 @@ def _comparable(x: Tensor) -> Tensor:
     return torch.nan_to_num(x, nan=7.0) if x.is_floating_point() else x
 
 
-def _distance(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Relative and absolute; infinities and what is not a number must stand at the same positions."""
+def distance(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """Return max|a − b|/max|b| and max|a − b|, in float64; both are infinite unless infinities and what is not a
+    number stand at the same positions. a and b are of one shape."""
     a, b = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in (a, b))
     a, b = a.double(), b.double()
     if not b.numel():
@@ -156,32 +157,32 @@ def _judge_in_float64(network: nn.Module, refold: Refold | None, arguments: Argu
             f"largest), more than rounding explains, and it cannot run in float64 to be judged there ({error})"
         ) from error
     pairs = list(zip(leaves(actual), leaves(expected), strict=True))
-    distance = max((_distance(a, b)[0] for a, b in pairs if isinstance(b, Tensor) and _is_float(b)), default=0.0)
+    furthest = max((distance(a, b)[0] for a, b in pairs if isinstance(b, Tensor) and _is_float(b)), default=0.0)
     same = all(_equal(a, b) for a, b in pairs if not (isinstance(b, Tensor) and _is_float(b)))
-    if same and distance <= TOLERANCE_FLOAT64:
+    if same and furthest <= TOLERANCE_FLOAT64:
         remark = (
             f"in its own dtype it differs by {own.relative:.1e} of the largest output, which is the network's own "
-            f"rounding: in float64 by {distance:.1e}"
+            f"rounding: in float64 by {furthest:.1e}"
         )
         return Difference(own.relative, own.absolute, remark)
     condition = _condition(exact, doubled, expected)
-    shrinks = own.relative > distance and distance <= SHRINKS * own.relative
-    if same and condition > 1e5 and (shrinks or distance <= min(1e-7, AMPLIFIED * EPSILON * condition)):
+    shrinks = own.relative > furthest and furthest <= SHRINKS * own.relative
+    if same and condition > 1e5 and (shrinks or furthest <= min(1e-7, AMPLIFIED * EPSILON * condition)):
         remark = (
             f"it is ill-conditioned: its condition number is about {condition:.0e}, so in its own dtype it differs "
-            f"by {own.relative:.1e} of the largest output, and in float64 by {distance:.1e}, as rounding does"
+            f"by {own.relative:.1e} of the largest output, and in float64 by {furthest:.1e}, as rounding does"
         )
         return Difference(own.relative, own.absolute, remark)
-    if 10 * AMPLIFIED * EPSILON * condition >= distance and condition > 1e5:
+    if 10 * AMPLIFIED * EPSILON * condition >= furthest and condition > 1e5:
         raise FoldError(
             f"{type(network).__name__} is too ill-conditioned to be judged as a whole: its condition number is about "
             f"{condition:.0e} (a change of its input by 1 comes out as that many), so float32 rounding alone changes "
-            f"its outputs by {own.relative:.1e} and even float64 decides nothing ({distance:.1e}). Load trained "
+            f"its outputs by {own.relative:.1e} and even float64 decides nothing ({furthest:.1e}). Load trained "
             "weights, or set its norms' statistics from data."
         )
     raise FoldError(
         f"the folded network's output differs from the network's by {own.absolute:.2e} ({own.relative:.2e} of the "
-        f"largest; {distance:.2e} in float64), more than rounding explains. The network may not be a function of its "
+        f"largest; {furthest:.2e} in float64), more than rounding explains. The network may not be a function of its "
         "input alone; otherwise this is a fault of RepFold: please report it with the network."
     )
 
@@ -209,7 +210,7 @@ def _condition(network: nn.Module, arguments: Arguments, expected: Any) -> float
 
     moved = leaves(run(network, rebuild(arguments, nudge)))
     pairs = zip(moved, leaves(expected), strict=True)
-    return max((_distance(a, b)[0] for a, b in pairs if isinstance(b, Tensor) and _is_float(b)), default=0.0) / NUDGE
+    return max((distance(a, b)[0] for a, b in pairs if isinstance(b, Tensor) and _is_float(b)), default=0.0) / NUDGE
 
 
 def resized(arguments: Arguments, batch: Callable[[int], int], image: Callable[[int], int]) -> Arguments:

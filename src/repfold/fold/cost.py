@@ -1,59 +1,28 @@
-"""What a network costs to run: parameters, multiply-adds, memory traffic and Winograd multiplies, layer by layer.
-
-Every operator is counted as it runs, so that functional calls, operators and networks that cannot be traced count too.
-"""
+"""What a layer or a region costs to run: what the fold weighs, and a profile shows."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil, prod
-from typing import Any
-
-import torch
-from torch import Tensor, fx, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
-
-from repfold.fold.compare import run
-
-# F(2x2, 3x3): 16 multiplies for a tile of 2x2 outputs instead of 36 (Lavin and Gray, arXiv:1509.09308).
-WINOGRAD_TILE, WINOGRAD_MULTIPLIES = 2, 16
-
-NORMS = frozenset(
-    {
-        "aten.native_batch_norm",
-        "aten._native_batch_norm_legit",
-        "aten._native_batch_norm_legit_no_training",
-        "aten.cudnn_batch_norm",
-        "aten.miopen_batch_norm",
-        "aten.native_group_norm",
-        "aten.native_layer_norm",
-    }
-)
+from typing import Self
 
 
 @dataclass(frozen=True)
-class LayerCost:
-    """The cost of a module's own operators; ``name`` is its path, "" the network itself.
+class Cost:
+    """What is not counted is 0; the fold counts parameters and multiply-adds, of one example.
 
+    parameters: learned numbers. The fold leaves biases out, which ride on the accumulators.
     multiply_adds: of convolutions and matrix products; of norms one a value.
     traffic: values read and written, weights included, each operator for itself (ShuffleNet V2, arXiv:1807.11164).
     winograd: multiplies where every 3x3 convolution of stride and dilation 1 runs as F(2x2, 3x3), else multiply_adds.
     """
 
-    name: str
-    kind: str
     parameters: int = 0
     multiply_adds: int = 0
     traffic: int = 0
     winograd: int = 0
 
-    def __add__(self, other: LayerCost) -> LayerCost:
+    def __add__(self, other: Cost) -> Self:
         return dataclasses.replace(
             self,
             parameters=self.parameters + other.parameters,
@@ -62,128 +31,22 @@ class LayerCost:
             winograd=self.winograd + other.winograd,
         )
 
-
-@dataclass(frozen=True)
-class Profile:
-    """The costs of the modules that hold parameters or run operators of their own, in the order of their calls."""
-
-    layers: tuple[LayerCost, ...]
-
-    @property
-    def total(self) -> LayerCost:
-        return sum(self.layers, start=LayerCost("total", ""))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        total = {key: value for key, value in dataclasses.asdict(self.total).items() if key not in ("name", "kind")}
-        return {"total": total, "layers": [dataclasses.asdict(layer) for layer in self.layers]}
-
-
-def profile(network: nn.Module, example: Any) -> Profile:
-    """Count what ``network``, in eval mode, does on ``example`` (all of it: give one image for the cost of an image).
-
-    Args:
-        network: any network, left untouched; a parameter that modules share is counted once.
-        example: an input as for ``repfold.fold``, or a tuple of its arguments.
-
-    Raises: FoldError when the network cannot run on the example.
-    """
-    arguments = example if isinstance(example, tuple) else (example,)
-    twin = copy.deepcopy(network, {id(p): p for p in network.parameters()}).eval()
-    counter = _Counter()
-    for path, module in twin.named_modules():
-        module.register_forward_pre_hook(counter.enter(path))
-        module.register_forward_hook(counter.leave, always_call=True)
-    with _unfused_attention(), counter:
-        run(twin, arguments)
-    learned = _parameters(twin)
-    costs = counter.costs | {path: counter.costs.get(path, LayerCost(path, "")) for path in learned}
-    return Profile(
-        tuple(
-            dataclasses.replace(cost, kind=type(twin.get_submodule(path)).__name__, parameters=learned.get(path, 0))
-            for path, cost in costs.items()
+    def __le__(self, other: Cost) -> bool:
+        """Whether no measure is larger."""
+        return (
+            self.parameters <= other.parameters
+            and self.multiply_adds <= other.multiply_adds
+            and self.traffic <= other.traffic
+            and self.winograd <= other.winograd
         )
-    )
 
 
-@contextmanager
-def _unfused_attention() -> Iterator[None]:
-    """Attention as the matrix products that it is made of, instead of operators that hide them."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+NOTHING = Cost()
 
 
-def _parameters(network: nn.Module) -> dict[str, int]:
-    """Path -> parameters of its own, for the modules that have any; shared ones belong to the first."""
-    seen: set[int] = set()
-    found: dict[str, int] = {}
-    for path, module in network.named_modules():
-        for parameter in module.parameters(recurse=False):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                found[path] = found.get(path, 0) + parameter.numel()
-    return found
+@dataclass(frozen=True, kw_only=True)
+class LayerCost(Cost):
+    """The cost of a module's own operators; ``name`` is its path, "" the network itself."""
 
-
-class _Counter(TorchDispatchMode):
-    """Charges every operator to the innermost module that is running."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.running: list[str] = []
-        self.costs: dict[str, LayerCost] = {}
-
-    def enter(self, path: str) -> Callable[..., None]:
-        return lambda module, arguments: self.running.append(path)
-
-    def leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        self.running.pop()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if self.running and not func.is_view:
-            path = self.running[-1]
-            cost = _operator_cost(path, func, args, kwargs or {}, output)
-            if cost.traffic:
-                self.costs[path] = self.costs.get(path, LayerCost(path, "")) + cost
-        return output
-
-
-def _operator_cost(path: str, func: Any, args: Any, kwargs: dict[str, Any], output: Any) -> LayerCost:
-    inputs, outputs = _tensors((args, kwargs)), _tensors(output)
-    if not inputs:  # filling a new tensor
-        return LayerCost(path, "")
-    name = str(func.overloadpacket)
-    multiply_adds = 0
-    if func.overloadpacket in flop_registry:
-        multiply_adds = flop_registry[func.overloadpacket](*args, **kwargs, out_val=output) // 2
-    elif name in NORMS:
-        multiply_adds = inputs[0].numel()
-    winograd = _winograd(args, output) if name == "aten.convolution" else None
-    return LayerCost(
-        path,
-        "",
-        multiply_adds=multiply_adds,
-        traffic=sum(tensor.numel() for tensor in inputs) + sum(tensor.numel() for tensor in outputs),
-        winograd=multiply_adds if winograd is None else winograd,
-    )
-
-
-def _winograd(args: Any, output: Tensor) -> int | None:
-    """Multiplies of a convolution in Winograd's form, or None where it has none."""
-    _, weight, _, stride, _, dilation, is_transposed, *_ = args
-    if list(weight.shape[2:]) != [3, 3] or is_transposed or {*stride, *dilation} != {1}:
-        return None
-    tiles = prod(ceil(size / WINOGRAD_TILE) for size in output.shape[2:])
-    return output.shape[0] * weight.shape[0] * weight.shape[1] * tiles * WINOGRAD_MULTIPLIES
-
-
-def _tensors(values: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    fx.node.map_aggregate(values, lambda leaf: found.append(leaf) if isinstance(leaf, torch.Tensor) else None)
-    return found
+    name: str
+    kind: str

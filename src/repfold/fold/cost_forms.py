@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from repfold.fold.certificate import FoldedRegion
-from repfold.fold.cost import LayerCost, Profile, profile
+from repfold.fold.cost import LayerCost
 from repfold.fold.folding import fold
+from repfold.fold.profiling import Profile, profile
 
 OPERATORS = "(operators)"  # what a forward calls besides its modules
 
@@ -45,7 +46,7 @@ class Comparison:
         }
 
 
-def compare_forms(network: nn.Module, example: Any) -> Comparison:
+def compare_costs(network: nn.Module, example: Any) -> Comparison:
     """Fold ``network`` and profile both forms on ``example``. Raises: FoldError as ``repfold.fold`` does."""
     plain, certificate = fold(network, example)
     train, folded = profile(network, example), profile(plain, example)

@@ -133,7 +133,7 @@ def _fold_children(
     regions: list[FoldedRegion] = []
     left = [(path or type(original).__name__, f"{reason}; folded part by part")]
     remarks: list[str] = []
-    for name, child in _called_descendants(result, calls):
+    for name in _called_descendants(result, calls):
         part = original.get_submodule(name)
         try:
             folded, plain, _ = fold_proved(private_copy(part), part, calls[name], policy, _join(path, name))
@@ -141,11 +141,10 @@ def _fold_children(
             left.append((_join(path, name), str(refusal)))
             continue
         if folded.regions:
-            _set_submodule(result, name, plain)
+            result.set_submodule(name, plain)
             if not _runs(result, arguments):
-                _set_submodule(result, name, child)
                 folded = _within(part, calls[name], policy, _join(path, name))
-                _set_submodule(result, name, folded.build(()))
+                result.set_submodule(name, folded.build(()))
             regions += folded.regions
             remarks += folded.remarks
         left += folded.left
@@ -187,21 +186,17 @@ def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tu
     return calls
 
 
-def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) -> list[tuple[str, nn.Module]]:
-    """The outermost called modules below ``module``; a list of modules is never called, so its items count."""
-    found: list[tuple[str, nn.Module]] = []
+def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) -> list[str]:
+    """The paths of the outermost called modules below ``module``; a list of modules is never called, so its items
+    count."""
+    found: list[str] = []
     for name, child in module.named_children():
         if name in calls:
-            found.append((name, child))
+            found.append(name)
         else:
             below = {key.removeprefix(f"{name}."): value for key, value in calls.items() if key.startswith(f"{name}.")}
-            found += [(f"{name}.{inner}", m) for inner, m in _called_descendants(child, below)]
+            found += [f"{name}.{inner}" for inner in _called_descendants(child, below)]
     return found
-
-
-def _set_submodule(root: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(root.get_submodule(parent), name, module)
 
 
 def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:

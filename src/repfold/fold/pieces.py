@@ -9,24 +9,11 @@ import torch
 from torch import Tensor
 
 from repfold.algebra import AffineConv, Geometry
+from repfold.fold.cost import NOTHING, Cost
 from repfold.graph.graph import Value
 
 State = Mapping[str, Tensor]
 Build = Callable[[State, torch.dtype], AffineConv]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Learned numbers (biases apart, which ride on the accumulators) and multiply-adds for one example."""
-
-    parameters: int = 0
-    multiply_adds: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
-
-    def __le__(self, other: Cost) -> bool:
-        return self.parameters <= other.parameters and self.multiply_adds <= other.multiply_adds
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ class Apply:
 
     source: Value
     reading: Reading
-    cost: Cost = Cost()
+    cost: Cost = NOTHING
     is_kernel: bool = False  # a convolution or linear layer, worth folding into
     is_derived: bool = False  # its weight is computed from others at every call
     is_free: bool = False  # moves samples and computes nothing
@@ -63,7 +50,7 @@ class Sum:
     """value = Σ sign·term."""
 
     terms: tuple[tuple[Value, float], ...]
-    cost: Cost = Cost()
+    cost: Cost = NOTHING
 
 
 @dataclass(frozen=True)

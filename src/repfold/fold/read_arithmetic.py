@@ -15,7 +15,8 @@ from repfold.algebra import (
     scaling,
 )
 from repfold.fold.context import Context
-from repfold.fold.pieces import Apply, Cost, Opaque, Piece, Reading, State, Sum
+from repfold.fold.cost import Cost
+from repfold.fold.pieces import Apply, Opaque, Piece, Reading, State, Sum
 from repfold.graph.graph import Value
 
 

@@ -16,7 +16,8 @@ from repfold.algebra import (
     transposed,
 )
 from repfold.fold.context import Context, each_axis
-from repfold.fold.pieces import Apply, Build, Cost, Opaque, Piece, Reading, State, Unfoldable
+from repfold.fold.cost import Cost
+from repfold.fold.pieces import Apply, Build, Opaque, Piece, Reading, State, Unfoldable
 from repfold.graph.graph import STATE, Value
 
 

@@ -31,7 +31,8 @@ from repfold.algebra import (
     sum_geometry,
 )
 from repfold.fold.constants import Constants
-from repfold.fold.pieces import Apply, Concat, Cost, Opaque, Piece, Reading, State, Sum
+from repfold.fold.cost import NOTHING, Cost
+from repfold.fold.pieces import Apply, Concat, Opaque, Piece, Reading, State, Sum
 from repfold.fold.read import multiply_adds
 from repfold.graph.graph import INPUT, STATE, Graph, Value
 
@@ -216,7 +217,7 @@ def _best(grown: Grown, target: Value, policy: str, live: set[Value]) -> tuple[R
         if not _is_worth_a_look(grown.pieces, interior):
             continue
         dead = _dead(grown.graph, interior, target, live)
-        before = reduce(Cost.__add__, (getattr(grown.pieces[value], "cost", Cost()) for value in dead), Cost())
+        before = reduce(Cost.__add__, (getattr(grown.pieces[value], "cost", NOTHING) for value in dead), NOTHING)
         candidate = Region(source, target, reading, interior, before, _cost(grown.graph, reading, source, target))
         candidate = _with_groups(grown, candidate)
         after = candidate.after

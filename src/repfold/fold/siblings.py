@@ -20,6 +20,7 @@ from repfold.graph.graph import INPUT, STATE, Graph
 from repfold.graph.module import to_module
 from repfold.graph.record import NotFollowed, record
 from repfold.graph.structure import rebuild
+from repfold.modules import replace_modules
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 _SIZES = (*range(1, 100), 112, 128, 224, 256, 299, 384, 512)
@@ -37,7 +38,8 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
     pairs = _watch(network, arguments)
     regions: list[FoldedRegion] = []
     for layer, norm in pairs:
-        pair = nn.Sequential(network.get_submodule(layer), network.get_submodule(norm)).eval()
+        modules = network.get_submodule(layer), network.get_submodule(norm)
+        pair = nn.Sequential(*modules).eval()
         try:
             plan = plan_graph(record(pair, (pairs[layer, norm],)), policy)
         except NotFollowed:
@@ -48,8 +50,8 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
         recorded = plan.recorded.rewritten(rewritten.graph, rewritten.state)
         folded = to_module(rewritten.graph, rewritten.state, arguments=recorded.arguments, output=recorded.output)
         alone = sum(value.op not in (INPUT, STATE) for value in rewritten.graph.values) == 1  # no padding before it
-        network.set_submodule(layer, folded.get_submodule("0") if alone else folded)
-        network.set_submodule(norm, nn.Identity())
+        joined = folded.get_submodule("0") if alone else folded
+        replace_modules(network, dict(zip(modules, (joined, nn.Identity()), strict=True)))
         (region,) = rewritten.regions
         regions.append(_named(region, layer, norm))
     if not regions:

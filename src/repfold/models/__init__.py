@@ -5,6 +5,7 @@ from repfold.models.create import MODELS, architecture_of, create
 from repfold.models.description import Architecture, Description, Preprocessing
 from repfold.models.file import Model, find_file, load, load_model, read_description, save
 from repfold.models.initialise import Initialised, initialise
+from repfold.models.opening import example_input, fold_model, is_onnx, open_model
 from repfold.models.scale_files import load_scales, save_scales
 from repfold.models.scales import BlockScales, Scales
 
@@ -19,12 +20,16 @@ __all__ = [
     "Scales",
     "architecture_of",
     "create",
+    "example_input",
     "find_file",
+    "fold_model",
     "initialise",
+    "is_onnx",
     "load",
     "load_model",
     "load_scales",
     "load_weights",
+    "open_model",
     "read_checkpoint",
     "read_description",
     "save",

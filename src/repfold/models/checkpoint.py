@@ -14,6 +14,7 @@ from torch import nn
 from repfold import regular
 from repfold.errors import RepFoldError
 from repfold.models import weights
+from repfold.modules import differences, shapes
 
 # Under these keys training scripts put the state_dict; averaged weights first, as those are the ones to deploy.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
@@ -68,20 +69,10 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     Raises: RepFoldError that names the tensors that do not fit; the network is then untouched.
     """
     state = read_checkpoint(path)
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    theirs = {key: tuple(value.shape) for key, value in state.items()}
-    faults = [f"'{key}' is missing in the file" for key in own.keys() - theirs.keys()]
-    faults += [f"the file's '{key}' has no counterpart" for key in theirs.keys() - own.keys()]
-    faults += [
-        f"'{key}' is {list(own[key])} in the network but {list(theirs[key])} in the file"
-        for key in own.keys() & theirs.keys()
-        if own[key] != theirs[key]
-    ]
-    if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    if found := differences(shapes(network.state_dict()), shapes(state)):
         raise RepFoldError(
-            f"{path} does not fit {type(network).__name__}: {'; '.join(sorted(faults)[:3])}{more}. Give the options "
-            "(number of classes, say) with which the weights were trained."
+            f"{path} does not fit {type(network).__name__}: {found}. Give the options (number of classes, say) with "
+            "which the weights were trained."
         )
     try:
         weights.refuse_nan(state)

@@ -22,6 +22,7 @@ from repfold.models.key_maps import State, from_ours, to_ours
 from repfold.models.mobileone import MobileOneTable
 from repfold.models.presets import PRESETS
 from repfold.models.repvgg import RepVGGTable
+from repfold.modules import shapes
 
 CodeBase = Literal["repfold", "original", "timm", "apple"]
 _FOLDED_CONV = re.compile(r"(stem|stages\.\d+\.\d+)\.branches\..*\b(weight|bias)")
@@ -91,13 +92,13 @@ def recognise(state: Mapping[str, torch.Tensor], family: str, preset: str | None
     if head is None or stem is None or head.dim() != 2:
         return None
     form: Form = "folded" if "stem.branches.conv.weight" in state else "train"
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    given = shapes(state)
     for name, table in MODELS.items():
         if family_of(name) != family or _width(table) != head.shape[1]:
             continue
         for strides in PRESETS if preset is None else (preset,):
             architecture = Architecture(name, head.shape[0], strides, stem.shape[1])
-            if shapes == _shapes(architecture, form):
+            if given == _shapes(architecture, form):
                 return architecture, form
     return None
 
@@ -152,7 +153,7 @@ def _skeleton(architecture: Architecture, form: Form) -> nn.Module:
 def _shapes(architecture: Architecture, form: Form) -> dict[str, tuple[int, ...]]:
     state = _skeleton(architecture, form).state_dict()
     # Auxiliary heads exist in training only.
-    return {k: tuple(v.shape) for k, v in state.items() if form == "train" or not k.startswith("auxiliary.")}
+    return {k: shape for k, shape in shapes(state).items() if form == "train" or not k.startswith("auxiliary.")}
 
 
 def _width(table: object) -> int:

@@ -18,20 +18,23 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
+from repfold import run_files
 from repfold.errors import RepFoldError
 from repfold.models import graph, version1, weights
 from repfold.models.building import NOTHING, Vouched, build
 from repfold.models.create import MODELS, architecture_of
 from repfold.models.description import Architecture, Description
-from repfold.models.proof import Proof, in_eval_mode
+from repfold.models.proof import Proof
+from repfold.modules import differences, eval_mode, shapes
 
 FORMAT, VERSION = "repfold-model", 2
 
 # Which file of a run directory is meant.
-RunForm = Literal["train", "plain"]
+RunForm = Literal["train", "plain", "fastest"]
 _RUN_FILES: dict[str, tuple[str, ...]] = {
-    "train": ("best.safetensors", "plain.safetensors"),
-    "plain": ("plain.safetensors",),
+    "train": (run_files.BEST, run_files.PLAIN),
+    "plain": (run_files.PLAIN,),
+    "fastest": (run_files.PLAIN, run_files.BEST),
 }
 
 
@@ -67,7 +70,7 @@ def save(
         if _rebuilds(description.architecture, network.state_dict()):
             prove = lambda file: Proof(network, example, description).check(_load(file).network)  # noqa: E731
             return _write(path, description, None, network.state_dict(), prove)
-    with in_eval_mode(network):
+    with eval_mode(network):
         proof = Proof(network, example, description)
         prove = lambda file: proof.check(_load(file).network)  # noqa: E731
         refused: RepFoldError | None = None
@@ -101,6 +104,7 @@ def load_model(
     """Load a model file, or the best (``form="train"``) or folded (``form="plain"``) network of a run directory.
 
     Args:
+        form: of a run directory also "fastest": the folded network, or the best one when it was not folded.
         factory: for a network of MODELS nothing; for one of your own, the factory (or its "package.module:factory")
             that builds it, called with the numbers of classes and channels alone.
         trust: import the factory that the file names, and call it with the options that the file holds. Only for what
@@ -200,22 +204,12 @@ def _read(file: Path) -> tuple[Description, int, Any, weights.Contents]:
 
 def _rebuilds(architecture: Architecture, state: Mapping[str, torch.Tensor]) -> bool:
     """Whether ``create`` with this architecture gives a network with exactly these tensors."""
-    shapes = {key: value.shape for key, value in build(architecture).state_dict().items()}
-    return shapes == {key: value.shape for key, value in state.items()}
+    return shapes(build(architecture).state_dict()) == shapes(state)
 
 
 def _check_fit(network: nn.Module, contents: weights.Contents) -> None:
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    faults = [f"'{key}' is missing" for key in expected.keys() - contents.shapes.keys()]
-    faults += [f"'{key}' belongs to nothing in the network" for key in contents.shapes.keys() - expected.keys()]
-    faults += [
-        f"'{key}' has shape {list(contents.shapes[key])}, not {list(expected[key])}"
-        for key in expected.keys() & contents.shapes.keys()
-        if expected[key] != contents.shapes[key]
-    ]
-    if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise RepFoldError(f"its tensors do not fit its network: {'; '.join(sorted(faults)[:3])}{more}.")
+    if found := differences(shapes(network.state_dict()), contents.shapes):
+        raise RepFoldError(f"its tensors do not fit its network: {found}.")
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

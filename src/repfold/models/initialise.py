@@ -12,6 +12,7 @@ from repfold.errors import RepFoldError
 from repfold.models import weights
 from repfold.models.create import architecture_of
 from repfold.models.file import find_file, read_description
+from repfold.modules import differences, shapes
 
 # A classifier is one of these: other layers have a size for other reasons.
 _CLASSIFIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -39,7 +40,7 @@ def initialise(network: nn.Module, path: str | os.PathLike[str]) -> Initialised:
     """
     file = find_file(path)
     contents = weights.read_header(file)
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    own = shapes(network.state_dict())
     differing = {key for key in own.keys() & contents.shapes.keys() if own[key] != contents.shapes[key]}
     sizes = {(own[key][:1], contents.shapes[key][:1]) for key in differing}
     classifiers = _classifier_keys(network)
@@ -47,7 +48,11 @@ def initialise(network: nn.Module, path: str | os.PathLike[str]) -> Initialised:
         key in classifiers and own[key][1:] == contents.shapes[key][1:] for key in differing
     )
     if own.keys() != contents.shapes.keys() or not only_classes:
-        raise RepFoldError(_mismatch(network, file, own, dict(contents.shapes)))
+        raise RepFoldError(
+            f"{file} holds {_named(file)}, but the network to start is {_name(network)}: "
+            f"{differences(own, contents.shapes)}. Start from a file of the same architecture (train form, of any "
+            "number of classes)."
+        )
     tensors = weights.read_tensors(file)
     loaded = sorted(own.keys() - differing)
     network.load_state_dict({key: tensors[key] for key in loaded}, strict=False)
@@ -59,24 +64,15 @@ def _classifier_keys(network: nn.Module) -> set[str]:
     return {f"{name}.{key}".lstrip(".") for name, layer in layers for key, _ in layer.named_parameters(recurse=False)}
 
 
-def _mismatch(
-    network: nn.Module, file: Path, own: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]
-) -> str:
+def _name(network: nn.Module) -> str:
     architecture = architecture_of(network)
-    own_name = architecture.name if architecture else type(network).__name__
-    if "repfold" in weights.read_header(file).metadata:
-        description = read_description(file)
-        named = description.architecture.name if description.architecture else "a network without a name"
-        their_name = f"{named} in {description.form} form"
-    else:
-        their_name = "tensors of an unnamed network"
-    odd = sorted(own.keys() ^ theirs.keys()) or sorted(key for key in own if own[key] != theirs[key])
-    shapes = [f"'{key}' ({_shape(own.get(key))} here, {_shape(theirs.get(key))} there)" for key in odd[:2]]
-    return (
-        f"{file} holds {their_name}, but the network to start is {own_name}: {len(odd)} tensors differ, such as "
-        f"{', '.join(shapes)}. Start from a file of the same architecture (train form, of any number of classes)."
-    )
+    return architecture.name if architecture else type(network).__name__
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else "x".join(map(str, shape)) or "scalar"
+def _named(file: Path) -> str:
+    """What a file says that its network is."""
+    if "repfold" not in weights.read_header(file).metadata:
+        return "tensors of an unnamed network"
+    description = read_description(file)
+    named = description.architecture.name if description.architecture else "a network without a name"
+    return f"{named} in {description.form} form"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -11,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from repfold.errors import RepFoldError
+from repfold.fold.compare import distance
 from repfold.graph.module import GraphNetwork
 from repfold.graph.structure import UnknownContainer, rebuild, take_apart
 from repfold.models.description import Description
+from repfold.modules import eval_mode
 
 # The largest difference, relative to the largest value: the operators are the same, but for their order of summation.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -57,7 +58,7 @@ def _outputs(network: nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
     """The leaves of what it returns in evaluation; whatever it draws at random, it draws alike every time."""
     given = rebuild(arguments, lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
     try:
-        with in_eval_mode(network), torch.no_grad(), torch.random.fork_rng():
+        with eval_mode(network), torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             return take_apart(network(*given))
     except RepFoldError:
@@ -77,21 +78,12 @@ def _outputs(network: nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
 def _same(a: Any, b: Any) -> bool:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return type(a) is type(b) and bool(a == b)
-    tolerance = TOLERANCES.get(a.dtype, 1e-4)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if a.device.type != "cpu":
-        tolerance = max(tolerance, ACCELERATED)
-    if a.is_complex():
-        a, b = torch.view_as_real(a), torch.view_as_real(b)
-    if not a.is_floating_point():
+    if not (a.is_floating_point() or a.is_complex()):
         return torch.equal(a, b)
-    # Infinities and NaN have to be the same ones.
-    finite = a.isfinite()
-    if not torch.equal(finite, b.isfinite()) or not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
-        return False
-    a, b = a[finite].cpu().double(), b[finite].cpu().double()
-    return a.numel() == 0 or bool((a - b).abs().max() <= tolerance * a.abs().max())
+    tolerance = max(TOLERANCES.get(a.dtype, 1e-4), 0.0 if a.device.type == "cpu" else ACCELERATED)
+    return distance(b, a)[0] <= tolerance
 
 
 def _made_up(network: nn.Module, description: Description) -> Iterator[tuple[Tensor, ...]]:
@@ -126,14 +118,3 @@ def _made_up(network: nn.Module, description: Description) -> Iterator[tuple[Ten
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-@contextmanager
-def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

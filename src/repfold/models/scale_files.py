@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repfold import atomic, regular
+from repfold import atomic, regular, run_files
 from repfold.errors import RepFoldError
 from repfold.models import weights
 from repfold.models.checkpoint import strip_prefixes, unwrap
@@ -25,7 +25,6 @@ from repfold.models.file import find_file
 from repfold.models.scales import BRANCHES, BlockScales, Scales
 
 FORMAT, VERSION = "repfold-scales", 1
-RUN_FILE = "scales.safetensors"
 _MOST_BYTES = 2**28
 
 _PUBLIC = {"conv": "kxk", "1x1": "point", "identity": "identity"}
@@ -41,7 +40,7 @@ def load_scales(path: str | os.PathLike[str]) -> Scales:
     """
     file = Path(path)
     if file.is_dir():
-        file = file / RUN_FILE if (file / RUN_FILE).exists() else find_file(file)
+        file = file / run_files.SCALES if (file / run_files.SCALES).exists() else find_file(file)
     try:
         return _READERS.get(file.suffix, _read_checkpoint)(file)
     except RepFoldError as error:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from repfold.errors import RepFoldError
+from repfold.modules import eval_mode
 
 # The first updates of an EMA count more: decay is at most (1 + n) / (_RAMP + n) at update n, or the weights that
 # the training began with would weigh for 1/(1 - decay) updates.
@@ -86,20 +87,17 @@ def reestimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None
     norms: list[Any] = [layer for layer in network.modules() if getattr(layer, "running_mean", None) is not None]
     if not norms:
         return
-    modes = [(module, module.training) for module in network.modules()]
     momenta = [layer.momentum for layer in norms]
-    network.eval()
-    for layer in norms:
-        layer.train()
-        if isinstance(layer, _NormBase):
-            layer.reset_running_stats()
-    try:
-        for seen, x_NCHW in enumerate(batches):
-            for layer in norms:
-                layer.momentum = 1 / (seen + 1)  # makes the moving average a plain mean
-            network(x_NCHW)
-    finally:
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
+    with eval_mode(network):
+        for layer in norms:
+            layer.train()
+            if isinstance(layer, _NormBase):
+                layer.reset_running_stats()
+        try:
+            for seen, x_NCHW in enumerate(batches):
+                for layer in norms:
+                    layer.momentum = 1 / (seen + 1)  # makes the moving average a plain mean
+                network(x_NCHW)
+        finally:
+            for layer, momentum in zip(norms, momenta, strict=True):
+                layer.momentum = momentum

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from repfold.errors import RepFoldError
+from repfold.modules import differences, shapes
 from repfold.optim.compact import CompactTensor
 from repfold.optim.operators import FoldOperator, Kernel
 
@@ -111,16 +112,15 @@ class Rules:
         Raises: OptimError when ``network`` has no such parameter, or one of another shape.
         """
         theirs = dict(network.named_parameters(remove_duplicate=False))
+        ruled = {rename(name): p for rule in self.rules for name, p in zip(rule.names, rule.parameters, strict=True)}
+        if odd := differences(shapes(ruled), shapes({name: theirs[name] for name in ruled if name in theirs})):
+            raise OptimError(
+                f"the rules do not fit {type(network).__name__}: {odd}. Re-parameterize the network that these rules "
+                "are to train."
+            )
         moved = []
         for rule in self.rules:
             names = tuple(rename(name) for name in rule.names)
-            for name, parameter in zip(names, rule.parameters, strict=True):
-                found = tuple(theirs[name].shape) if name in theirs else "no such parameter"
-                if found != tuple(parameter.shape):
-                    raise OptimError(
-                        f"the rules are for a parameter {name} {tuple(parameter.shape)}, but {type(network).__name__} "
-                        f"has {found}. Re-parameterize the network that these rules are to train."
-                    )
             layer = names[0].rpartition(".")[0]
             moved.append(replace(rule, name=layer, names=names, parameters=tuple(theirs[name] for name in names)))
         return Rules(tuple(moved))
@@ -160,11 +160,11 @@ def from_state(saved: Any, network: nn.Module) -> Rules:
     for item in saved:
         if item["kind"] != "mask":
             raise OptimError(f"{item['name']} has an operator for a rule. Re-parameterize the branch network again.")
-        shapes = [list(theirs[name].shape) if name in theirs else None for name in item["names"]]
-        if shapes != item["shapes"]:
+        own = {name: theirs[name] for name in item["names"] if name in theirs}
+        if odd := differences(_saved_shapes(item), shapes(own)):
             raise OptimError(
-                f"the saved rules are for {item['names']} of shapes {item['shapes']}, but {type(network).__name__} has "
-                f"{shapes}. Give the network that the state was saved with."
+                f"the saved rules do not fit {type(network).__name__}: {odd}. Give the network that the state was "
+                "saved with."
             )
         branches = tuple(
             Branch(b["name"], tuple(b["shape"]), tuple(map(CompactTensor.from_state, b["scale"])))
@@ -189,15 +189,19 @@ def check_same(rules: Rules, saved: Any) -> None:
         theirs, ours = ", ".join(item["name"] for item in saved), ", ".join(rule.name for rule in rules)
         raise OptimError(f"the saved rules are for other layers ({theirs}) than this network's ({ours}).")
     for rule, item in zip(rules, saved, strict=True):
-        shapes = [list(p.shape) for p in rule.parameters]
-        if item["shapes"] != shapes:
-            raise OptimError(f"{rule.name}: the saved rule has shapes {item['shapes']}, this network's {shapes}.")
+        own = dict(zip(rule.names, rule.parameters, strict=True))
+        if odd := differences(shapes(own), _saved_shapes(item)):
+            raise OptimError(f"the saved rules do not fit this network's: {odd}.")
         fingerprint = tuple(part.cpu().double() for part in item["fingerprint"])
         if not close(fingerprint, rule.fingerprint, SAME):
             raise OptimError(
                 f"{rule.name}: the saved rule has other scales than this network's. Re-parameterize the network that "
                 "the state was saved with (the same scales file), or start a new optimizer."
             )
+
+
+def _saved_shapes(item: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape) for name, shape in zip(item["names"], item["shapes"], strict=True)}
 
 
 def close(a: Kernel, b: Kernel, tolerance: float = 1e-9) -> bool:

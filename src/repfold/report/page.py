@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata, resources
 from pathlib import Path
 
-from repfold import atomic
+from repfold import atomic, run_files
 from repfold.errors import RepFoldError
 from repfold.report import wording
 from repfold.report.chart_svg import stylesheet
@@ -34,7 +34,9 @@ def save(report: Report, path: str | os.PathLike[str]) -> Path:
     Raises: RepFoldError when it cannot be written.
     """
     if Path(path).is_dir():
-        raise RepFoldError(f"The page cannot be written to {path}: it is a directory. Name a file in it: report.html.")
+        raise RepFoldError(
+            f"The page cannot be written to {path}: it is a directory. Name a file in it: {run_files.REPORT}."
+        )
     try:
         atomic.write_text(path, page(report))
     except OSError as error:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from repfold import regular, toml
-from repfold.errors import RepFoldError
+from repfold import regular, run_files, toml
+from repfold.errors import RepFoldError, few
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
 from repfold.report.numbers import finite, number
@@ -88,7 +88,7 @@ def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:
 def _read_run(directory: Path, name: str) -> Run:
     _check(directory)
     notes: list[str] = []
-    epochs = _read_epochs(directory / "record.jsonl", notes)
+    epochs = _read_epochs(directory / run_files.RECORD, notes)
 
     def read(file: str, meaning: Callable[[Any], _Read]) -> _Read | None:
         """Read one file of the run; what is damaged counts as absent, with a note."""
@@ -105,12 +105,12 @@ def _read_run(directory: Path, name: str) -> Run:
         directory=directory,
         name=name,
         epochs=epochs,
-        recipe=read("recipe.toml", _mapping) or {},
-        environment=read("environment.json", _mapping) or {},
-        certificate=read("certificate.json", _mapping),
-        confusion=read("confusion.json", confusion_of),
-        timings=read("timings.json", timings_of),
-        masks=read("rules.json", masks_of) or (),
+        recipe=read(run_files.RECIPE, _mapping) or {},
+        environment=read(run_files.ENVIRONMENT, _mapping) or {},
+        certificate=read(run_files.CERTIFICATE, _mapping),
+        confusion=read(run_files.CONFUSION, confusion_of),
+        timings=read(run_files.TIMINGS, timings_of),
+        masks=read(run_files.RULES, masks_of) or (),
         files=_files(directory),
         notes=(),
     )
@@ -118,8 +118,8 @@ def _read_run(directory: Path, name: str) -> Run:
 
 
 def _with_notes(run: Run, notes: list[str]) -> Run:
-    if not run.recipe and not any(note.startswith("recipe.toml") for note in notes):
-        notes.append("There is no recipe.toml, so the page cannot say how the run was trained.")
+    if not run.recipe and not any(note.startswith(run_files.RECIPE) for note in notes):
+        notes.append(f"There is no {run_files.RECIPE}, so the page cannot say how the run was trained.")
     if run.unfinished:
         notes.append(f"The run is not finished: {int(run.last['epoch'])} of {run.planned} epochs are recorded.")
     broken = [
@@ -141,11 +141,11 @@ def _check(directory: Path) -> None:
         )
     if not directory.is_dir():
         raise RepFoldError(f"{directory} is a file, not a run directory. Give the directory that holds it.")
-    if not (directory / "record.jsonl").is_file():
-        inside = sorted(path.parent.name for path in directory.glob("*/record.jsonl"))
-        offer = f"It holds run directories: give {', '.join(inside[:5])}{' …' if len(inside) > 5 else ''} inside it."
-        otherwise = "Give a directory that 'repfold train' wrote."
-        raise RepFoldError(f"{directory} is no run directory: it has no record.jsonl. {offer if inside else otherwise}")
+    if not (directory / run_files.RECORD).is_file():
+        inside = sorted(path.parent.name for path in directory.glob(f"*/{run_files.RECORD}"))
+        offer = f"It holds run directories: give {few(inside, 5)} inside it."
+        advice = offer if inside else "Give a directory that 'repfold train' wrote."
+        raise RepFoldError(f"{directory} is no run directory: it has no {run_files.RECORD}. {advice}")
 
 
 def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
@@ -164,11 +164,12 @@ def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
         again += record["epoch"] in epochs
         epochs[record["epoch"]] = record
     if torn:
-        which = ", ".join(map(str, torn[:5])) + (" …" if len(torn) > 5 else "")
         lines_are = "line" if len(torn) == 1 else "lines"
-        notes.append(f"{len(torn)} damaged {lines_are} of record.jsonl skipped (of {len(lines)}: {which}).")
+        notes.append(
+            f"{len(torn)} damaged {lines_are} of {run_files.RECORD} skipped (of {len(lines)}: {few(torn, 5)})."
+        )
     if again:
-        notes.append(f"record.jsonl tells {again} epochs more than once; the last telling counts.")
+        notes.append(f"{run_files.RECORD} tells {again} epochs more than once; the last telling counts.")
     if not epochs:
         why = "every line of it is damaged" if torn else "it is empty"
         raise RepFoldError(f"{path} tells no epoch: {why}. Train at least one epoch (repfold train --resume goes on).")

@@ -18,6 +18,7 @@ from repfold.errors import RepFoldError
 from repfold.expand import expand
 from repfold.fold import OnlineFold
 from repfold.models import Description, Preprocessing
+from repfold.modules import eval_mode
 from repfold.optim.groups import Groups, parameter_groups
 from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
@@ -179,17 +180,14 @@ def _check_runs(network: nn.Module, name: str, shape: Sequence[int], classes: in
 
     Raises: RepFoldError when it cannot run on it or does not return logits of the classes.
     """
-    network.eval()
     try:
-        with machine.autocast():
+        with eval_mode(network), machine.autocast():
             logits = network(torch.zeros(shape, device=machine.device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise RepFoldError(
             f"{name} cannot run on images {list(shape)}: {str(error).splitlines()[0]} "
             "Give an image_size, channels or preset that suit it."
         ) from error
-    finally:
-        network.train()
     found = list(getattr(logits, "shape", [])) or type(logits).__name__
     if found != [shape[0], classes]:
         raise RepFoldError(

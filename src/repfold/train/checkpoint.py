@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from repfold import atomic, regular
+from repfold import atomic, regular, run_files
 from repfold.errors import RepFoldError
 from repfold.optim.averages import Average
 from repfold.train import checkpoint_schema
@@ -40,7 +40,7 @@ class UnreadableError(RepFoldError):
     def __init__(self, path: Path, reason: str) -> None:
         self.what = f"The checkpoint {path} cannot be read: {reason}."
         super().__init__(
-            f"{self.what} Copy a good one back, or delete it and start again (best.safetensors beside it is a model of "
+            f"{self.what} Copy a good one back, or delete it and start again ({run_files.BEST} beside it is a model of "
             "its own, from which --init can start)."
         )
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from repfold.modules import differences
 
 FORMAT = "repfold-checkpoint-1"
 _LONGEST = 60  # characters of a wrong value that are shown
@@ -100,9 +101,8 @@ def check(content: Any) -> None:
 
 def check_tensors(saved: Mapping[str, Tensor], own: Mapping[str, Tensor], place: str) -> None:
     """Raise Mismatch when names, shapes or kinds of number differ from those of the network that is to take them."""
-    odd = sorted(own.keys() ^ saved.keys()) or [name for name in own if _form(own[name]) != _form(saved[name])]
-    if odd:
-        raise Mismatch(f"{len(odd)} of {place} tensors differ, such as '{odd[0]}'")
+    if found := differences(_forms(own), _forms(saved)):
+        raise Mismatch(f"{place} tensors differ: {found}")
 
 
 def check_optimizer(saved: Any, optimizer: Optimizer) -> None:
@@ -143,8 +143,8 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
-def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
-    return tensor.shape, tensor.dtype
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()}
 
 
 def _check(value: Any, wanted: Any, place: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from repfold import models
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, few
 from repfold.models import Preprocessing
 from repfold.train.machine import Machine
 
@@ -47,13 +46,12 @@ def load_teacher(
 
     Raises: RepFoldError when it tells other classes or channels than the student's data, or gives other logits.
     """
-    folded = (Path(path) / "plain.safetensors").exists()
-    model = models.load_model(path, form="plain" if folded else "train", trust=trust)
+    model = models.load_model(path, form="fastest", trust=trust)
     described = model.description
     if described.classes is not None and tuple(described.classes) != tuple(classes):
         raise RepFoldError(
-            f"The teacher {path} tells {len(described.classes)} classes ({_few(described.classes)}), the data "
-            f"{len(classes)} ({_few(classes)}): distillation needs the same classes in the same order."
+            f"The teacher {path} tells {len(described.classes)} classes ({few(described.classes)}), the data "
+            f"{len(classes)} ({few(classes)}): distillation needs the same classes in the same order."
         )
     own = described.preprocessing or student
     if own.channels != student.channels:
@@ -90,7 +88,3 @@ def _check_logits(path: str, teacher: Teacher, student: Preprocessing, classes: 
         raise RepFoldError(f"The teacher {path} cannot run on the images: {str(error).splitlines()[0]}") from error
     if shape != [2, classes]:
         raise RepFoldError(f"The teacher {path} returns {shape} for 2 images of data with {classes} classes.")
-
-
-def _few(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")

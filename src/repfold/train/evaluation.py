@@ -15,6 +15,7 @@ from repfold.data import Loader
 from repfold.data.transforms import to_input
 from repfold.errors import RepFoldError
 from repfold.models import Preprocessing
+from repfold.modules import eval_mode
 from repfold.train.distributed import Ranks
 
 
@@ -45,17 +46,15 @@ def evaluate(
 ) -> Metrics:
     """Evaluate ``network`` on the images of ``loader`` (one with ``train=False``, which gives each image once).
 
-    The network is run in eval mode, and left in the mode it was in. ``context`` makes what to run it in, such as
-    autocast. With ``ranks`` each process evaluates its share, and all get the metrics of the whole.
+    The network is run in eval mode, and each of its modules left in the mode it was in. ``context`` makes what to run
+    it in, such as autocast. With ``ranks`` each process evaluates its share, and all get the metrics of the whole.
 
     Raises: RepFoldError when there are no images, or labels beyond the network's classes.
     """
     device = torch.device(device)
-    mode = network.training
-    network.eval()
     sums = torch.zeros(3, dtype=torch.float64)  # images, loss, hits among five
     confusion_TP: Tensor | None = None
-    try:
+    with eval_mode(network):
         for x_uint8, labels in loader.epoch(0):
             x_NCHW = to_input(
                 x_uint8.to(device, non_blocking=True),
@@ -75,8 +74,6 @@ def evaluate(
             sums += torch.stack([torch.tensor(float(len(labels))), loss.cpu(), hits.cpu()]).double()
             cells = torch.bincount(labels_B * classes + ranked_B5[:, 0], minlength=classes**2).view(classes, classes)
             confusion_TP = cells if confusion_TP is None else confusion_TP + cells
-    finally:
-        network.train(mode)
     return _metrics(sums, confusion_TP, ranks or Ranks())
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repfold import run_files
 from repfold.errors import RepFoldError
-from repfold.train import checkpoint, record
+from repfold.train import checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def find(directory: Path) -> Found | None:
 
     Raises: RepFoldError when there is one, but none that can be read.
     """
-    last, previous = directory / record.CHECKPOINT, directory / record.PREVIOUS_CHECKPOINT
+    last, previous = directory / run_files.CHECKPOINT, directory / run_files.PREVIOUS_CHECKPOINT
     if not last.exists() and not previous.exists():
         return None
     if not last.exists():
@@ -41,13 +42,13 @@ def find(directory: Path) -> Found | None:
             content = checkpoint.read(previous)
         except checkpoint.UnreadableError as other:
             raise RepFoldError(f"{error}\n{other}") from error
-        why = f"{error.what} {_going_on(previous)} The damaged file is kept as {record.DAMAGED}."
+        why = f"{error.what} {_going_on(previous)} The damaged file is kept as {run_files.DAMAGED_CHECKPOINT}."
         return Found(previous, content, why, damaged=True)
 
 
 def set_aside_damaged(directory: Path) -> None:
     """Take a last checkpoint that cannot be read out of the way, so that it never takes the place of the good one."""
-    (directory / record.CHECKPOINT).replace(directory / record.DAMAGED)
+    (directory / run_files.CHECKPOINT).replace(directory / run_files.DAMAGED_CHECKPOINT)
 
 
 def _going_on(previous: Path) -> str:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from repfold.errors import RepFoldError
 from repfold.train.recipe import Recipe
+from repfold.train.settings import resolve
+
+if TYPE_CHECKING:
+    from repfold.models import Description
 
 # What a factory is found by, and called with.
 _NAMES_CODE = ("model", "model_options", "norm", "preset")
+
+
+def builds(recipe: Recipe, description: Description) -> bool:
+    """Whether the network that a model file describes is to be built by the code of ``recipe``, called as it says.
+
+    After training that code has just run; a file that names any other, in a directory from elsewhere, is not believed.
+    """
+    found = description.architecture
+    options = json.loads(json.dumps(resolve(recipe).model.plain_options))
+    return found is not None and (found.name, found.preset, found.options) == (recipe.model, recipe.preset, options)
 
 
 def check(recipe: Recipe, told: Collection[str], source: str) -> None:

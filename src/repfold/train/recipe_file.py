@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from repfold import atomic, regular, toml
+from repfold import atomic, regular, run_files, toml
 from repfold.errors import RepFoldError, nearest
 from repfold.train.recipe import Recipe, check_names, difference
 
@@ -60,7 +60,7 @@ def find(name_or_path: str, *, base: Recipe | None = None) -> Recipe:
     directory. Raises: RepFoldError, with the nearest match, when there is none."""
     if is_path(name_or_path):
         path = Path(name_or_path)
-        return read(path / "recipe.toml" if path.is_dir() else path, base=base)
+        return read(path / run_files.RECIPE if path.is_dir() else path, base=base)
     known = shipped()
     if name_or_path not in known:
         raise RepFoldError(f"Unknown recipe '{name_or_path}'. {nearest(name_or_path, known)} A file ends in .toml.")

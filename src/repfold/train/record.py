@@ -16,24 +16,11 @@ import numpy
 import torch
 
 import repfold
-from repfold import atomic
+from repfold import atomic, processor, run_files
 from repfold.errors import RepFoldError
-from repfold.models.scale_files import RUN_FILE
 from repfold.optim import Rules, explain
 from repfold.train import privacy
 from repfold.train.events import Record
-
-RECIPE, ENVIRONMENT, RECORD, CHECKPOINT = "recipe.toml", "environment.json", "record.jsonl", "checkpoint.pt"
-BEST, CONFUSION = "best.safetensors", "confusion.json"
-SCALES, RULES = RUN_FILE, "rules.json"  # of runs that re-parameterize gradients
-# What is derived from a finished training; another training makes it stale.
-DERIVED = ("plain.safetensors", "certificate.json", "model.onnx", "timings.json", "report.html")
-ALL = (RECIPE, ENVIRONMENT, RECORD, CHECKPOINT, BEST, CONFUSION, SCALES, RULES, *DERIVED)
-# The checkpoint before the last, and its best network where that is another one.
-PREVIOUS_CHECKPOINT, PREVIOUS_BEST = PREVIOUS = ("checkpoint.previous.pt", "best.previous.safetensors")
-DAMAGED = "checkpoint.damaged.pt"  # one that could not be read, kept for whoever wants to know why
-LOCK = ".lock"  # there while a run is being trained
-DEMO = ".demo"  # there when ``repfold demo`` made the directory's run
 
 
 @contextmanager
@@ -42,7 +29,8 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kept = f" The last good checkpoint is kept: {directory / CHECKPOINT}." * (directory / CHECKPOINT).exists()
+        checkpoint = directory / run_files.CHECKPOINT
+        kept = f" The last good checkpoint is kept: {checkpoint}." * checkpoint.exists()
         raise RepFoldError(
             f"{directory} cannot be written: {error.strerror or error}.{kept} Make room, or check the directory's "
             "permissions, and go on with --resume."
@@ -51,7 +39,7 @@ def writing(directory: Path) -> Iterator[None]:
 
 def found(directory: Path) -> list[str]:
     """Return the names of what a run has left in ``directory``, what tells most of it first."""
-    known = dict.fromkeys((CHECKPOINT, RECORD, *ALL, *PREVIOUS, DAMAGED))
+    known = dict.fromkeys((run_files.CHECKPOINT, run_files.RECORD, *run_files.NAMES))
     return [name for name in known if (directory / name).exists()]
 
 
@@ -68,24 +56,23 @@ def clear(directory: Path) -> None:
 def write_records(directory: Path, records: Sequence[Record]) -> None:
     """Write record.jsonl, one epoch a line; whole, so that it never ends in half a line."""
     lines = [json.dumps(record, allow_nan=False) for record in records]
-    atomic.write_text(directory / RECORD, "".join(f"{line}\n" for line in lines))
+    atomic.write_text(directory / run_files.RECORD, "".join(f"{line}\n" for line in lines))
 
 
 def write_confusion(directory: Path, classes: Sequence[str], matrix_TP: torch.Tensor) -> None:
     """Write confusion.json: rows are true classes, columns predicted ones."""
     content = {"classes": list(classes), "matrix_TP": matrix_TP.tolist()}
-    atomic.write_text(directory / CONFUSION, json.dumps(content) + "\n")
+    atomic.write_json(directory / run_files.CONFUSION, content)
 
 
 def write_rules(directory: Path, rules: Rules) -> None:
     """Write rules.json: what gradients are multiplied with, and why."""
-    atomic.write_text(directory / RULES, json.dumps(explain(rules)) + "\n")
+    atomic.write_json(directory / run_files.RULES, explain(rules))
 
 
 def write_environment(directory: Path, content: dict[str, Any]) -> None:
     """Write environment.json: where the run happens (see ``environment``) and ``content``, without home directories."""
-    told = privacy.without_homes(environment() | content)
-    atomic.write_text(directory / ENVIRONMENT, json.dumps(told, indent=2) + "\n")
+    atomic.write_json(directory / run_files.ENVIRONMENT, privacy.without_homes(environment() | content), indent=2)
 
 
 def environment() -> dict[str, Any]:
@@ -97,7 +84,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "system": platform.platform(),
-        "cpu": cpu_name(),
+        "cpu": processor.name(),
         "cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "command": privacy.command(sys.argv),
@@ -115,13 +102,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answers[0].stdout.strip() + ("+" if answers[1].stdout.strip() else "")
-
-
-def cpu_name() -> str:
-    """The model of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

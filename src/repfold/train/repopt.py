@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from repfold import models
+from repfold import models, run_files
 from repfold.errors import RepFoldError
 from repfold.models.repopt import RepOptTable, branch_network, initial_scales, target_name
 from repfold.models.repvgg import RepVGG
-from repfold.models.scale_files import RUN_FILE
 from repfold.models.scales import Scales
 from repfold.optim import Rules, reparameterize
 from repfold.train.events import Listener, Note
@@ -71,6 +70,6 @@ def start_target(
 
 
 def _scales(settings: ModelSettings, run: Path | None) -> Scales | None:
-    if run is not None and (run / RUN_FILE).exists():
-        return models.load_scales(run / RUN_FILE)
+    if run is not None and (run / run_files.SCALES).exists():
+        return models.load_scales(run / run_files.SCALES)
     return models.load_scales(settings.scales) if settings.scales else None

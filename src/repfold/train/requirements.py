@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from repfold import allowance
-from repfold.data.memory import available_bytes
+from repfold.allowance import available_bytes
 from repfold.errors import RepFoldError
-from repfold.models.proof import in_eval_mode
+from repfold.modules import eval_mode
 from repfold.train.assemble import Assembly
 
 # Record, confusions, report and what else is small.
@@ -139,7 +139,7 @@ def _kept_for_the_way_back(run: Assembly) -> int | None:
 
     source = run.source
     x_NCHW = torch.zeros(2, source.channels, source.image_size, source.image_size, device=run.machine.device)
-    with in_eval_mode(network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with eval_mode(network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         try:
             with run.machine.autocast():
                 outputs = network(x_NCHW)  # held, as what it keeps is freed, and its place used again, without it

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from repfold import atomic, models
+from repfold import atomic, models, run_files
 from repfold.errors import RepFoldError
 from repfold.train import checkpoint, last_checkpoints, recipe_file, record, surroundings
 from repfold.train.assemble import Assembly
@@ -50,13 +50,13 @@ def find_checkpoint(directory: Path, recipe: Recipe, resume: bool, override: boo
 
 def _refuse_to_begin_anew(directory: Path) -> None:
     """Raise RepFoldError when a run without a checkpoint has more than a run killed before its first one can have."""
-    epochs = (directory / record.RECORD).read_bytes().count(b"\n") if (directory / record.RECORD).exists() else 0
-    derived = [name for name in record.DERIVED if (directory / name).exists()]
+    epochs = (directory / run_files.RECORD).read_bytes().count(b"\n") if (directory / run_files.RECORD).exists() else 0
+    derived = [name for name in run_files.DERIVED if (directory / name).exists()]
     if epochs > 1 or derived:
         raise RepFoldError(
-            f"{directory} has no {record.CHECKPOINT} to go on from, but what a run of {epochs} epochs left "
-            f"({', '.join(derived) or record.RECORD}), which beginning anew would overwrite. Copy the checkpoint back, "
-            "or choose another directory (--out)."
+            f"{directory} has no {run_files.CHECKPOINT} to go on from, but what a run of {epochs} epochs left "
+            f"({', '.join(derived) or run_files.RECORD}), which beginning anew would overwrite. Copy the checkpoint "
+            "back, or choose another directory (--out)."
         )
 
 
@@ -71,7 +71,7 @@ class RunDirectory:
     @property
     def checkpoint(self) -> Path:
         """Where the checkpoint is."""
-        return self.path / record.CHECKPOINT
+        return self.path / run_files.CHECKPOINT
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -98,18 +98,18 @@ class RunDirectory:
         with self._writing():
             if found is not None and found.damaged:
                 last_checkpoints.set_aside_damaged(self.path)
-            recipe_file.write(self.run.settings.recipe, self.path / record.RECIPE)
+            recipe_file.write(self.run.settings.recipe, self.path / run_files.RECIPE)
             record.write_environment(self.path, self._facts(state))
             record.write_records(self.path, state.records)
             if self.run.reparameterized is not None:
-                models.save_scales(self.run.reparameterized.scales, self.path / record.SCALES)
+                models.save_scales(self.run.reparameterized.scales, self.path / run_files.SCALES)
                 record.write_rules(self.path, self.run.reparameterized.rules)
             return self._restore_best(state)
 
     def _restore_best(self, state: State) -> str:
         """Bring back the best network and its confusions as the checkpoint knows them, when a later epoch, which is
         now to be trained again, has replaced them."""
-        best, previous = self.path / record.BEST, self.path / record.PREVIOUS_BEST
+        best, previous = self.path / run_files.BEST, self.path / run_files.PREVIOUS_BEST
         if state.best_confusion is not None:
             record.write_confusion(self.path, self.run.source.classes, state.best_confusion)
         if not state.best_sha256 or (best.exists() and checkpoint.sha256(best) == state.best_sha256):
@@ -133,9 +133,9 @@ class RunDirectory:
             record.write_records(self.path, state.records)
 
     def _write_best(self, state: State, on_val: Metrics) -> None:
-        best = self.path / record.BEST
+        best = self.path / run_files.BEST
         if best.exists():
-            atomic.keep(best, self.path / record.PREVIOUS_BEST)
+            atomic.keep(best, self.path / run_files.PREVIOUS_BEST)
         models.save(self.run.parts.network, best, description=self.run.description)
         state.best_sha256, state.best_confusion = checkpoint.sha256(best), on_val.confusion_TP.to(torch.int32)
 
@@ -146,7 +146,7 @@ class RunDirectory:
         parts = self.run.parts
         toml = recipe_file.to_toml(self.run.settings.recipe)
         around = surroundings.of(self.run).to_dict()
-        previous = self.path / record.PREVIOUS_CHECKPOINT
+        previous = self.path / run_files.PREVIOUS_CHECKPOINT
         with self._writing():
             checkpoint.save(
                 self.checkpoint,

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from repfold import atomic
+from repfold import atomic, run_files
 from repfold.errors import RepFoldError
 from repfold.train import record
 
@@ -89,10 +89,10 @@ def held(directory: Path) -> Iterator[RunLock]:
     made = [place for place in (directory, *directory.parents) if not place.exists()]
     with record.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(directory / record.LOCK)
+        lock = _acquire(directory / run_files.LOCK)
     try:
         with suppress(OSError):
-            atomic.remove_abandoned(directory, (*record.ALL, *record.PREVIOUS))
+            atomic.remove_abandoned(directory, run_files.NAMES)
         yield lock
     finally:
         _release(lock)
@@ -104,7 +104,7 @@ def held(directory: Path) -> Iterator[RunLock]:
 def holder_of(directory: Path) -> Holder | None:
     """Return which process trains in ``directory`` at this moment, if one does; nothing is written."""
     try:
-        descriptor = os.open(directory / record.LOCK, os.O_RDONLY)
+        descriptor = os.open(directory / run_files.LOCK, os.O_RDONLY)
     except OSError:
         return None
     try:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from repfold import processor
 from repfold.data.fingerprint import Fingerprint
-from repfold.train import record
 from repfold.train.assemble import Assembly
 
 
@@ -51,7 +51,7 @@ def of(run: Assembly) -> Surroundings:
         processes=run.ranks.world,
         threads=machine.threads,
         device=machine.device.type,
-        cpu=record.cpu_name(),
+        cpu=processor.name(),
         precision=machine.precision,
         torch=str(torch.__version__),
         data=run.source.fingerprint,

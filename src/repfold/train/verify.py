@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from repfold import run_files
 from repfold.errors import RepFoldError
 from repfold.train import checkpoint, recipe_file, record, run_lock
 from repfold.train.last_checkpoints import Found
@@ -63,10 +64,10 @@ def verify(
 def _checkpoints(directory: Path) -> tuple[list[Found], list[Check]]:
     """The checkpoints that can be read, the last one first, and what there is to say of each."""
     found, checks = [], []
-    for name in (record.CHECKPOINT, record.PREVIOUS_CHECKPOINT):
+    for name in (run_files.CHECKPOINT, run_files.PREVIOUS_CHECKPOINT):
         path = directory / name
         if not path.exists():
-            absent: Result = "failed" if name == record.CHECKPOINT else "skipped"
+            absent: Result = "failed" if name == run_files.CHECKPOINT else "skipped"
             checks.append(Check(name, absent, "there is none"))
             continue
         try:
@@ -84,13 +85,13 @@ def _checkpoints(directory: Path) -> tuple[list[Found], list[Check]]:
 
 
 def _best(directory: Path, found: Found) -> Check:
-    state, name = found.content["state"], record.BEST
-    known, path = state.get("best_sha256"), directory / record.BEST
+    state, name = found.content["state"], run_files.BEST
+    known, path = state.get("best_sha256"), directory / run_files.BEST
     if not known:
         return Check(name, "skipped", "the checkpoint does not know its SHA-256")
     if path.exists() and checkpoint.sha256(path) == known:
         return Check(name, "passed", f"SHA-256 as recorded; epoch {state['best_epoch']}")
-    previous = directory / record.PREVIOUS_BEST
+    previous = directory / run_files.PREVIOUS_BEST
     if path.exists() and previous.exists() and checkpoint.sha256(previous) == known:
         return Check(name, "passed", "of an epoch after the checkpoint; --resume trains it again")
     return Check(name, "failed", "missing" if not path.exists() else "not the file that the checkpoint knows")
@@ -99,20 +100,20 @@ def _best(directory: Path, found: Found) -> Check:
 def _records(directory: Path, found: Found) -> Check:
     known = found.content["state"]["records"]
     try:
-        lines = [json.loads(line) for line in (directory / record.RECORD).read_text().splitlines()]
+        lines = [json.loads(line) for line in (directory / run_files.RECORD).read_text().splitlines()]
     except (OSError, ValueError) as error:
-        return Check(record.RECORD, "failed", f"cannot be read: {error}")
+        return Check(run_files.RECORD, "failed", f"cannot be read: {error}")
     if lines[: len(known)] != known or len(lines) > len(known) + 1:
-        return Check(record.RECORD, "failed", f"not the {len(known)} epochs that the checkpoint knows")
-    return Check(record.RECORD, "passed", f"the {len(known)} epochs of the checkpoint")
+        return Check(run_files.RECORD, "failed", f"not the {len(known)} epochs that the checkpoint knows")
+    return Check(run_files.RECORD, "passed", f"the {len(known)} epochs of the checkpoint")
 
 
 def _recipe(directory: Path, found: Found) -> Check:
     try:
         before = recipe_file.from_toml(found.content["recipe"], name="the checkpoint's recipe")
-        changes = recipe_file.explain_difference(before, recipe_file.read(directory / record.RECIPE))
+        changes = recipe_file.explain_difference(before, recipe_file.read(directory / run_files.RECIPE))
     except RepFoldError as error:
-        return Check(record.RECIPE, "failed", str(error))
+        return Check(run_files.RECIPE, "failed", str(error))
     if changes:
-        return Check(record.RECIPE, "failed", f"differs from the checkpoint's: {' '.join(changes.split())}")
-    return Check(record.RECIPE, "passed", "that of the checkpoint")
+        return Check(run_files.RECIPE, "failed", f"differs from the checkpoint's: {' '.join(changes.split())}")
+    return Check(run_files.RECIPE, "passed", "that of the checkpoint")

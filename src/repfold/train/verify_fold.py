@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repfold import models
+from repfold import models, run_files
 from repfold.errors import RepFoldError
 from repfold.fold import Certificate, fold
 from repfold.fold.certificate import TOLERANCE
-from repfold.train import record
+from repfold.fold.compare import distance
 
-CERTIFICATE, PLAIN = "certificate.json", "plain.safetensors"
 # What depends on the machine, in its last digits.
 _MEASURED = frozenset({"error", "error_float64", "absolute_error"})
 Told = tuple[str, Any, str]
@@ -24,27 +23,24 @@ Told = tuple[str, Any, str]
 
 def check_fold(directory: Path, factory: str | None, trust: bool) -> Iterator[Told]:
     """Fold the best network again; yield (file, result, detail) for the certificate and the folded file."""
-    present = [name for name in (CERTIFICATE, PLAIN) if (directory / name).exists()]
-    for name in (CERTIFICATE, PLAIN):
+    present = [name for name in (run_files.CERTIFICATE, run_files.PLAIN) if (directory / name).exists()]
+    for name in (run_files.CERTIFICATE, run_files.PLAIN):
         if name not in present:
             yield name, "skipped", "there is none: the run was not folded"
     if not present:
         return
     try:
-        trained = models.load_model(directory / record.BEST, factory=factory, trust=trust)
-        seen = trained.description.preprocessing
-        size = seen.image_size if seen else 224
-        shape = (1, seen.channels if seen else 3, size, size)
-        x_NCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))  # that of ``repfold fold``
+        trained = models.load_model(directory / run_files.BEST, factory=factory, trust=trust)
+        x_NCHW = models.example_input(trained)  # that of ``repfold fold``
         plain, proof = fold(trained.network, x_NCHW)
     except RepFoldError as error:
         for name in present:
-            yield name, "failed", f"{record.BEST} cannot be folded again: {error}"
+            yield name, "failed", f"{run_files.BEST} cannot be folded again: {error}"
         return
-    if CERTIFICATE in present:
-        yield CERTIFICATE, *_certificate(directory / CERTIFICATE, trained.network, x_NCHW, proof)
-    if PLAIN in present:
-        yield PLAIN, *_plain(directory / PLAIN, trained.network, plain, x_NCHW)
+    if run_files.CERTIFICATE in present:
+        yield run_files.CERTIFICATE, *_certificate(directory / run_files.CERTIFICATE, trained.network, x_NCHW, proof)
+    if run_files.PLAIN in present:
+        yield run_files.PLAIN, *_plain(directory / run_files.PLAIN, trained.network, plain, x_NCHW)
 
 
 def _certificate(path: Path, network: nn.Module, x_NCHW: Tensor, proof: Certificate) -> tuple[str, str]:
@@ -55,7 +51,7 @@ def _certificate(path: Path, network: nn.Module, x_NCHW: Tensor, proof: Certific
     if _unmeasured(written) != _unmeasured(json.loads(json.dumps(proof.to_dict()))):
         _, proof = fold(network, x_NCHW, policy="always")
         if _unmeasured(written) != _unmeasured(json.loads(json.dumps(proof.to_dict()))):
-            return "failed", f"not what {record.BEST} folds to"
+            return "failed", f"not what {run_files.BEST} folds to"
     said = written.get("error")
     if type(said) is not float or not said <= TOLERANCE[torch.float32]:
         return "failed", f"says an error of {said!r}"
@@ -74,13 +70,13 @@ def _plain(path: Path, network: nn.Module, refolded: nn.Module, x_NCHW: Tensor) 
         return "failed", f"cannot be run: {error}"
     if found.shape != expected.shape:
         return "failed", f"returns {list(found.shape)}, the trained network {list(expected.shape)}"
-    relative = float((found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30))
-    if not relative <= TOLERANCE[torch.float32]:
-        return "failed", f"differs from {record.BEST} by {relative:.1e} (relative)"
+    relative, _ = distance(found, expected)
+    if relative > TOLERANCE[torch.float32]:
+        return "failed", f"differs from {run_files.BEST} by {relative:.1e} (relative)"
     same = (
         "at the same bits as the fold of now" if torch.equal(found, again) else "as the fold of now, but for rounding"
     )
-    return "passed", f"computes what {record.BEST} does, relative error {relative:.1e}; {same}"
+    return "passed", f"computes what {run_files.BEST} does, relative error {relative:.1e}; {same}"
 
 
 def _unmeasured(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from repfold import run_files
 from repfold.report import wording
 from repfold.report.arms import Arm, curve
 from repfold.report.chart import Chart, Series, hover_data
@@ -153,7 +154,7 @@ def every_epoch(report: Report) -> Markup:
     rows = sum(len(run.epochs) for run in report.runs)
     if rows > _MOST_ROWS:
         return tag(
-            "p", f"{rows} epochs are recorded, too many for a table here; record.jsonl has them.", class_="quiet"
+            "p", f"{rows} epochs are recorded, too many for a table here; {run_files.RECORD} has them.", class_="quiet"
         )
     tables = [_epochs(run, run.name if len(report.runs) > 1 else "") for run in report.runs]
     return tag("details", tag("summary", "Every epoch in numbers"), *tables, class_="bulky")

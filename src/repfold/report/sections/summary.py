@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from repfold import run_files
 from repfold.report import wording
 from repfold.report.arms import Arm, Spread, spread
 from repfold.report.chart_svg import swatch
@@ -27,21 +28,6 @@ _TRAINED = {
     "warmup": "warm-up {}",
 }
 _UNSAID = (None, "", 0, "0ep")  # what a recipe leaves to be found out, or does without
-FILES = {
-    "recipe.toml": "the complete recipe",
-    "environment.json": "machine, software, settings chosen",
-    "record.jsonl": "one line an epoch",
-    "checkpoint.pt": "everything to go on training",
-    "checkpoint.previous.pt": "the checkpoint before it",
-    "best.safetensors": "weights of the best epoch, training form",
-    "best.previous.safetensors": "weights of the best epoch before it",
-    "plain.safetensors": "the folded network",
-    "certificate.json": "proof of the fold",
-    "confusion.json": "confusion matrix of the best epoch",
-    "timings.json": "timings of the forms",
-    "model.onnx": "the folded network for ONNX Runtime",
-    "report.html": "a page like this one",
-}
 
 
 def summary(report: Report) -> Markup:
@@ -99,10 +85,10 @@ def duration(run: Run) -> float:
 def _files(run: Run) -> Markup | None:
     if not run.files:
         return None
-    rows = tuple(
-        (tag("code", name), FILES.get(name, ""), wording.size(size))
-        for name, size in sorted(run.files, key=lambda file: list(FILES).index(file[0]) if file[0] in FILES else 99)
-    )
+    meanings = {file.name: file.meaning for file in run_files.FILES}
+    sizes = dict(run.files)
+    names = [*(name for name in meanings if name in sizes), *(name for name in sizes if name not in meanings)]
+    rows = tuple((tag("code", name), meanings.get(name, ""), wording.size(sizes[name])) for name in names)
     table = to_html(Table(columns("file", "what it is", "#size"), rows))
     where = tag("p", "In ", tag("code", str(run.directory)), class_="quiet")
     return tag("details", tag("summary", f"{len(rows)} files"), where, table, class_="bulky")

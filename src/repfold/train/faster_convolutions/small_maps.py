@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
+from repfold.modules import eval_mode, replace_modules
+
 # Output maps of so many pixels and fewer: the weight gradient as a product; the other two passes as well.
 GRADIENT_PIXELS, WHOLE_PIXELS = 16, 4
 
@@ -49,11 +51,12 @@ def replace_small_maps(network: nn.Module, example_NCHW: Tensor) -> list[str]:
     small = {
         name: pixels for name, pixels in _output_pixels(network, example_NCHW).items() if pixels <= GRADIENT_PIXELS
     }
+    replacements: dict[nn.Module, nn.Module] = {}
     for name, pixels in small.items():
         conv = network.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
-        parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, _replacement(conv, whole=pixels <= WHOLE_PIXELS))
+        replacements[conv] = _replacement(conv, whole=pixels <= WHOLE_PIXELS)
+    replace_modules(network, replacements)
     return list(small)
 
 
@@ -70,11 +73,10 @@ def _output_pixels(network: nn.Module, example_NCHW: Tensor) -> dict[str, int]:
         for name, module in network.named_modules()
         if name and type(module) is nn.Conv2d and _is_dense(module)
     ]
-    training = network.training
     try:
-        network.eval()(example_NCHW)
+        with eval_mode(network):
+            network(example_NCHW)
     finally:
-        network.train(training)
         for hook in hooks:
             hook.remove()
     return pixels

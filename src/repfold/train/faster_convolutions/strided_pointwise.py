@@ -11,6 +11,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from repfold.modules import replace_modules
+
 # oneDNN's block of channels; with fewer, whole blocks are written where there is room for less.
 _CHANNEL_BLOCK = 16
 
@@ -31,11 +33,7 @@ def replace_strided_pointwise(network: nn.Module) -> list[str]:
         for name, module in network.named_modules(remove_duplicate=False)
         if name and type(module) is nn.Conv2d and _is_struck(module)
     ]
-    # A layer that the network uses in two places stays one layer.
-    replacements = {module: _subsampled(module) for _, module in found}
-    for name, module in found:
-        parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, replacements[module])
+    replace_modules(network, {module: _subsampled(module) for _, module in found})
     return [name for name, _ in found]
 
 

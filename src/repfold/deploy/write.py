@@ -1,4 +1,5 @@
-"""An ONNX file's network, folded, back as an ONNX file: its names, its free sizes, its unknown nodes as they were."""
+"""A folded network as a file, in the format that its name says; what was read from ONNX keeps its names, its free
+sizes and its unknown nodes there."""
 
 from __future__ import annotations
 
@@ -8,13 +9,37 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from repfold.deploy.export import TOLERANCES, onnx_session
+from repfold import models
+from repfold.deploy.export import EXPORTERS, TOLERANCES, onnx_session
 from repfold.errors import RepFoldError
+from repfold.fold.compare import distance
 from repfold.graph.interpret import execute
 from repfold.graph.module import GraphNetwork
 from repfold.graph.onnx.read import Names, read_names, read_onnx
 from repfold.graph.onnx.write import write_onnx
 from repfold.graph.structure import take_apart
+
+FORMATS = (".safetensors", *EXPORTERS)
+
+
+def write_plain(
+    plain: models.Model, x: Tensor, path: str | os.PathLike[str], *, source: str | os.PathLike[str] | None = None
+) -> None:
+    """Write a folded network to ``path``: a model file, ONNX, or PyTorch's .pt2.
+
+    Args:
+        x: the input that it was folded on.
+        source: what it was read from; an ONNX file is written back as one.
+
+    Raises: RepFoldError when the network is none that the format holds.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".safetensors":
+        models.save(plain.network, path, description=plain.description)
+    elif suffix == ".onnx" and source is not None and models.is_onnx(source):
+        write_back(plain.network, x, source, path)
+    else:
+        EXPORTERS[suffix](plain.network, x, path)
 
 
 def write_back(plain: nn.Module, x: Tensor, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -57,8 +82,7 @@ def _agree(y_file: Tensor, y: Tensor) -> bool:
         return False
     if not y.is_floating_point():
         return torch.equal(y_file, y)
-    one, other = y_file.double(), y.double()
-    return y.numel() == 0 or bool((one - other).abs().max() <= TOLERANCES[y.dtype] * other.abs().max())
+    return distance(y_file, y)[0] <= TOLERANCES[y.dtype]
 
 
 def _carries_itself(plain: GraphNetwork, x: Tensor) -> bool:

@@ -1,0 +1,63 @@
+"""The files of a run directory: what each is called, what it holds, and which stage of a run writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["train", "fold", "export", "time", "report"]
+
+RECIPE = "recipe.toml"
+ENVIRONMENT = "environment.json"
+RECORD = "record.jsonl"
+CHECKPOINT = "checkpoint.pt"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
+DAMAGED_CHECKPOINT = "checkpoint.damaged.pt"
+BEST = "best.safetensors"
+PREVIOUS_BEST = "best.previous.safetensors"
+CONFUSION = "confusion.json"
+SCALES = "scales.safetensors"
+RULES = "rules.json"
+PLAIN = "plain.safetensors"
+CERTIFICATE = "certificate.json"
+ONNX = "model.onnx"
+TIMINGS = "timings.json"
+REPORT = "report.html"
+
+# Marks on the directory itself, which tell nothing about the run.
+LOCK = ".lock"  # there while a run is being trained
+DEMO = ".demo"  # there when ``repfold demo`` made the directory's run
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """One file of a run directory. ``always``: whether every finished run has it."""
+
+    name: str
+    meaning: str
+    stage: Stage
+    always: bool = True
+
+
+FILES: tuple[RunFile, ...] = (
+    RunFile(RECIPE, "the complete recipe", "train"),
+    RunFile(ENVIRONMENT, "machine, software, settings chosen", "train"),
+    RunFile(RECORD, "one line an epoch", "train"),
+    RunFile(CHECKPOINT, "everything to go on training", "train"),
+    RunFile(PREVIOUS_CHECKPOINT, "the checkpoint before it", "train", always=False),
+    RunFile(DAMAGED_CHECKPOINT, "a checkpoint that could not be read, kept to find out why", "train", always=False),
+    RunFile(BEST, "weights of the best epoch, training form", "train"),
+    RunFile(PREVIOUS_BEST, "weights of the best epoch before it", "train", always=False),
+    RunFile(CONFUSION, "confusion matrix of the best epoch", "train"),
+    RunFile(SCALES, "scales of the branches that gradients are re-parameterized by", "train", always=False),
+    RunFile(RULES, "what gradients are multiplied with, and why", "train", always=False),
+    RunFile(PLAIN, "the folded network", "fold"),
+    RunFile(CERTIFICATE, "proof of the fold", "fold"),
+    RunFile(ONNX, "the folded network for ONNX Runtime", "export"),
+    RunFile(TIMINGS, "timings of the forms", "time"),
+    RunFile(REPORT, "a page like this one", "report"),
+)
+NAMES = tuple(file.name for file in FILES)
+ALWAYS = tuple(file.name for file in FILES if file.always)
+# What follows from a finished training; another training makes it stale.
+DERIVED = tuple(file.name for file in FILES if file.stage != "train")
