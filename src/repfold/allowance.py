@@ -36,6 +36,22 @@ def memory(process: Path = _PROCESS) -> int:
     return min([present, *limits]) if present else min(limits, default=0)
 
 
+def free_memory(process: Path = _PROCESS) -> int:
+    """Bytes that this process can still take without swapping: what is free of the machine's, or within its groups'
+    limit when that is less; half of the machine's memory where the system does not say what is free."""
+    left = [_free_of_machine()]
+    for folder, version in _groups("memory", process):
+        limit, usage = _read(folder / _MEMORY_LIMIT[version]), _read(folder / _MEMORY_USAGE[version])
+        if limit.isdecimal() and usage.isdecimal():
+            # Usage counts the cache of files read; what is inactive of it is given up on demand.
+            left.append(int(limit) - int(usage) + _field(folder / "memory.stat", "inactive_file"))
+    return max(0, min(left))
+
+
+def _free_of_machine() -> int:
+    return 1024 * _field(Path("/proc/meminfo"), "MemAvailable:") or _machine_memory() // 2 or 4 * 2**30
+
+
 def _machine_memory() -> int:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -59,6 +75,7 @@ def _ratio(quota: str, period: str) -> float | None:
 
 _QUOTA: dict[int, Callable[[Path], float | None]] = {1: _quota_v1, 2: _quota_v2}
 _MEMORY_LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
+_MEMORY_USAGE = {1: "memory.usage_in_bytes", 2: "memory.current"}
 
 
 def _groups(controller: str, process: Path) -> Iterator[tuple[Path, int]]:
@@ -89,6 +106,12 @@ def _mounts(process: Path) -> Iterator[tuple[str, Path, list[str] | None]]:
         root, mount = fields.split(" ")[3:5]
         if kind in ("cgroup", "cgroup2"):
             yield root, Path(mount), options.split(",") if kind == "cgroup" else None
+
+
+def _field(path: Path, name: str) -> int:
+    """The number after ``name`` in a file of names and numbers; 0 where there is none."""
+    found = (line.split() for line in _read(path).splitlines() if line.startswith(name))
+    return next((int(words[1]) for words in found if words[0] == name and words[1].isdecimal()), 0)
 
 
 def _read(path: Path) -> str:

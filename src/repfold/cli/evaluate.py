@@ -48,7 +48,6 @@ def evaluate(
     """
     import torch
 
-    from repfold.data import Loader
     from repfold.models import load_model
     from repfold.train import evaluate as evaluate_network
 
@@ -60,8 +59,7 @@ def evaluate(
         raise RepFoldError(f"{model} does not say how images are to be preprocessed: save it with a description.")
     source = open_data(model, data, seen, part, max_pixels)
     check_classes(opened.description, source, str(model))
-    images = source.val if part == "val" else source.train
-    loader = Loader(images, batch, image_size=seen.image_size, resize=seen.resize, train=False)
+    loader = source.loader(part, batch, train=False)
     where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     metrics = evaluate_network(opened.network.float().to(where), loader, seen, where)
     if not isfinite(metrics.loss):

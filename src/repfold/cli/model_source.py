@@ -89,7 +89,7 @@ def make_example(shape: Sequence[int] | None, model: Model) -> torch.Tensor:
     """
     import torch
 
-    from repfold.data.memory import available_bytes
+    from repfold import allowance
     from repfold.graph.module import GraphNetwork
 
     if shape is None and model.description.preprocessing is None and isinstance(model.network, GraphNetwork):
@@ -100,7 +100,7 @@ def make_example(shape: Sequence[int] | None, model: Model) -> torch.Tensor:
         shape = (1, seen.channels, seen.image_size, seen.image_size) if seen else (1, 3, 224, 224)
     if any(size < 1 for size in shape):
         raise RepFoldError(f"An example of shape {'x'.join(map(str, shape))} has no values: sizes are at least 1.")
-    if 4 * math.prod(shape) > available_bytes() // 2:
+    if 4 * math.prod(shape) > allowance.free_memory() // 2:
         raise RepFoldError(
             f"An example of shape {'x'.join(map(str, shape))}, and what is computed of it, needs more memory "
             "than is free. Give a smaller one: --example or --image-size."

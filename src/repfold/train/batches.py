@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from repfold.data import Batch, CropSettings, augment, batch_generator
-from repfold.data.augment_geometry import Crop, Flip
-from repfold.data.augmentation import Augmentation
-from repfold.data.mixing import Mixing
+from repfold.data.augment import Augmentation, Crop, Flip, Mixing
 from repfold.data.transforms import to_input
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks

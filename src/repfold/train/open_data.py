@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from repfold.data import CropSettings, Images, Loader, Source, channel_statistics, open_source
+from repfold.data import CropSettings, Loader, Source, channel_statistics, open_source
 from repfold.errors import RepFoldError
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks
@@ -54,23 +55,16 @@ def preprocessing_of(source: Source, seed: int) -> Preprocessing:
 
 def make_loaders(recipe: Recipe, source: Source, machine: Machine, ranks: Ranks) -> Sequence[Loader]:
     """Return the loaders of the training images, the validation images, and the clean sample of training images."""
-
-    def loader(images: Images, train: bool) -> Loader:
-        return Loader(
-            images,
-            recipe.batch,
-            image_size=source.image_size,
-            resize=source.resize,
-            train=train,
-            seed=recipe.seed,
-            crop=source.crop,
-            rank=ranks.rank,
-            world=ranks.world,
-            pin_memory=machine.device.type == "cuda",
-        )
-
+    loader = partial(
+        source.loader,
+        batch=recipe.batch,
+        seed=recipe.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        pin_memory=machine.device.type == "cuda",
+    )
     sample = source.train.sample(recipe.train_sample, recipe.seed)
-    return loader(source.train, True), loader(source.val, False), loader(sample, False)
+    return loader("train", train=True), loader("val", train=False), loader(sample, train=False)
 
 
 def _crop(recipe: Recipe) -> CropSettings | None:
