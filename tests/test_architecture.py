@@ -36,8 +36,6 @@ ARROWS: dict[str, set[str]] = {
     "optim": LEAVES | {"algebra", "graph", "fold", "schedule"},
     "models": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
     "train": LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
-    "study": LEAVES
-    | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data", "train", "report"},
     "deploy": LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
