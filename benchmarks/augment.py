@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from repfold import atomic, models, processor
 from repfold.data import augment
-from repfold.data.mixing import Mixing
+from repfold.data.augment import Mixing
 
 BATCH, SIDE, CLASSES = 128, 32, 10
 LINKS = ("flip", "crop", "randaugment:layers=2,magnitude=9", "cutout:size=0.5")

@@ -41,8 +41,6 @@ ARROWS: dict[str, set[str]] = {
     "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
     "train": TORCH_LEAVES
     | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
-    "study": LEAVES
-    | {"algebra", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data", "train", "report"},
     "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room

@@ -12,11 +12,14 @@ Names are imported on first use, so that ``import repfold`` costs nothing.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from repfold import expand, fold, models
-    from repfold.fold import profile
+    from repfold import models
+    from repfold.expand import expand
+    from repfold.fold import fold, profile
     from repfold.models import load, save
 
 __version__ = "0.1.0"
@@ -28,8 +31,8 @@ _LAZY: dict[str, str | None] = {
     "data": None,
     "deploy": None,
     "engine": None,
-    "expand": None,  # this module and fold are themselves callable
-    "fold": None,
+    "expand": "repfold.expand",
+    "fold": "repfold.fold",
     "load": "repfold.models",
     "models": None,
     "norms": None,
@@ -38,7 +41,6 @@ _LAZY: dict[str, str | None] = {
     "report": None,
     "save": "repfold.models",
     "schedule": None,
-    "study": None,
     "train": None,
 }
 
@@ -52,3 +54,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*__all__, *_LAZY})
+
+
+class _Package(ModuleType):
+    """A package whose ``fold`` and ``expand`` are functions, although the modules that define them have those names.
+
+    Importing ``repfold.fold`` binds the module as an attribute of this package: its function is bound instead.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _LAZY.get(name) == value.__name__:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

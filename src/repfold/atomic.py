@@ -147,12 +147,6 @@ def write_json(path: str | os.PathLike[str], content: object, *, indent: int | N
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write ``content`` to ``path`` atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

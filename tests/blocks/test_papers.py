@@ -23,7 +23,6 @@ from repfold.blocks import (
 )
 from repfold.blocks.dbb import NormAndPad
 from repfold.blocks.delta_orthogonal import delta_orthogonal_, initialise_delta_orthogonal
-from repfold.blocks.dirac import NCReLU
 from repfold.errors import RepFoldError
 
 X = torch.randn(2, 4, 9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -131,12 +130,6 @@ def test_dirac_starts_from_either_published_point():
     strong = DiracConv2d(4, 4, alpha=5.0, beta=1e-3)
     x = X.float()
     torch.testing.assert_close(strong(x), 5 * x, rtol=1e-2, atol=1e-2)
-
-
-def test_ncrelu_parts_signs_along_the_channels():
-    y = NCReLU()(X)
-    assert y.shape == (2, 8, 9, 11) and (y[:, :4] >= 0).all() and (y[:, 4:] <= 0).all()
-    torch.testing.assert_close(y[:, :4] + y[:, 4:], X)
 
 
 def test_mobileone_has_k_kernels_and_a_1x1_only_beside_larger_ones():

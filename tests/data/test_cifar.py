@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 
 from repfold.data import cifar
-from repfold.data.listing import Split
 from repfold.data.source import open_source
 from repfold.errors import RepFoldError
 
-SPLIT = Split(0.2, 0)
 PER_BATCH = 10
 CLASSES_10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CLASSES_100 = [f"thing {label:03}" for label in range(100)]
@@ -116,7 +114,7 @@ def test_every_published_form_is_found_and_read(tmp_path: Path, form: str, place
 def test_names_are_numbers_without_the_meta_file(tmp_path: Path) -> None:
     contents = cifar_10_binary()
     del contents["batches.meta.txt"]
-    assert cifar.read_cifar(write_files(tmp_path / "c", contents), SPLIT).classes == tuple("0123456789")
+    assert cifar.read_cifar(write_files(tmp_path / "c", contents)).classes == tuple("0123456789")
 
 
 def damaged(contents: Contents, name: str, content: bytes | None) -> Contents:

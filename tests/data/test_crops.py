@@ -14,11 +14,12 @@ from repfold.data.crops import (
     ATTEMPTS,
     UNIFORMS_PER_BOX,
     CropSettings,
+    Framing,
     centre_boxes,
     cut,
+    framing_of,
     random_boxes,
     resample,
-    suited_to,
 )
 from repfold.errors import RepFoldError
 
@@ -102,8 +103,15 @@ def test_settings_explain_themselves() -> None:
     assert CropSettings("padded").padding_pixels(32) == 4
     assert CropSettings("resized").padding_pixels(32) == 0
     assert CropSettings(scale=(0.25, 1)).working_side(128) == 256
-    assert suited_to(32, 32).kind == "padded"
-    assert suited_to(224, 224).kind == "resized"
     for wrong in ({"kind": "round"}, {"scale": (0, 1)}, {"scale": (0.5, 0.2)}, {"ratio": (2, 1)}, {"padding": 1.5}):
         with pytest.raises(RepFoldError):
             CropSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_framing_follows_from_the_pictures() -> None:
+    small, large = np.array([[32, 32], [32, 32]]), np.array([[300, 400], [500, 300]])
+    assert framing_of(small, gray=True) == Framing(32, 32, 1, CropSettings("padded"))
+    assert framing_of(large, gray=False) == Framing(224, 256, 3, CropSettings("resized"))
+    assert framing_of(large, gray=True, image_size=64, channels=3) == Framing(64, 73, 3, CropSettings("resized"))
+    with pytest.raises(RepFoldError, match="No image is left"):
+        framing_of(large[:0], gray=False)

@@ -8,13 +8,12 @@ import numpy as np
 
 from repfold.data.fingerprint import fingerprint
 from repfold.data.folder import read_folder
-from repfold.data.listing import Split
 from repfold.data.parts import ArrayPart
 
 
 def of_folder(folder):
-    listing = read_folder(folder, Split(0.5, 0))
-    return fingerprint([part.survey(lambda steps: None)[0] for part in (listing.train, listing.val)])
+    parts = read_folder(folder).parts(val_fraction=0.5, per_class=None, seed=0)
+    return fingerprint([part.survey(lambda steps: None)[0] for part in parts])
 
 
 def write(folder, **pictures: list[int]) -> None:

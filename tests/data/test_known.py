@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pictures import Write
 
-from repfold.data import CropSettings, Loader, known, open_source, parts
+from repfold.data import CropSettings, known, open_source, parts
 from repfold.data.source import Source
 from repfold.errors import RepFoldError
 
@@ -50,8 +50,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def batches(source: Source, train: bool, epoch: int = 1) -> list[np.ndarray]:
-    images = source.train if train else source.val
-    loader = Loader(images, 4, image_size=source.image_size, resize=source.resize, train=train, crop=source.crop)
+    loader = source.loader("train" if train else "val", 4, train=train)
     return [batch.x_NCHW.numpy().copy() for batch in loader.epoch(epoch)]
 
 
@@ -64,7 +63,7 @@ def test_a_known_folder_is_not_looked_at_before_the_first_step_and_gives_the_sam
     assert first.train.decoded and first.val.decoded
     seen = looked_at(monkeypatch)
     again = open_source(root, image_size=16, crop=crop)
-    assert seen == [] and again.train.cached and not again.train.decoded
+    assert seen == [] and again.train.cache is not None and not again.train.decoded
     assert again.fingerprint.content == first.fingerprint.content and again.classes == first.classes
     for train in (True, False):
         for epoch in (1, 2):

@@ -13,26 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import Write, picture
 
-from repfold.data import Batch, CropSettings, Images, Loader, in_memory, open_source
-from repfold.data.collection import OnDemand
+from repfold.data import Batch, CropSettings, Framing, Images, Loader, in_memory, open_source
+from repfold.data.collection import decoded_when_used
 from repfold.data.crops import centre_boxes, cut
 from repfold.errors import RepFoldError
 
 
-def ragged(count: int = 23) -> Images:
+def framing(crop: str = "resized", resize: int = 16) -> Framing:
+    return Framing(16, resize, 3, CropSettings(crop))  # type: ignore[arg-type]
+
+
+def ragged(count: int = 23, resize: int = 16) -> Images:
     pictures = [picture(24 + index % 5, 30 - index % 7, seed=index) for index in range(count)]
-    return in_memory(pictures, np.arange(count))
+    return in_memory(pictures, np.arange(count), framing(resize=resize))
 
 
-def squares(count: int = 23) -> Images:
+def squares(count: int = 23, crop: str = "padded") -> Images:
     pixels = np.stack([picture(16, 16, seed=index) for index in range(count)])
-    return in_memory(pixels, np.arange(count), finished=(16, 16))
+    return in_memory(pixels, np.arange(count), framing(crop), square=True)
 
 
 def loader(images: Images, batch: int = 4, **settings: object) -> Loader:
-    crop = CropSettings("padded" if images.finished else "resized")
-    options = {"image_size": 16, "resize": 16, "train": True, "seed": 5, "crop": crop, **settings}
-    return Loader(images, batch, **options)  # type: ignore[arg-type]
+    return Loader(images, batch, **{"train": True, "seed": 5, **settings})  # type: ignore[arg-type]
 
 
 def same(left: list[Batch], right: list[Batch]) -> bool:
@@ -77,29 +79,29 @@ def test_ranks_together_see_the_batches_of_one_process(make: type[Images], world
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5))
 def test_evaluation_counts_every_image_once(count: int, batch: int, world: int) -> None:
-    images = in_memory(np.zeros((count, 4, 4, 1), np.uint8), np.arange(count), finished=(4, 4))
+    images = in_memory(np.zeros((count, 4, 4, 1), np.uint8), np.arange(count), square=True)
     seen = [
         labels
         for rank in range(world)
-        for _, labels in Loader(images, batch, image_size=4, resize=4, train=False, rank=rank, world=world).epoch(0)
+        for _, labels in Loader(images, batch, train=False, rank=rank, world=world).epoch(0)
     ]
     assert all(len(labels) for labels in seen)
     assert sorted(torch.cat(seen).tolist()) == list(range(count))
     if world == 1:
         assert torch.cat(seen).tolist() == list(range(count))
-        assert len(seen) == Loader(images, batch, image_size=4, resize=4, train=False).steps_per_epoch
+        assert len(seen) == Loader(images, batch, train=False).steps_per_epoch
 
 
 def test_evaluation_cuts_the_central_square() -> None:
-    images = ragged()
-    for batch in loader(images, 8, train=False, resize=20).epoch(0):
+    images = ragged(resize=20)
+    for batch in loader(images, 8, train=False).epoch(0):
         for x_CHW, label in zip(batch.x_NCHW, batch.labels.tolist(), strict=True):
             box = centre_boxes(np.array([images[label].shape[:2]]), 16, 20)[0]
             assert np.array_equal(x_CHW.permute(1, 2, 0).numpy(), cut(images[label], box, 16))
 
 
 def test_training_crops_differ_between_images_and_epochs() -> None:
-    images = in_memory([picture(40, 40, seed=1)] * 8, np.zeros(8))
+    images = in_memory([picture(40, 40, seed=1)] * 8, np.zeros(8), framing())
     first, second = (next(loader(images, 8).epoch(epoch)).x_NCHW for epoch in (0, 1))
     assert len({x_CHW.numpy().tobytes() for x_CHW in first}) == 8
     assert not torch.equal(first, second)
@@ -122,8 +124,8 @@ def slow_images(seconds: float, count: int = 12) -> Images:
         time.sleep(seconds)
         return np.full((16, 16, 3), row, dtype=np.uint8)
 
-    sizes, rows = np.full((count, 2), 16), np.arange(count)
-    return Images(OnDemand(read), sizes, torch.arange(count), rows, 3, finished=(16, 16))
+    sizes = np.full((count, 2), 16)
+    return decoded_when_used(read, sizes, np.arange(count), framing("padded"), square=True, cached=False)
 
 
 def test_waiting_is_measured_and_hidden_by_work() -> None:
@@ -150,7 +152,7 @@ def test_a_picture_that_breaks_while_training_is_named(write_folder: Write) -> N
     path = root / "train/b/002.png"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RepFoldError, match=r"train/b/002\.png"):
-        list(Loader(source.train, 4, image_size=16, resize=source.resize, train=True, crop=source.crop).epoch(0))
+        list(source.loader("train", 4, train=True).epoch(0))
 
 
 @pytest.mark.parametrize(
@@ -160,14 +162,17 @@ def test_a_picture_that_breaks_while_training_is_named(write_folder: Write) -> N
         ({"batch": 0}, "at least 1"),
         ({"batch": 5, "world": 2}, "cannot be shared equally among 2 processes.*such as 6"),
         ({"rank": 2, "world": 2}, "Rank 2"),
-        ({"image_size": 32, "resize": 32}, "framed for image_size 16, resize 16"),
-        ({"resize": 18}, "Open the source with the settings of the loader"),
-        ({"crop": CropSettings("resized")}, "no random resized crop"),
     ],
 )
 def test_settings_that_cannot_work_are_explained(settings: dict[str, object], message: str) -> None:
     with pytest.raises(RepFoldError, match=message):
         loader(squares(), **settings)  # type: ignore[arg-type]
+
+
+def test_squares_are_not_cropped_at_random() -> None:
+    loader(squares(crop="resized"), train=False)
+    with pytest.raises(RepFoldError, match="nothing left to crop at random"):
+        loader(squares(crop="resized"))
 
 
 def test_a_step_outside_the_epoch_is_refused() -> None:

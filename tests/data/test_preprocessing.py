@@ -8,7 +8,7 @@ import pytest
 import torch
 from pictures import Write
 
-from repfold.data import BrokenImageError, Loader, open_source, preprocess
+from repfold.data import BrokenImageError, open_source, preprocess
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def test_a_file_gives_the_pixels_of_the_validation_batch(
 ) -> None:
     root = write_folder({"a": 2, "b": 2}, suffix=suffix, size=size)
     source = open_source(root, image_size=32, resize=36, channels=channels)
-    batch = next(Loader(source.val, 4, image_size=32, resize=36, train=False).epoch(0))
+    batch = next(source.loader("val", 4, train=False).epoch(0))
     files = sorted((root / "val").glob("*/*"))
     for file, seen in zip(files, batch.x_NCHW, strict=True):
         alone = preprocess(file, Preprocessing(32, 36, channels))

@@ -9,10 +9,19 @@ import pytest
 from pictures import Write, picture
 from sklearn.datasets import load_digits
 
-from repfold.data import CropSettings, Loader, open_source
+from repfold import allowance
+from repfold.data import CropSettings, open_source
 from repfold.data.crops import resample
+from repfold.data.digits import read_digits
 from repfold.data.source import Source
 from repfold.errors import RepFoldError
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    theirs = pytest.importorskip("sklearn.datasets").load_digits()
+    ours = read_digits()
+    assert np.array_equal(ours.train.pixels_NHWC[..., 0], np.rint(theirs.images * (255 / 16)).astype(np.uint8))
+    assert np.array_equal(ours.train.labels_N, theirs.target) and ours.train.labels_N.dtype == theirs.target.dtype
 
 
 def test_digits_are_the_real_ones_split_four_to_one() -> None:
@@ -54,10 +63,7 @@ def test_gray_folders_have_one_channel_unless_asked(write_image: Write, tmp_path
 
 
 def batches(source: Source, train: bool) -> list[np.ndarray]:
-    images = source.train if train else source.val
-    loader = Loader(
-        images, 4, image_size=source.image_size, resize=source.resize, train=train, crop=source.crop, workers=2
-    )
+    loader = source.loader("train" if train else "val", 4, train=train, workers=2)
     return [batch.x_NCHW.numpy().copy() for batch in loader.epoch(1)]
 
 
@@ -67,7 +73,7 @@ def test_a_cache_changes_no_pixel(write_folder: Write, kind: str, size: tuple[in
     root = write_folder({"a": 5, "b": 4}, size=size, suffix="jpg")
     crop = CropSettings(kind, scale=(0.2, 1.0))  # type: ignore[arg-type]
     cached, lazy = (open_source(root, image_size=16, crop=crop, cache_bytes=budget) for budget in (10**9, 0))
-    assert cached.train.cached and not lazy.train.cached and not lazy.val.cached
+    assert cached.train.cache is not None and lazy.train.cache is None and lazy.val.cache is None
     for train in (True, False):
         for kept, decoded in zip(batches(cached, train), batches(lazy, train), strict=True):
             assert np.array_equal(kept, decoded)
@@ -136,7 +142,19 @@ def test_one_part_can_be_opened_alone(write_folder: Write) -> None:
     source = open_source(root, image_size=16, resize=20, channels=1, parts=("val",))
     assert len(source.train) == 0 and len(source.val) == 6
     assert source.val[0].shape == (16, 16, 1)
-    assert source.val.finished == (16, 20)
+    assert source.val.square and (source.image_size, source.resize) == (16, 20)
+
+
+def test_the_cache_gets_a_share_of_the_free_memory(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder({"a": 2, "b": 2}, size=(16, 16))
+    needed = 4 * 16 * 16 * 3  # of each part
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(allowance, "free_memory", lambda: 2 * needed * 10 // 4)
+    source = open_source(root)
+    assert source.val.cache is not None and source.train.cache is not None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    source = open_source(root)
+    assert source.val.cache is not None and source.train.cache is None
 
 
 def test_progress_runs_to_its_total(write_folder: Write) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from repfold.data import batch_generator
-from repfold.data.augment_geometry import Crop, Flip
+from repfold.data.augment.geometry import Crop, Flip
 from repfold.data.transforms import to_input
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

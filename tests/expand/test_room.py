@@ -1,4 +1,4 @@
-"""The room is its main function too."""
+"""``repfold.expand`` is the room's main function, and warns at the caller's line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import repfold
 from repfold.expand import EXPANDABLE, ExpandWarning, expand
 
 
-def test_the_room_is_called_as_its_function():
+def test_a_warning_points_at_the_callers_line():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1))
     for how in (repfold.expand, expand):
         with pytest.warns(ExpandWarning) as caught:

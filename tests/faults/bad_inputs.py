@@ -58,7 +58,7 @@ def import_everything() -> None:
     import repfold.engine
     import repfold.models.convert
     import repfold.report.chart
-    import repfold.report.figures
+    import repfold.report.chart_svg
     import repfold.report.page
     import repfold.train.find_lr  # noqa: F401
 

@@ -16,7 +16,7 @@ from run_files import write_run
 from torch import fx, nn
 
 from repfold import deploy, models
-from repfold.data.augment_sheet import write_sheet
+from repfold.data.augment.sheet import write_sheet
 from repfold.errors import NotWritten, RepFoldError
 from repfold.fold import fold
 from repfold.graph.onnx.write import write_onnx
@@ -92,15 +92,12 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "converted.safetensors": write_converted,
     "converted.pth": write_converted,
     "scales.safetensors": lambda path: save_scales(scales(), path),
-    "scales.json": lambda path: save_scales(scales(), path),
-    "scales.pth": lambda path: save_scales(scales(), path),
     "record.jsonl": lambda path: record.write_records(path.parent, [{"epoch": 1}]),
     "confusion.json": lambda path: record.write_confusion(path.parent, ["a", "b"], torch.eye(2)),
     "environment.json": lambda path: record.write_environment(path.parent, {}),
     "recipe.toml": lambda path: recipe_file.write(Recipe(), path),
     "report.html": write_page,
     "lr.svg": lambda path: write_lr_plot({"a": ([0.0, 1.0], [1.0, 0.5])}, path),
-    "lr.png": lambda path: write_lr_plot({"a": ([0.0, 1.0], [1.0, 0.5])}, path),
     "sheet.png": lambda path: write_sheet([("row", torch.zeros(2, 3, 8, 8, dtype=torch.uint8))], path),
     "graph.onnx": write_graph,
     "model.onnx": lambda path: deploy.export_onnx(network(), X_NCHW, path),
@@ -180,7 +177,7 @@ def halving(write: Callable[..., Any], place: int) -> Callable[..., Any]:
     [
         ("best.safetensors", "repfold.models.weights.save_file", 1),
         ("plain.safetensors", "repfold.models.weights.save_file", 1),
-        ("scales.pth", "torch.save", 1),
+        ("converted.pth", "torch.save", 1),
         ("model.onnx", "torch.onnx.ONNXProgram.save", 1),
         ("model.pt2", "torch.export.save", 1),
     ],

@@ -4,9 +4,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from repfold.errors import RepFoldError
 from repfold.report import palette
 from repfold.report.chart import Chart, Series, axes, hover_data
-from repfold.report.chart_svg import svg, svg_file
+from repfold.report.chart_svg import save_chart, svg, svg_file
 
 NAN = math.nan
 
@@ -81,6 +82,21 @@ def test_a_file_of_its_own_has_title_legend_and_both_themes():
     words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"Rate <1>", "one", "two"} <= set(words)
     assert "prefers-color-scheme" in text
+
+
+def test_a_chart_becomes_the_same_file_each_time(tmp_path):
+    chart = Chart("Rate", (Series("one", [0, 1, 2], [1.0, None, 3.0]),), log=True)
+    first, second = (save_chart(chart, tmp_path / f"{name}.SVG").read_bytes() for name in "ab")
+    assert first == second and first.startswith(b"<svg")
+
+
+def test_a_chart_that_cannot_be_written_says_why(tmp_path):
+    chart = Chart("t", (Series("a", [1], [NAN]),))
+    with pytest.raises(RepFoldError, match=r"drawn as \.svg, not '\.png'"):
+        save_chart(chart, tmp_path / "chart.png")
+    with pytest.raises(RepFoldError, match="no finite value"):
+        save_chart(chart, tmp_path / "chart.svg")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sixty_four_styles_differ_in_colour_or_shape():

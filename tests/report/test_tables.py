@@ -2,7 +2,7 @@ import pytest
 from html_reader import Page
 
 from repfold.report.markup import tag
-from repfold.report.tables import Column, Table, bar, columns, to_html, to_markdown, to_text
+from repfold.report.tables import Column, Table, bar, columns, to_html, to_text
 
 TABLE = Table(columns("run", "#top-1"), (("warm-up <5>", "68.56"), ("猫|dog", "7.1")), "Best & last")
 
@@ -14,15 +14,6 @@ def test_text_is_aligned_by_terminal_cells():
         "───────────  ─────",
         "warm-up <5>  68.56",
         "猫|dog         7.1",
-    ]
-
-
-def test_markdown_escapes_what_would_break_a_row():
-    assert to_markdown(TABLE).splitlines() == [
-        "| run | top-1 |",
-        "| --- | ---: |",
-        "| warm-up <5> | 68.56 |",
-        "| 猫\\|dog | 7.1 |",
     ]
 
 

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics
 from torch import nn
 
-from repfold.data import Loader, in_memory
+from repfold.data import CropSettings, Framing, Loader, in_memory
 from repfold.errors import RepFoldError
 from repfold.models import Preprocessing
 from repfold.train import evaluate
@@ -32,7 +32,8 @@ def data(classes: int, count: int = 50, seed: int = 0) -> tuple[Loader, np.ndarr
     # Distinct values in each image, so that no two logits are equal.
     pixels = np.stack([draw.permutation(256)[:16] for _ in range(count)]).astype(np.uint8).reshape(count, 4, 4, 1)
     labels = draw.integers(0, classes, count)
-    loader = Loader(in_memory(pixels, labels, finished=(4, 4)), 16, image_size=4, resize=4, train=False)
+    framing = Framing(4, 4, 1, CropSettings("centre"))
+    loader = Loader(in_memory(pixels, labels, framing, square=True), 16, train=False)
     return loader, (pixels.reshape(count, 16)[:, :classes] / 255 - 0.5) / 0.25, labels
 
 

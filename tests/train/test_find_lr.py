@@ -75,5 +75,5 @@ def test_the_command_draws_and_suggests(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["suggestion"] and found["plot"] == str(tmp_path / "lr.svg") and len(found["rates"]) == 40
     assert (tmp_path / "lr.svg").read_text().startswith("<svg")
-    main(["find-lr", "digits", *small, "--steps", "10", "--plot", str(tmp_path / "lr.png")])
+    main(["find-lr", "digits", *small, "--steps", "10", "--plot", str(tmp_path / "lr.svg")])
     assert "10 steps, from 1e-05 to 10" in capsys.readouterr().out

@@ -65,7 +65,7 @@ def test_scales_make_a_difference_and_without_them_it_is_said_which(recipe, sear
 
 @pytest.mark.parametrize("optimizer, lr", [("sgd", 0.05), ("adamw", 0.002)])
 def test_resumes_bit_exactly_even_when_the_scales_are_gone(recipe, searched, tmp_path, optimizer, lr):
-    scales = tmp_path / "scales.json"
+    scales = tmp_path / "scales.safetensors"
     save_scales(load_scales(searched), scales)
     recipe = recipe.replace(model=TARGET, scales=str(scales), optimizer=optimizer, lr=lr, checkpoint_every=2)
     whole = train(recipe, tmp_path / "whole")
@@ -136,9 +136,9 @@ def test_scales_are_refused(recipe, searched, tmp_path, changes, message):
 
 
 def test_scales_that_are_not_finite_are_refused(recipe, searched, tmp_path):
-    save_scales(changed(searched, kxk_O=torch.full((16,), torch.inf)), tmp_path / "scales.pth")
+    save_scales(changed(searched, kxk_O=torch.full((16,), torch.inf)), tmp_path / "scales.safetensors")
     with pytest.raises(RepFoldError, match=r"stem\.kxk is not finite"):
-        train(recipe.replace(model=TARGET, scales=str(tmp_path / "scales.pth")), tmp_path / "run")
+        train(recipe.replace(model=TARGET, scales=str(tmp_path / "scales.safetensors")), tmp_path / "run")
 
 
 def test_resuming_under_other_scales_is_refused(recipe, searched, tmp_path):

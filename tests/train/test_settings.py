@@ -4,8 +4,7 @@ import pytest
 
 from repfold import schedule
 from repfold.data import CropSettings
-from repfold.data.augment_geometry import Flip
-from repfold.data.augment_masks import Cutout
+from repfold.data.augment import Cutout, Flip
 from repfold.errors import RepFoldError
 from repfold.train import Recipe, averaging, optimizers
 from repfold.train.settings import resolve

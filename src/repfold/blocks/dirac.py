@@ -62,13 +62,6 @@ class DiracConv2d(Invertible):
         return self.shape.convolve(x_NCHW, alpha_O111 * self.delta_OIHW + beta_O111 * weight / norm_O111, self.bias)
 
 
-class NCReLU(nn.Module):
-    """[max(x, 0), min(x, 0)] along the channels: [N, C, H, W] -> [N, 2C, H, W]; the paper puts it before the layer."""
-
-    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x_NCHW.clamp(min=0), x_NCHW.clamp(max=0)], dim=1)
-
-
 def _delta(shape: ConvSpec, size: torch.Size) -> torch.Tensor:
     delta_OIHW = torch.zeros(size)
     out_of_group, in_of_group = shape.out_channels // shape.groups, shape.in_channels // shape.groups

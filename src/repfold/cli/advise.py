@@ -24,7 +24,7 @@ def advise(
 
     Args:
         run: A run directory; the run need not be finished.
-        plot: Where to draw the two accuracies that tell of over- and underfitting: .svg, .png or .pdf.
+        plot: Where to draw the two accuracies that tell of over- and underfitting, an .svg file.
         json: Print one JSON object.
     """
     from dataclasses import asdict
@@ -36,7 +36,7 @@ def advise(
     findings = findings_of(found)
     if plot is not None:
         from repfold.report.chart import Chart, Series
-        from repfold.report.figures import save_chart
+        from repfold.report.chart_svg import save_chart
 
         epochs = [float(record["epoch"]) for record in found.epochs]
         names = {"train_top1": "training (unaugmented sample)", "val_top1": "validation"}

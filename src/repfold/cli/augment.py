@@ -48,9 +48,8 @@ def augment(
         max_pixels: Most pixels of an image file: larger ones are broken.
         json: Print one JSON object.
     """
-    from repfold.data.augment import AUGMENTATIONS, parse
-    from repfold.data.augment_sheet import rows_of_draws, rows_of_each, write_sheet
-    from repfold.data.mixing import Mixing
+    from repfold.data.augment import AUGMENTATIONS, Mixing, parse
+    from repfold.data.augment.sheet import rows_of_draws, rows_of_each, write_sheet
     from repfold.errors import RepFoldError
 
     if preview.suffix.lower() not in PICTURES:
@@ -77,7 +76,7 @@ def augment(
 
 def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool, max_pixels: int) -> Tensor:
     """Return uint8 [N, C, S, S]: some training images as the network would see them without augmentation."""
-    from repfold.data import CropSettings, Loader, open_source
+    from repfold.data import CropSettings, open_source
 
     source = open_source(
         data,
@@ -90,7 +89,5 @@ def _images(data: str, count: int, image_size: int | None, seed: int, skip_broke
         cache_bytes=0,
     )
     shown = source.train.sample(count, seed)
-    loader = Loader(
-        shown, len(shown), image_size=source.image_size, resize=source.resize, train=False, crop=source.crop, workers=1
-    )
+    loader = source.loader(shown, len(shown), train=False, workers=1)
     return next(iter(loader.epoch(0))).x_NCHW

@@ -37,7 +37,7 @@ def find_lr(
         low: The lowest rate.
         high: The highest rate; the test ends before it when the loss explodes.
         steps: Steps to train.
-        plot: Where to draw the loss over the rate: .svg, .png or .pdf.
+        plot: Where to draw the loss over the rate, an .svg file.
         trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         json: Print one JSON object.
     """

@@ -41,7 +41,7 @@ def schedule(
         lr: Base learning rate.
         epochs: Length of the run.
         steps_per_epoch: Optimizer steps in an epoch.
-        plot: Where to draw the schedules over one another: .svg, .png or .pdf.
+        plot: Where to draw the schedules over one another, an .svg file.
         log: Draw the learning rate logarithmically.
         json: Print one JSON object.
     """

@@ -1,7 +1,7 @@
 """Images in, uint8 batches out: sources, framing, the loader, and the transforms of whole batches."""
 
-from repfold.data.collection import Framing, Images, in_memory
-from repfold.data.crops import CropSettings
+from repfold.data.collection import Images, in_memory
+from repfold.data.crops import CropSettings, Framing
 from repfold.data.images import BrokenImageError, read_image
 from repfold.data.loader import Batch, Loader
 from repfold.data.preprocessing import preprocess

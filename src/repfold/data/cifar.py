@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from repfold.data.listing import Listing, Split
-from repfold.data.parts import ArrayPart
+from repfold.data.parts import ArrayPart, Listing
 from repfold.data.safe_pickle import load_arrays
 from repfold.errors import RepFoldError
 
@@ -46,8 +45,8 @@ def recognises(path: Path) -> bool:
     return any(_layout_of(_files_in(place)) for place in _places(path)) or _archive_in(path) is not None
 
 
-def read_cifar(path: Path, split: Split) -> Listing:
-    """Return the published training and test parts of the CIFAR set at ``path``; ``split`` has no use here.
+def read_cifar(path: Path) -> Listing:
+    """Return the published training and test parts of the CIFAR set at ``path``.
 
     Raises: RepFoldError when files are missing, damaged, or of another format.
     """

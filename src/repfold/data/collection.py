@@ -1,122 +1,72 @@
-"""A labelled set of images, cached decoded in memory or decoded when asked for."""
+"""A labelled set of framed images, cached decoded in memory or decoded when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from repfold.data import seeding
-from repfold.data.crops import CropSettings
+from repfold.data.crops import Framing, framing_of
 
-
-class Pixels(Protocol):
-    """Pictures by row, each uint8 [H, W, C]: an array, a list of arrays, or files decoded on demand or on first use."""
-
-    def __getitem__(self, row: int, /) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How pictures become squares: the ``image_size`` that the network sees; for evaluation, the short side ``resize``
-    before the central square is cut; for training, the ``crop``."""
-
-    image_size: int
-    resize: int
-    channels: int
-    crop: CropSettings
-
-
-@dataclass(frozen=True)
-class OnDemand:
-    """Pictures that are decoded each time they are asked for."""
-
-    read: Callable[[int], np.ndarray]
-
-    def __getitem__(self, row: int, /) -> np.ndarray:
-        return self.read(row)
-
-
-@dataclass(frozen=True, eq=False)
-class OnFirstUse:
-    """Pictures that are decoded when they are first asked for, then ``kept``, as one array when of one size.
-
-    Threads may ask for the same one: both then write the same bytes.
-    """
-
-    read: Callable[[int], np.ndarray]
-    kept: np.ndarray | list[np.ndarray | None]
-    there_M: np.ndarray
-
-    @classmethod
-    def of(cls, read: Callable[[int], np.ndarray], sizes_M2: np.ndarray, channels: int) -> OnFirstUse:
-        """Return as many pictures as there are ``sizes_M2``, none of them decoded yet."""
-        count = len(sizes_M2)
-        there_M = np.zeros(count, dtype=bool)
-        if count and (sizes_M2 == sizes_M2[:1]).all():
-            return cls(read, np.empty((count, *sizes_M2[0], channels), dtype=np.uint8), there_M)
-        return cls(read, [None] * count, there_M)
-
-    def __getitem__(self, row: int, /) -> np.ndarray:
-        if not self.there_M[row]:
-            self.decode(row)
-        return self.kept[row]  # type: ignore[return-value]
-
-    def decode(self, row: int) -> None:
-        """Decode one picture and keep it. Raises: BrokenImageError when it cannot be decoded."""
-        self.kept[row] = self.read(row)
-        self.there_M[row] = True
+Decode = Callable[[int], np.ndarray]
+Cache = np.ndarray | list[np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """``len(images)`` pictures with their labels.
+    """``len(images)`` pictures with their labels, and the ``framing`` that makes squares of them.
 
-    ``rows_N`` are the rows of this set in ``pixels`` and ``sizes_M2`` (height, width), which subsets share.
-    ``finished`` is (image_size, resize) when the pictures have already been cut to the square that evaluation sees,
-    else None.
+    Subsets share the pictures: ``rows_N`` are the rows of this set in ``sizes_M2`` (height, width) and ``decoded_M``.
+    What is not decoded yet, ``decode`` does (row -> uint8 [H, W, C]); with a ``cache``, one array where all are of one
+    size, a picture is kept there from its first use on. ``square``: whether the pictures have already been cut to the
+    square that evaluation sees.
     """
 
-    pixels: Pixels
-    sizes_M2: np.ndarray
     labels: torch.Tensor
+    sizes_M2: np.ndarray
     rows_N: np.ndarray
-    channels: int
-    finished: tuple[int, int] | None = None
+    framing: Framing
+    square: bool
+    decode: Decode
+    cache: Cache | None
+    decoded_M: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows_N)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return picture ``index`` as uint8 [H, W, C]."""
-        return self.pixels[int(self.rows_N[index])]
+        """Return picture ``index`` as uint8 [H, W, C]. Threads that ask for the same one write the same bytes.
 
-    @property
-    def cached(self) -> bool:
-        """Whether decoded pictures are kept in memory."""
-        return not isinstance(self.pixels, OnDemand)
+        Raises: BrokenImageError when it cannot be decoded.
+        """
+        row = int(self.rows_N[index])
+        if self.cache is None:
+            return self.decode(row)
+        if not self.decoded_M[row]:
+            self.cache[row] = self.decode(row)
+            self.decoded_M[row] = True
+        return self.cache[row]  # type: ignore[return-value]
 
     @property
     def decoded(self) -> bool:
         """Whether every picture is decoded in memory already."""
-        return bool(self.pixels.there_M[self.rows_N].all()) if isinstance(self.pixels, OnFirstUse) else self.cached
+        return bool(self.decoded_M[self.rows_N].all())
 
     @property
     def cached_bytes(self) -> int:
         """What the decoded pictures take in memory, or will."""
-        return int(self.sizes_M2.prod(axis=1).sum()) * self.channels if self.cached else 0
+        return 0 if self.cache is None else int(self.sizes_M2.prod(axis=1).sum()) * self.framing.channels
 
     @property
     def stacked_MHWC(self) -> torch.Tensor | None:
         """All pictures as one uint8 tensor, when they are in memory and of one size."""
-        pixels = self.pixels.kept if isinstance(self.pixels, OnFirstUse) else self.pixels
-        return torch.from_numpy(pixels) if isinstance(pixels, np.ndarray) and self.decoded else None
+        return torch.from_numpy(self.cache) if isinstance(self.cache, np.ndarray) and self.decoded else None
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Images:
-        """Return the images at ``indices``, in that order; the pixels are shared."""
+        """Return the images at ``indices``, in that order; the pictures are shared."""
         chosen = np.asarray(indices, dtype=np.int64)
         return replace(self, rows_N=self.rows_N[chosen], labels=self.labels[torch.from_numpy(chosen)])
 
@@ -129,11 +79,47 @@ class Images:
 
 
 def in_memory(
-    pixels: np.ndarray | list[np.ndarray], labels: np.ndarray, *, finished: tuple[int, int] | None = None
+    pixels: np.ndarray | Sequence[np.ndarray],
+    labels: np.ndarray,
+    framing: Framing | None = None,
+    *,
+    square: bool = False,
 ) -> Images:
-    """Return ``pixels`` (uint8 [N, H, W, C], or a list of [H, W, C]) with their ``labels`` as a set of images."""
+    """Return ``pixels`` (uint8 [N, H, W, C], or a list of [H, W, C]) with their ``labels`` as a set of images.
+
+    A ``framing`` of None follows from the pictures. ``square``: they have been cut to its square already.
+    """
     sizes_N2 = np.array([picture.shape[:2] for picture in pixels], dtype=np.int64).reshape(-1, 2)
-    channels = pixels[0].shape[-1] if len(pixels) else 3
-    return Images(
-        pixels, sizes_N2, torch.from_numpy(labels.astype(np.int64)), np.arange(len(labels)), channels, finished
-    )
+    framing = framing or framing_of(sizes_N2, gray=all(picture.shape[2] == 1 for picture in pixels))
+    cache: Cache = pixels if isinstance(pixels, np.ndarray) else list(pixels)
+    return _images(_nothing_left, cache, True, sizes_N2, labels, framing, square)
+
+
+def decoded_when_used(
+    decode: Decode, sizes_N2: np.ndarray, labels: np.ndarray, framing: Framing, *, square: bool, cached: bool
+) -> Images:
+    """Return the pictures of ``sizes_N2`` that ``decode`` gives: on their first use if ``cached``, else on each."""
+    cache: Cache | None = None
+    if cached and len(sizes_N2) and (sizes_N2 == sizes_N2[:1]).all():
+        cache = np.empty((len(sizes_N2), *sizes_N2[0], framing.channels), dtype=np.uint8)
+    elif cached:
+        cache = [None] * len(sizes_N2)
+    return _images(decode, cache, False, sizes_N2, labels, framing, square)
+
+
+def _nothing_left(row: int) -> np.ndarray:
+    raise AssertionError(f"picture {row} is in memory already")
+
+
+def _images(
+    decode: Decode,
+    cache: np.ndarray | list[np.ndarray | None] | None,
+    decoded: bool,
+    sizes_N2: np.ndarray,
+    labels: np.ndarray,
+    framing: Framing,
+    square: bool,
+) -> Images:
+    count = len(labels)
+    labels_N = torch.from_numpy(labels.astype(np.int64))
+    return Images(labels_N, sizes_N2, np.arange(count), framing, square, decode, cache, np.full(count, decoded))

@@ -1,4 +1,4 @@
-"""Which rectangle of a picture becomes the square that the network sees, and cutting it out."""
+"""How a picture becomes the square that the network sees: the settings, the rectangle that is cut out, the cutting."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import numpy as np
 import torch
 
 from repfold.errors import RepFoldError
+from repfold.limits import LARGEST_SIDE
 
 ATTEMPTS = 10
 UNIFORMS_PER_BOX = 2 * ATTEMPTS + 2
+
+SMALL_SIDE = 64  # pictures as CIFAR's, of which networks see all
+LARGE_SIDE = 224  # what networks of this field see by default of larger ones
+_CENTRE_SHARE = 0.875  # 224 of 256: the usual central crop
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class CropSettings:
 
     ``resized``: a random rectangle of a share ``scale`` of the area and an aspect in ``ratio``, resized to the square
     (Szegedy et al. 2015). ``padded``: the square is padded by ``padding`` (a share of its side) and cropped back at a
-    random offset, on the device (``augment_geometry.Crop``). ``centre``: nothing random.
+    random offset, on the device (``augment.Crop``). ``centre``: nothing random.
     """
 
     kind: Literal["resized", "padded", "centre"] = "resized"
@@ -51,9 +56,58 @@ class CropSettings:
         return math.ceil(image_size / math.sqrt(self.scale[0]))
 
 
-def suited_to(height: int, width: int) -> CropSettings:
-    """Return the usual crop for pictures of this size: padded for small ones such as CIFAR's, else resized."""
-    return CropSettings("padded") if max(height, width) <= 64 else CropSettings("resized")
+@dataclass(frozen=True)
+class Framing:
+    """How pictures become squares: the ``image_size`` that the network sees; for evaluation, the short side ``resize``
+    before the central square is cut; for training, the ``crop``; ``channels``: 1 (gray) or 3 (colour)."""
+
+    image_size: int
+    resize: int
+    channels: int
+    crop: CropSettings
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_size <= self.resize:
+            raise RepFoldError(
+                f"image_size is {self.image_size} and resize {self.resize}: both are pixels, and resize (the short "
+                "side before the central crop) cannot be smaller than image_size."
+            )
+        if self.resize > LARGEST_SIDE:
+            raise RepFoldError(
+                f"image_size is {self.image_size} and resize {self.resize}: {LARGEST_SIDE} px is the most that either "
+                "can be."
+            )
+        if self.channels not in (1, 3):
+            raise RepFoldError(f"channels is {self.channels}; pictures have 1 (gray) or 3 (colour).")
+
+
+def framing_of(
+    sizes_N2: np.ndarray,
+    gray: bool,
+    *,
+    image_size: int | None = None,
+    resize: int | None = None,
+    crop: CropSettings | None = None,
+    channels: int | None = None,
+) -> Framing:
+    """Return the framing of pictures of ``sizes_N2`` (height, width), all of them ``gray`` or not.
+
+    What is None follows from them: ``image_size`` is their own side when they are small squares, else 224; ``crop`` is
+    padded for small ones, else resized; ``resize`` is 8/7 of ``image_size`` but no enlargement, and ``image_size``
+    where the crop is not resized; ``channels`` is 1 for gray ones, else 3.
+
+    Raises: RepFoldError when there is no picture, and for sizes that cannot be.
+    """
+    if len(sizes_N2) == 0:
+        raise RepFoldError("No image is left to use: every file is broken, or the set is empty.")
+    height, width = (int(side) for side in np.median(sizes_N2, axis=0))
+    small_squares = bool((sizes_N2 == height).all()) and height <= SMALL_SIDE
+    side = image_size or (height if small_squares else LARGE_SIDE)
+    crop = crop or CropSettings("padded" if sizes_N2.max() <= SMALL_SIDE else "resized")
+    if resize is None:
+        whole = crop.kind != "resized"  # the padded crop sees as much of a picture as evaluation does
+        resize = side if whole else max(side, min(round(side / _CENTRE_SHARE), min(height, width)))
+    return Framing(side, resize, channels if channels is not None else (1 if gray else 3), crop)
 
 
 def random_boxes(sizes_N2: np.ndarray, uniforms_NU: np.ndarray, settings: CropSettings) -> np.ndarray:

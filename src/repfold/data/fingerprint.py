@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from repfold.data.parts import ArrayPart, FilePart, Part
+from repfold.data.parts import Part
 
 
 @dataclass(frozen=True)
@@ -31,33 +28,13 @@ def fingerprint(parts: Sequence[Part]) -> Fingerprint:
 
     Names of files are those below the set's folder: a set that was moved as a whole is the same.
     """
-    taken = [_TAKEN[type(part)](part) for part in parts]
-    sizes, contents, times = zip(*taken, strict=True)
+    sizes, contents, times = zip(*(part.digests() for part in parts), strict=True)
     return Fingerprint(
         images=sum(len(part.labels_N) for part in parts),
         bytes=sum(sizes),
         content=_joined(contents),
         times=_joined(times) if any(times) else "",
     )
-
-
-def _of_array(part: Any) -> tuple[int, bytes, bytes]:
-    assert isinstance(part, ArrayPart)
-    digest = hashlib.sha256(np.ascontiguousarray(part.pixels_NHWC).data)
-    digest.update(part.labels_N.astype(np.int64).tobytes())
-    return part.pixels_NHWC.nbytes, digest.digest(), b""
-
-
-def _of_files(part: Any) -> tuple[int, bytes, bytes]:
-    assert isinstance(part, FilePart)
-    stamps_N2 = part.stamps()
-    content = hashlib.sha256("\0".join(part.names).encode(errors="surrogateescape"))
-    content.update(np.stack([stamps_N2[:, 0], part.labels_N.astype(np.int64)]).tobytes())
-    times = hashlib.sha256(stamps_N2[:, 1].tobytes())
-    return int(stamps_N2[:, 0].sum()), content.digest(), times.digest()
-
-
-_TAKEN: dict[type, Callable[[Any], tuple[int, bytes, bytes]]] = {ArrayPart: _of_array, FilePart: _of_files}
 
 
 def _joined(digests: Sequence[bytes]) -> str:

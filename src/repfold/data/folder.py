@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from repfold.data.known import KnownImages
-from repfold.data.listing import Listing, Split, split_whole
-from repfold.data.parts import FilePart
+from repfold.data.parts import FilePart, Listing
 from repfold.errors import RepFoldError
 
 VAL_NAMES = ("val", "valid", "validation", "test")
@@ -23,7 +21,7 @@ _MOST_NAMED = 10
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def read_folder(root: Path, split: Split) -> Listing:
+def read_folder(root: Path) -> Listing:
     """Return the listing of the class folders under ``root``; every file in them counts as an image.
 
     Raises: RepFoldError when there are no class folders, a class has no files, or train and val differ in classes.
@@ -31,7 +29,7 @@ def read_folder(root: Path, split: Split) -> Listing:
     train_root, val_root = _part_roots(root)
     train_classes, train = _read_part(train_root)
     if val_root is None:
-        return replace(split_whole(root.name, train_classes, train, split), passed_over=_passed_over(root))
+        return Listing(root.name, train_classes, train, None, _passed_over(root))
     val_classes, val = _read_part(val_root)
     if train_classes != val_classes:
         raise RepFoldError(_differing(train_root, train_classes, val_root, val_classes))

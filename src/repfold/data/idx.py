@@ -16,8 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from repfold import regular
-from repfold.data.listing import Listing, Split
-from repfold.data.parts import ArrayPart
+from repfold.data.parts import ArrayPart, Listing
 from repfold.errors import RepFoldError
 
 UNSIGNED_BYTE = 0x08
@@ -34,9 +33,9 @@ def recognises(path: Path) -> bool:
     return bool(_IMAGES.fullmatch(path.name)) if path.is_file() else bool(_image_files(path))
 
 
-def read_idx(path: Path, split: Split) -> Listing:
+def read_idx(path: Path) -> Listing:
     """Return the training and test parts of the IDX set at ``path``: a folder, or the image file of one of the sets in
-    it (as EMNIST's folder has several); ``split`` has no use here.
+    it (as EMNIST's folder has several).
 
     Labels are renumbered from 0 in ascending order. EMNIST stores its pictures transposed; they are set upright.
     Raises: RepFoldError when files are missing or damaged, or the folder holds several sets.

@@ -1,13 +1,15 @@
-"""Reading one image file, whatever its mode, into 8-bit gray or RGB pixels."""
+"""Reading image files, whatever their mode, into 8-bit gray or RGB pixels: one, or many in threads."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import (
@@ -42,6 +44,9 @@ GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B"
 # The last bytes of a whole file of these formats hold this mark. Its absence is a suspicion, not a proof.
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _TAIL_BYTES = 64
+
+_ROWS_A_TASK = 16  # several, since a small picture decodes faster than a thread is handed its task
+Answer = TypeVar("Answer")
 
 
 class BrokenImageError(RepFoldError):
@@ -105,6 +110,30 @@ def read_header(path: Path, max_pixels: int = MOST_PIXELS) -> Header:
         raise
     except Exception as error:  # as above: a header can be damaged in any way
         raise BrokenImageError(path, _reason(path, error)) from error
+
+
+def in_parallel(task: Callable[[int], Answer], count: int) -> Iterator[Answer | BrokenImageError]:
+    """Yield ``task(row)``, or the error of a broken file, for each row in order.
+
+    Threads do the work: Pillow decodes without holding the interpreter's lock.
+    """
+
+    def attempt(row: int) -> Answer | BrokenImageError:
+        try:
+            return task(row)
+        except BrokenImageError as error:
+            return error
+
+    def attempt_some(first: int) -> list[Answer | BrokenImageError]:
+        return [attempt(row) for row in range(first, min(first + _ROWS_A_TASK, count))]
+
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers, thread_name_prefix="repfold-decode") as pool:
+        # In groups, so that what is decoded but not yet consumed stays bounded.
+        group = 4 * workers * _ROWS_A_TASK
+        for first in range(0, count, group):
+            for answers in pool.map(attempt_some, range(first, min(first + group, count), _ROWS_A_TASK)):
+                yield from answers
 
 
 class _TooLarge(Exception):

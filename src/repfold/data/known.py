@@ -16,7 +16,7 @@ import numpy as np
 import PIL
 
 from repfold import atomic
-from repfold.data.parallel import in_parallel
+from repfold.data.images import in_parallel
 
 # The columns of what is known of a file. A height of 0: nothing is known. DECODED: it was decoded once, whole.
 SIZE, MTIME, HEIGHT, WIDTH, GRAY, DECODED = range(6)

@@ -16,7 +16,7 @@ import torch
 
 from repfold.data import seeding
 from repfold.data.collection import Images
-from repfold.data.crops import UNIFORMS_PER_BOX, CropSettings, centre_boxes, cut, random_boxes
+from repfold.data.crops import UNIFORMS_PER_BOX, centre_boxes, cut, random_boxes
 from repfold.data.images import BrokenImageError
 from repfold.errors import RepFoldError
 
@@ -42,10 +42,10 @@ class _Pending:
 class Loader:
     """Batches of ``images`` as the network sees them, before the device-side transforms.
 
-    Training (``train=True``): every epoch a new order, random crops where ``crop`` is "resized", the last partial batch
-    dropped. Evaluation: the images in their order, central squares, every image once. ``batch`` is global: of each
-    global batch, rank ``rank`` of ``world`` gets its slice, so that the ranks together see what a single process
-    would. In evaluation the shares may differ in size and number.
+    Training (``train=True``): every epoch a new order, random crops where the images' crop is "resized", the last
+    partial batch dropped. Evaluation: the images in their order, central squares, every image once. ``batch`` is
+    global: of each global batch, rank ``rank`` of ``world`` gets its slice, so that the ranks together see what a
+    single process would. In evaluation the shares may differ in size and number.
 
     ``waited`` counts the seconds that the consumer waited for batches; the consumer may reset it.
     """
@@ -55,23 +55,17 @@ class Loader:
         images: Images,
         batch: int,
         *,
-        image_size: int,
-        resize: int,
         train: bool,
         seed: int = 0,
-        crop: CropSettings | None = None,
         rank: int = 0,
         world: int = 1,
         workers: int | None = None,
         pin_memory: bool = False,
     ) -> None:
-        crop = crop or CropSettings()
         self.images, self.batch, self.train, self.seed = images, batch, train, seed
-        self.image_size, self.resize, self.crop = image_size, resize, crop
-        self.rank, self.world, self.pin_memory = rank, world, pin_memory
+        self.rank, self.world, self.workers, self.pin_memory = rank, world, workers, pin_memory
         self.waited = 0.0
-        self.random_boxes = train and crop.kind == "resized"
-        self.workers = workers
+        self.random_boxes = train and images.framing.crop.kind == "resized"
         self._check()
         self.steps_per_epoch = len(images) // batch if train else -(-len(images) // batch)
 
@@ -84,7 +78,7 @@ class Loader:
             raise RepFoldError(f"start_step {start_step} is not within the epoch's {self.steps_per_epoch} steps.")
         order_N = self._order(epoch)
         steps = [step for step in range(start_step, self.steps_per_epoch) if len(self._share(order_N, step))]
-        if self.images.finished and (stacked_MHWC := self.images.stacked_MHWC) is not None:
+        if self.images.square and (stacked_MHWC := self.images.stacked_MHWC) is not None:
             yield from self._indexed(stacked_MHWC, order_N, steps)
         else:
             yield from self._rendered(epoch, order_N, steps)
@@ -118,7 +112,7 @@ class Loader:
 
     def _begin(self, pool: ThreadPoolExecutor, epoch: int, order_N: np.ndarray, step: int) -> _Pending:
         share = self._share(order_N, step)
-        side, channels = self.image_size, self.images.channels
+        side, channels = self.images.framing.image_size, self.images.framing.channels
         x_NHWC = torch.empty(len(share), side, side, channels, dtype=torch.uint8, pin_memory=self.pin_memory)
         pixels_NHWC = x_NHWC.numpy()
         boxes_N4 = self._boxes(epoch, step, share)
@@ -137,15 +131,16 @@ class Loader:
         return _Pending(x_NHWC.permute(0, 3, 1, 2), labels, tasks)
 
     def _boxes(self, epoch: int, step: int, share: np.ndarray) -> np.ndarray | None:
-        if self.images.finished:
+        if self.images.square:
             return None
+        framing = self.images.framing
         sizes_N2 = self.images.sizes_M2[self.images.rows_N[share]]
         if not self.random_boxes:
-            return centre_boxes(sizes_N2, self.image_size, self.resize)
+            return centre_boxes(sizes_N2, framing.image_size, framing.resize)
         # Drawn for the whole global batch, then shared out: the same whatever the number of ranks.
         uniforms = seeding.stream(self.seed, seeding.CROP, epoch, step).random((self.batch, UNIFORMS_PER_BOX))
         first = self.rank * (self.batch // self.world)
-        return random_boxes(sizes_N2, uniforms[first : first + len(share)], self.crop)
+        return random_boxes(sizes_N2, uniforms[first : first + len(share)], framing.crop)
 
     def _workers(self) -> int:
         # Cutting crops from memory is cheap, and the processors are wanted for training; decoding is not cheap.
@@ -179,12 +174,10 @@ class Loader:
                 f"There are {count} training images, fewer than one batch of {batch}. "
                 f"Use a batch of at most {count}, or more images."
             )
-        finished = self.images.finished
-        if finished is not None and (finished != (self.image_size, self.resize) or self.random_boxes):
+        if self.random_boxes and self.images.square:
             raise RepFoldError(
-                f"These images were framed for image_size {finished[0]}, resize {finished[1]} and no random resized "
-                f"crop, and are asked for image_size {self.image_size}, resize {self.resize}, crop '{self.crop.kind}'. "
-                "Open the source with the settings of the loader."
+                "These images are cut to the square that evaluation sees: there is nothing left to crop at random. "
+                "Train on the training part, or open the source with another crop than 'resized'."
             )
 
 

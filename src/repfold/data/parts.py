@@ -1,61 +1,27 @@
-"""One part (training or validation) of a source before it is framed: pictures in memory, or files to decode."""
+"""What a source holds before it is framed: its classes and its parts, pictures in memory or files to decode."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import torch
 
-from repfold.data.collection import Framing, Images, OnDemand, OnFirstUse, in_memory
-from repfold.data.crops import centre_boxes, cut, resample
-from repfold.data.images import BrokenImageError, read_header, read_image
+from repfold.data.collection import Images, decoded_when_used, in_memory
+from repfold.data.crops import Framing, centre_boxes, cut, resample
+from repfold.data.images import BrokenImageError, in_parallel, read_header, read_image
 from repfold.data.known import COLUMNS, DECODED, GRAY, HEIGHT, MTIME, SIZE, WIDTH, KnownImages
-from repfold.data.parallel import in_parallel
+from repfold.data.partition import draw_per_class, stratified_split
 from repfold.limits import MOST_PIXELS
 
 Advance = Callable[[int], None]
 
 
-class Part(Protocol):
-    """Labelled pictures that can be chosen from, surveyed, and made into ``Images``."""
-
-    @property
-    def labels_N(self) -> np.ndarray:
-        """The label of every picture."""
-
-    @property
-    def work(self) -> int:
-        """Steps of progress that surveying and framing report."""
-
-    def take(self, rows: np.ndarray) -> Part:
-        """Return the part that holds ``rows`` alone."""
-
-    def limited(self, max_pixels: int) -> Part:
-        """Return the part in which pictures of more pixels are broken ones."""
-
-    def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
-        """Look at every picture's header; return the part without the broken ones, and these."""
-
-    def sizes(self) -> np.ndarray:
-        """Return [N, 2] heights and widths; only of a surveyed part."""
-
-    def gray(self) -> bool:
-        """Return whether every picture is gray; only of a surveyed part."""
-
-    def frame(
-        self, framing: Framing, train: bool, budget: int, advance: Advance
-    ) -> tuple[Images, list[BrokenImageError]]:
-        """Return the pictures ready for the loader, cached when they need at most ``budget`` bytes, and those that
-        turned out to be broken."""
-
-
 @dataclass(frozen=True, eq=False)
 class ArrayPart:
-    """Pictures of one size in memory, uint8 [N, H, W, C]."""
+    """Pictures of one size in memory, uint8 [N, H, W, C]; its methods are those of ``FilePart``."""
 
     pixels_NHWC: np.ndarray
     labels_N: np.ndarray
@@ -67,10 +33,7 @@ class ArrayPart:
     def take(self, rows: np.ndarray) -> ArrayPart:
         return ArrayPart(self.pixels_NHWC[rows], self.labels_N[rows])
 
-    def limited(self, max_pixels: int) -> ArrayPart:
-        return self
-
-    def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
+    def survey(self, advance: Advance, max_pixels: int = MOST_PIXELS) -> tuple[ArrayPart, list[BrokenImageError]]:
         return self, []
 
     def sizes(self) -> np.ndarray:
@@ -79,18 +42,23 @@ class ArrayPart:
     def gray(self) -> bool:
         return self.pixels_NHWC.shape[3] == 1
 
+    def digests(self) -> tuple[int, bytes, bytes]:
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels_NHWC).data)
+        digest.update(self.labels_N.astype(np.int64).tobytes())
+        return self.pixels_NHWC.nbytes, digest.digest(), b""
+
     def frame(
         self, framing: Framing, train: bool, budget: int, advance: Advance
     ) -> tuple[Images, list[BrokenImageError]]:
         pixels_NHWC = _with_channels(self.pixels_NHWC, framing.channels)
         side = framing.image_size
         if (train and framing.crop.kind == "resized") or len(pixels_NHWC) * side * side * framing.channels > budget:
-            return in_memory(pixels_NHWC, self.labels_N), []
+            return in_memory(pixels_NHWC, self.labels_N, framing), []
         boxes = centre_boxes(self.sizes(), side, framing.resize)
         squares = np.empty((len(pixels_NHWC), side, side, framing.channels), dtype=np.uint8)
         for row, box in enumerate(boxes):
             squares[row] = cut(pixels_NHWC[row], box, side)
-        return in_memory(squares, self.labels_N, finished=(side, framing.resize)), []
+        return in_memory(squares, self.labels_N, framing, square=True), []
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +74,11 @@ class FilePart:
 
     @property
     def work(self) -> int:
+        """Steps of progress that surveying and framing report."""
         return 2 * len(self.names)
 
     def take(self, rows: np.ndarray) -> FilePart:
+        """Return the part that holds ``rows`` alone."""
         return replace(
             self,
             names=tuple(self.names[row] for row in rows),
@@ -116,17 +86,18 @@ class FilePart:
             facts_NF=None if self.facts_NF is None else self.facts_NF[rows],
         )
 
-    def limited(self, max_pixels: int) -> FilePart:
-        return replace(self, max_pixels=max_pixels)
+    def survey(self, advance: Advance, max_pixels: int = MOST_PIXELS) -> tuple[FilePart, list[BrokenImageError]]:
+        """Look at every picture's header; return the part without the broken ones, and these.
 
-    def survey(self, advance: Advance) -> tuple[Part, list[BrokenImageError]]:
+        Pictures of more than ``max_pixels`` are broken, here and when they are decoded.
+        """
         facts_NF = self.known.look_up(self.names)
-        facts_NF[facts_NF[:, HEIGHT] * facts_NF[:, WIDTH] > self.max_pixels, HEIGHT] = 0  # known under another limit
+        facts_NF[facts_NF[:, HEIGHT] * facts_NF[:, WIDTH] > max_pixels, HEIGHT] = 0  # known under another limit
         unseen = np.flatnonzero(facts_NF[:, HEIGHT] == 0)
         advance(len(self.names) - len(unseen))
         broken: list[BrokenImageError] = []
         try:
-            headers = in_parallel(lambda at: read_header(self._path(unseen[at]), self.max_pixels), len(unseen))
+            headers = in_parallel(lambda at: read_header(self.root / self.names[unseen[at]], max_pixels), len(unseen))
             for row, header in zip(unseen, headers, strict=True):
                 if isinstance(header, BrokenImageError):
                     broken.append(header)
@@ -136,21 +107,29 @@ class FilePart:
         finally:  # what is known of a large folder is kept when the user has no patience for the rest
             self._remember(facts_NF)
         healthy = np.flatnonzero(facts_NF[:, HEIGHT])
-        return replace(self, facts_NF=facts_NF).take(healthy), broken
+        return replace(self, facts_NF=facts_NF, max_pixels=max_pixels).take(healthy), broken
 
     def sizes(self) -> np.ndarray:
+        """Return [N, 2] heights and widths; only of a surveyed part."""
         return self._facts()[:, [HEIGHT, WIDTH]]
 
     def gray(self) -> bool:
+        """Return whether every picture is gray; only of a surveyed part."""
         return bool(self._facts()[:, GRAY].all())
 
-    def stamps(self) -> np.ndarray:
-        """Return [N, 2]: of each file its size in bytes and when it was last changed, in ns since 1970."""
-        return self._facts()[:, [SIZE, MTIME]]
+    def digests(self) -> tuple[int, bytes, bytes]:
+        """Return the bytes that the pictures take, and digests of what they are and of when the files changed."""
+        stamps_N2 = self._facts()[:, [SIZE, MTIME]]
+        content = hashlib.sha256("\0".join(self.names).encode(errors="surrogateescape"))
+        content.update(np.stack([stamps_N2[:, 0], self.labels_N.astype(np.int64)]).tobytes())
+        times = hashlib.sha256(stamps_N2[:, 1].tobytes())
+        return int(stamps_N2[:, 0].sum()), content.digest(), times.digest()
 
     def frame(
         self, framing: Framing, train: bool, budget: int, advance: Advance
     ) -> tuple[Images, list[BrokenImageError]]:
+        """Return the pictures ready for the loader, cached when they need at most ``budget`` bytes, and those that
+        turned out to be broken."""
         keeps_whole = train and framing.crop.kind == "resized"
         side, channels = framing.image_size, framing.channels
         if keeps_whole:
@@ -161,23 +140,23 @@ class FilePart:
         # Not the whole part, which would live as long as its images.
         root, names, limit = self.root, self.names, self.max_pixels
 
-        def read(row: int) -> np.ndarray:
+        def decode(row: int) -> np.ndarray:
             if keeps_whole:
                 height, width = sizes_N2[row]
                 return _reduced(root / names[row], channels, height, width, limit)
             return read_square(root / names[row], channels, side, framing.resize, limit)
 
-        finished = None if keeps_whole else (side, framing.resize)
-        labels, rows = torch.from_numpy(self.labels_N.astype(np.int64)), np.arange(len(self.names))
-        if sizes_N2.prod(axis=1).sum() * channels > budget:
+        cached = sizes_N2.prod(axis=1).sum() * channels <= budget
+        images = decoded_when_used(
+            decode, sizes_N2, self.labels_N, framing, square=not keeps_whole, cached=bool(cached)
+        )
+        if not cached:
             advance(len(self.names))
-            return Images(OnDemand(read), sizes_N2, labels, rows, channels, finished), []
-        pixels = OnFirstUse.of(read, sizes_N2, channels)
-        images = Images(pixels, sizes_N2, labels, rows, channels, finished)
-        healthy, broken = self._check(pixels, advance)
+            return images, []
+        healthy, broken = self._decode_unproved(images, advance)
         return images.subset(healthy), broken
 
-    def _check(self, pixels: OnFirstUse, advance: Advance) -> tuple[np.ndarray, list[BrokenImageError]]:
+    def _decode_unproved(self, images: Images, advance: Advance) -> tuple[np.ndarray, list[BrokenImageError]]:
         """Decode what never was, and keep it; return the rows that are whole, and the failures.
 
         What is known to decode waits for its first use, so that it does not hold the first step back.
@@ -187,7 +166,7 @@ class FilePart:
         advance(len(self.names) - len(unproved))
         broken: list[BrokenImageError] = []
         try:
-            decoded = in_parallel(lambda at: pixels.decode(int(unproved[at])), len(unproved))
+            decoded = in_parallel(lambda at: images[unproved[at]], len(unproved))
             for row, found in zip(unproved, decoded, strict=True):
                 if isinstance(found, BrokenImageError):
                     broken.append(found)
@@ -208,8 +187,35 @@ class FilePart:
             return np.zeros((0, COLUMNS), dtype=np.int64)
         return self.facts_NF
 
-    def _path(self, row: int) -> Path:
-        return self.root / self.names[row]
+
+Part = ArrayPart | FilePart
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the reader of a format found: the classes in the order of the labels, the parts, and folders that might be
+    classes but are not. ``val`` is None where all pictures are in one part."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Part
+    val: Part | None
+    passed_over: tuple[str, ...] = ()
+
+    def parts(self, val_fraction: float, per_class: tuple[int, int] | None, seed: int) -> tuple[Part, Part]:
+        """Return the training and validation parts, split class by class where they are one; with ``per_class``, so
+        many (training, validation) images of every class, drawn under ``seed``.
+
+        Raises: RepFoldError when a class has too few images.
+        """
+        train, val = self.train, self.val
+        if val is None:
+            rows = stratified_split(train.labels_N, self.classes, val_fraction=val_fraction, seed=seed)
+            train, val = train.take(rows[0]), train.take(rows[1])
+        if per_class is not None:
+            train = train.take(draw_per_class(train.labels_N, self.classes, per_class[0], seed=seed, part="train"))
+            val = val.take(draw_per_class(val.labels_N, self.classes, per_class[1], seed=seed, part="val"))
+        return train, val
 
 
 def working_sizes(sizes_N2: np.ndarray, short_side: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,39 +10,39 @@ from typing import Literal
 
 import numpy as np
 
+from repfold import allowance
 from repfold.data import cifar, idx
-from repfold.data.collection import Framing, Images
-from repfold.data.crops import CropSettings, suited_to
+from repfold.data.collection import Images
+from repfold.data.crops import CropSettings, Framing, framing_of
 from repfold.data.digits import read_digits
 from repfold.data.fingerprint import Fingerprint, fingerprint
 from repfold.data.folder import holds, read_folder
 from repfold.data.images import BrokenImageError
-from repfold.data.listing import Listing, Split
-from repfold.data.memory import cache_budget
-from repfold.data.parts import Advance, Part
+from repfold.data.loader import Loader
+from repfold.data.parts import Advance, Listing, Part
 from repfold.errors import RepFoldError, nearest
-from repfold.limits import LARGEST_SIDE, MOST_PIXELS
+from repfold.limits import MOST_PIXELS
 
 Progress = Callable[[int, int], None]
 PartName = Literal["train", "val"]
+PARTS: tuple[PartName, PartName] = ("train", "val")
 
-BUILT_IN: dict[str, Callable[[Split], Listing]] = {"digits": read_digits}
+BUILT_IN: dict[str, Callable[[], Listing]] = {"digits": read_digits}
 
 # Tried in this order: each looks for file names that the next would misread.
-FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Split], Listing]], ...] = (
+FORMATS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Listing]], ...] = (
     (cifar.recognises, cifar.read_cifar),
     (idx.recognises, idx.read_idx),
     (Path.is_dir, read_folder),
 )
 
-LARGE_SIDE = 224  # what networks of this field see by default, when pictures are larger than CIFAR's
-_CENTRE_SHARE = 0.875  # 224 of 256: the usual central crop
+_CACHE_SHARE = 0.4  # of the free memory
 _MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened data set. Pictures are framed for ``image_size``, ``resize`` and ``crop``: give the same to the loader.
+    """An opened data set, both parts framed alike.
 
     ``skipped`` names the broken files that were left out, ``passed_over`` folders that hold images but are no classes,
     since their names begin with a dot. A part that was not asked for has no images.
@@ -50,15 +51,50 @@ class Source:
 
     name: str
     classes: tuple[str, ...]
-    channels: int
+    framing: Framing
     train: Images
     val: Images
-    image_size: int
-    resize: int
-    crop: CropSettings
     skipped: tuple[str, ...] = ()
     fingerprint: Fingerprint | None = None
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def image_size(self) -> int:
+        """The side of the square that the network sees."""
+        return self.framing.image_size
+
+    @property
+    def resize(self) -> int:
+        """The short side that pictures get before evaluation's central square is cut."""
+        return self.framing.resize
+
+    @property
+    def channels(self) -> int:
+        """1 for gray pictures, 3 for colour."""
+        return self.framing.channels
+
+    @property
+    def crop(self) -> CropSettings:
+        """How training images are cropped."""
+        return self.framing.crop
+
+    def loader(
+        self,
+        images: Images | PartName,
+        batch: int,
+        *,
+        train: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        workers: int | None = None,
+        pin_memory: bool = False,
+    ) -> Loader:
+        """Return the ``Loader`` of a part, or of a subset of one."""
+        chosen = {"train": self.train, "val": self.val}[images] if isinstance(images, str) else images
+        return Loader(
+            chosen, batch, train=train, seed=seed, rank=rank, world=world, workers=workers, pin_memory=pin_memory
+        )
 
 
 def open_source(
@@ -72,57 +108,57 @@ def open_source(
     per_class: tuple[int, int] | None = None,
     seed: int = 0,
     skip_broken: bool = False,
-    parts: Sequence[PartName] = ("train", "val"),
+    parts: Sequence[PartName] = PARTS,
     cache_bytes: int | None = None,
     max_pixels: int = MOST_PIXELS,
     on_progress: Progress | None = None,
 ) -> Source:
     """Open "digits", a folder of class folders, CIFAR-10/100, or MNIST-style IDX files, whichever ``spec`` is.
 
-    What is None follows from the pictures: ``image_size`` is their own side when they are small squares, else 224;
-    ``crop`` is padded for small ones, else resized; ``channels`` is 1 when all are gray, else 3; ``resize`` (the
-    short side before evaluation's central crop) is 8/7 of ``image_size`` but no enlargement. ``per_class`` draws so
-    many training and validation images of each class. Decoded pictures are cached when they fit ``cache_bytes`` (None:
-    a share of the free memory). Files of more than ``max_pixels`` are broken ones. ``on_progress(done, total)`` counts
+    ``image_size``, ``resize``, ``crop`` and ``channels`` follow from the pictures where they are None: see
+    ``framing_of``. ``val_fraction`` of a set without validation images become these; ``per_class`` draws so many
+    training and validation images of each class. Decoded pictures are cached when they fit ``cache_bytes`` (None: a
+    share of the free memory). Files of more than ``max_pixels`` are broken ones. ``on_progress(done, total)`` counts
     steps of checking and decoding.
 
     Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless ``skip_broken``) files cannot
     be decoded; all of these are named and counted.
     """
-    listing = list_images(spec, Split(val_fraction, seed))
-    if per_class is not None:
-        listing = listing.draw(per_class, seed)
-    chosen: dict[PartName, Part] = {"train": listing.train.limited(max_pixels), "val": listing.val.limited(max_pixels)}
-    advance = _counter(sum(chosen[part].work for part in parts), on_progress)
+    listing = list_images(spec)
+    both = dict(zip(PARTS, listing.parts(val_fraction, per_class, seed), strict=True))
+    advance = _counter(sum(both[name].work for name in parts), on_progress)
+    surveyed: dict[PartName, Part] = {}
     broken: list[BrokenImageError] = []
-    for part in parts:
-        chosen[part], found = chosen[part].survey(advance)
+    for name in parts:
+        surveyed[name], found = both[name].survey(advance, max_pixels)
         broken += found
     _refuse(broken, skip_broken)
-    surveyed = [chosen[part] for part in parts]
-    framing = _framing(surveyed, image_size, resize, crop, channels)
-    budget = cache_budget() if cache_bytes is None else cache_bytes
-    nothing = np.zeros(0, dtype=np.int64)
+    framing = framing_of(
+        np.concatenate([part.sizes() for part in surveyed.values()]),
+        all(part.gray() for part in surveyed.values()),
+        image_size=image_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
+    )
+    budget = _cache_budget() if cache_bytes is None else cache_bytes
     framed: dict[PartName, Images] = {}
-    for part in ("val", "train"):  # validation first: it is the smaller, and read most often
-        kept = chosen[part] if part in parts else chosen[part].take(nothing)
-        framed[part], found = kept.frame(framing, part == "train", budget, advance)
+    for name in reversed(PARTS):  # validation first: it is the smaller, and read most often
+        part = surveyed.get(name) or both[name].take(np.zeros(0, dtype=np.int64))
+        framed[name], found = part.frame(framing, name == "train", budget, advance)
         broken += found
-        budget -= framed[part].cached_bytes
-        if part in parts:
+        budget -= framed[name].cached_bytes
+        if name in parts:
             _refuse(found, skip_broken)
-            _refuse_empty_classes(framed[part], listing.classes, part, broken)
+            _refuse_empty_classes(framed[name], listing.classes, name, broken)
     return Source(
         name=listing.name,
         classes=listing.classes,
-        channels=framing.channels,
+        framing=framing,
         train=framed["train"],
         val=framed["val"],
-        image_size=framing.image_size,
-        resize=framing.resize,
-        crop=framing.crop,
         skipped=tuple(str(error.path) for error in broken),
-        fingerprint=fingerprint(surveyed),
+        fingerprint=fingerprint([surveyed[name] for name in parts]),
         passed_over=listing.passed_over,
     )
 
@@ -140,10 +176,10 @@ def refuse_inside(spec: str | Path, place: Path) -> None:
         )
 
 
-def list_images(spec: str | Path, split: Split) -> Listing:
+def list_images(spec: str | Path) -> Listing:
     """Return what the source ``spec`` holds, decided by looking at its files."""
     if str(spec) in BUILT_IN:
-        return BUILT_IN[str(spec)](split)
+        return BUILT_IN[str(spec)]()
     path = Path(spec).expanduser()
     if not path.exists():
         hint = f" {nearest(str(spec), BUILT_IN)}" if path.name == str(spec) else ""
@@ -151,7 +187,7 @@ def list_images(spec: str | Path, split: Split) -> Listing:
     try:
         for recognises, read in FORMATS:
             if recognises(path):
-                return read(path, split)
+                return read(path)
     except OSError as error:
         raise RepFoldError(f"'{spec}' cannot be read: {error}. Check that you may read it, and its disk.") from error
     raise RepFoldError(
@@ -160,32 +196,10 @@ def list_images(spec: str | Path, split: Split) -> Listing:
     )
 
 
-def _framing(
-    parts: Sequence[Part], image_size: int | None, resize: int | None, crop: CropSettings | None, channels: int | None
-) -> Framing:
-    sizes_N2 = np.concatenate([part.sizes() for part in parts])
-    if len(sizes_N2) == 0:
-        raise RepFoldError("No image is left to use: every file is broken, or the set is empty.")
-    height, width = (int(side) for side in np.median(sizes_N2, axis=0))
-    small_squares = bool((sizes_N2 == height).all()) and height <= 64
-    side = image_size or (height if small_squares else LARGE_SIDE)
-    crop = crop or suited_to(*(int(longest) for longest in sizes_N2.max(axis=0)))
-    if resize is None:
-        whole = crop.kind != "resized"  # the padded crop sees as much of a picture as evaluation does
-        resize = side if whole else max(side, min(round(side / _CENTRE_SHARE), min(height, width)))
-    if side < 1 or resize < side:
-        raise RepFoldError(
-            f"image_size is {side} and resize {resize}: both are pixels, and resize (the short side before the central "
-            "crop) cannot be smaller than image_size."
-        )
-    if resize > LARGEST_SIDE:
-        raise RepFoldError(
-            f"image_size is {side} and resize {resize}: {LARGEST_SIDE} px is the most that either can be."
-        )
-    gray = all(part.gray() for part in parts)
-    if channels not in (None, 1, 3):
-        raise RepFoldError(f"channels is {channels}; pictures have 1 (gray) or 3 (colour).")
-    return Framing(side, resize, channels or (1 if gray else 3), crop)
+def _cache_budget() -> int:
+    """Bytes for decoded images, divided among the processes that ``torchrun`` started on this machine: each keeps its
+    own cache."""
+    return int(allowance.free_memory() * _CACHE_SHARE) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _counter(total: int, on_progress: Progress | None) -> Advance:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from repfold.data.collection import Images
-from repfold.data.images import BrokenImageError
-from repfold.data.parallel import in_parallel
+from repfold.data.images import BrokenImageError, in_parallel
 
 
 def channel_statistics(
@@ -18,13 +17,14 @@ def channel_statistics(
     that never varies gets a deviation of 1, so that dividing by it is harmless.
     """
     chosen = images.sample(sample, seed)
-    total, squares = np.zeros(images.channels), np.zeros(images.channels)
+    channels = images.framing.channels
+    total, squares = np.zeros(channels), np.zeros(channels)
     values = np.arange(256) / 255
     for picture_HWC in in_parallel(chosen.__getitem__, len(chosen)):
         if isinstance(picture_HWC, BrokenImageError):
             raise picture_HWC
-        pixels_PC = picture_HWC.reshape(-1, images.channels)
-        for channel in range(images.channels):
+        pixels_PC = picture_HWC.reshape(-1, channels)
+        for channel in range(channels):
             # A histogram of 256 levels makes the sums exact and spares a float copy of the picture.
             share = np.bincount(pixels_PC[:, channel], minlength=256) / len(pixels_PC)
             total[channel] += share @ values

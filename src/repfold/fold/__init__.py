@@ -1,15 +1,9 @@
 """Folding: tracing a network into affine regions, rewriting it, the certificate, the cost.
 
-``repfold.fold`` is this room and, called, its main function: ``plain, certificate = repfold.fold(network, example)``.
+Its main function is also ``repfold.fold``: ``plain, certificate = repfold.fold(network, example)``.
 """
 
 from __future__ import annotations
-
-import sys
-import types
-from typing import Any
-
-from torch import nn
 
 from repfold.fold.certificate import Certificate, FoldedRegion, LeftRegion
 from repfold.fold.cost import Cost, LayerCost
@@ -36,11 +30,3 @@ __all__ = [
     "make_plan",
     "profile",
 ]
-
-
-class _CallableRoom(types.ModuleType):
-    def __call__(self, network: nn.Module, example: Any, *, policy: str = "auto") -> tuple[nn.Module, Certificate]:
-        return fold(network, example, policy=policy)
-
-
-sys.modules[__name__].__class__ = _CallableRoom

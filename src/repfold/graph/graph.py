@@ -140,12 +140,6 @@ class Graph:
     def holds_for_example(self) -> bool:
         return all(check.holds(self.sizes) for check in self.checks)
 
-    @property
-    def fixes_batch(self) -> bool:
-        """Whether it holds for one batch size only."""
-        fixed = [check.condition.operands for check in self.checks if check.fixes]
-        return any(isinstance(number, int) and leaf.op == "size" and leaf.operands[1] == 0 for leaf, number in fixed)
-
     def numeric(self, shape: tuple[Size, ...]) -> tuple[int, ...]:
         """The shape on the example."""
         return tuple(evaluate(size, self.sizes) for size in shape)

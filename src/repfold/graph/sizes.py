@@ -32,7 +32,6 @@ class Expression:
 
 
 Size = int | Expression
-Number = int | float | Expression
 InputSizes = Mapping[tuple[int, int], int]  # (input, axis) -> samples
 
 # What an expression is made of: name -> its value on numbers, and on the symbolic numbers of an exported graph.

@@ -1,4 +1,4 @@
-"""Files of scales: safetensors or JSON of our own, any file that holds a hyper-search network, and .pth files.
+"""Files of scales: written as safetensors; read too from JSON, from hyper-search networks, and from .pth files.
 
 The latter are those of github.com/DingXiaoH/RepOptimizers: OrderedDicts, or whole checkpoints, with the keys
 stage0.scale_conv.weight, stage1.0.scale_1x1.weight, stage1.1.scale_identity.weight, ...; or lists with (identity, 1x1,
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repfold import atomic, regular, run_files
+from repfold import regular, run_files
 from repfold.errors import RepFoldError
 from repfold.models import weights
 from repfold.models.checkpoint import strip_prefixes, unwrap
@@ -48,14 +48,10 @@ def load_scales(path: str | os.PathLike[str]) -> Scales:
 
 
 def save_scales(scales: Scales, path: str | os.PathLike[str]) -> None:
-    """Write scales atomically: .safetensors, .json, or .pth as the authors' repository reads it.
-
-    Raises: RepFoldError for another suffix.
-    """
-    writer = _WRITERS.get(Path(path).suffix)
-    if writer is None:
-        raise RepFoldError(f"{path}: scales are written to files whose names end in {', '.join(_WRITERS)}.")
-    writer(scales, Path(path))
+    """Write scales atomically to a ``.safetensors`` file. Raises: RepFoldError for another suffix."""
+    if Path(path).suffix != ".safetensors":
+        raise RepFoldError(f"{path}: scales are written to files whose names end in .safetensors.")
+    weights.write(path, scales.tensors(), {FORMAT: json.dumps({"version": VERSION})})
 
 
 def from_tensors(tensors: Mapping[str, Tensor]) -> Scales:
@@ -152,29 +148,4 @@ def _from_list(content: Iterable[Any]) -> Scales:
     return _checked(found)
 
 
-def _write_safetensors(scales: Scales, path: Path) -> None:
-    weights.write(path, scales.tensors(), {FORMAT: json.dumps({"version": VERSION})})
-
-
-def _write_json(scales: Scales, path: Path) -> None:
-    values = {name: value.tolist() for name, value in scales.tensors().items()}
-    atomic.write_text(path, json.dumps({"format": FORMAT, "version": VERSION, "scales": values}) + "\n")
-
-
-def _write_checkpoint(scales: Scales, path: Path) -> None:
-    names = {ours: theirs for theirs, ours in _PUBLIC.items()}
-    content = {}
-    for name, value in scales.tensors().items():
-        block_path, _, branch = name.rpartition(".")
-        stage, block = _position(block_path)
-        prefix = f"stage{stage}.{block}" if stage else "stage0"
-        content[f"{prefix}.scale_{names[branch]}.weight"] = value.clone()
-    weights.write_archive(path, content)
-
-
 _READERS: dict[str, Callable[[Path], Scales]] = {".safetensors": _read_safetensors, ".json": _read_json}
-_WRITERS: dict[str, Callable[[Scales, Path], None]] = {
-    ".safetensors": _write_safetensors,
-    ".json": _write_json,
-    ".pth": _write_checkpoint,
-}

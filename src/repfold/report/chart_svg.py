@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 
+from repfold import atomic
+from repfold.errors import RepFoldError
 from repfold.report import palette
 from repfold.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Axes, Chart, Point, Series, axes
 from repfold.report.markup import Markup, join, pixels, tag
@@ -35,6 +39,19 @@ def svg_file(chart: Chart) -> str:
         ]
     )
     return _svg(chart, inside, above, xmlns="http://www.w3.org/2000/svg")
+
+
+def save_chart(chart: Chart, path: str | os.PathLike[str]) -> Path:
+    """Write a chart to ``path``, an ``.svg`` file for light and dark pages; return the path.
+
+    Raises: RepFoldError for another ending, and for a chart without a finite value.
+    """
+    if (ending := Path(path).suffix).lower() != ".svg":
+        raise RepFoldError(f"A chart cannot be written to {path}: it is drawn as .svg, not '{ending}'. Rename it.")
+    if not chart.values():
+        raise RepFoldError(f"The chart '{chart.title}' has no finite value to draw.")
+    atomic.write_text(path, svg_file(chart))
+    return Path(path)
 
 
 def drawing(chart: Chart) -> Markup:

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from repfold.report.chart import Chart, Series
-from repfold.report.figures import save_chart
+from repfold.report.chart_svg import save_chart
 
 
 def write_lr_plot(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path, *, log: bool = False
 ) -> None:
-    """Write the curves, name -> (epochs done, learning rates), to ``path``: .svg, .png or .pdf.
+    """Write the curves, name -> (epochs done, learning rates), to ``path``, an .svg file.
 
     Raises: RepFoldError for another ending.
     """
@@ -22,7 +22,7 @@ def write_lr_plot(
 
 
 def write_range_plot(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], path: Path) -> None:
-    """Write the losses of a range test over the powers of ten of its rates to ``path``: .svg, .png or .pdf.
+    """Write the losses of a range test over the powers of ten of its rates to ``path``, an .svg file.
 
     What explodes is cut off at twice the first loss, or the fall before it could not be seen.
 

@@ -21,8 +21,6 @@ SHAPES = (
     "M-4.2-2.2l2-2L0-2l2.2-2.2 2 2L2 0l2.2 2.2-2 2L0 2l-2.2 2.2-2-2L-2 0z",
     "M0-4.8l1.3 3.1 3.3.3-2.5 2.1.8 3.3L0 2.2-2.9 4l.8-3.3-2.5-2.1 3.3-.3z",
 )
-# The same shapes by their names in matplotlib.
-MATPLOTLIB_SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def colour(style: int) -> int:

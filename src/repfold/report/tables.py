@@ -1,4 +1,4 @@
-"""A table as a value, and its writing as HTML, as plain text for terminals and as Markdown."""
+"""A table as a value, and its writing as HTML and as plain text for terminals."""
 
 from __future__ import annotations
 
@@ -63,16 +63,6 @@ def to_text(table: Table) -> str:
     written = [_aligned(line, widths, table.columns) for line in lines]
     written.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join([*([table.caption] if table.caption else []), *written])
-
-
-def to_markdown(table: Table) -> str:
-    """Return the table as a Markdown table; ``|`` in a cell is escaped."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    rules = ["---:" if column.number else "---" for column in table.columns]
-    return "\n".join([line([c.title for c in table.columns]), line(rules), *(line(row) for row in table.rows)])
 
 
 def bar(value: float, text: str, *, low: float | None = None, high: float | None = None) -> Markup:

@@ -102,7 +102,7 @@ def assemble(
     norms.check_batch(network, settings.batch // ranks.world)
     objective = _objective(settings, network, source, preprocessing, machine, trust)
     groups = parameter_groups(network, exempt=objective.penalty.kernels if objective.penalty else frozenset())
-    loaders = Loaders(*make_loaders(settings.recipe, source, machine, ranks))
+    loaders = Loaders(*make_loaders(settings, source, machine, ranks))
     steps = loaders.train.steps_per_epoch
     for sentence in (*_schedule_warnings(settings, steps), *doubts(settings, steps)):
         emit(Note(sentence))

@@ -8,8 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from repfold.data import Batch, CropSettings, batch_generator
-from repfold.data.augment import Chain
-from repfold.data.augment_geometry import Crop
+from repfold.data.augment import Chain, Crop
 from repfold.data.transforms import to_input
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks

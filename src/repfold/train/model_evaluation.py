@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from repfold import run_files
-from repfold.data import Loader, Source, open_source
+from repfold.data import Source, open_source
 from repfold.errors import RepFoldError, few
 from repfold.limits import MOST_PIXELS
 from repfold.models import Model, Preprocessing
@@ -49,8 +49,7 @@ def evaluate_model(
         raise RepFoldError(f"{path} does not say how images are to be preprocessed: save it with a description.")
     source = open_data(path, data, seen, part, max_pixels)
     _check_classes(model.description.classes, source, path)
-    images = source.val if part == "val" else source.train
-    loader = Loader(images, batch, image_size=seen.image_size, resize=seen.resize, train=False)
+    loader = source.loader(part, batch, train=False)
     where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     metrics = evaluate(model.network.float().to(where), loader, seen, where)
     if not isfinite(metrics.loss):

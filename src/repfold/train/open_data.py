@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from repfold.data import Images, Loader, Source, channel_statistics, open_source
+from repfold.data import Loader, Source, channel_statistics, open_source
 from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Note, Preparing
 from repfold.train.machine import Machine
-from repfold.train.recipe import Recipe
+from repfold.train.settings import Settings
 
 
 def open_data(settings: DataSettings, emit: Listener) -> Source:
@@ -41,22 +42,15 @@ def preprocessing_of(source: Source, seed: int) -> Preprocessing:
     return Preprocessing(source.image_size, source.resize, mean, std, 1 if source.channels == 1 else 3)
 
 
-def make_loaders(recipe: Recipe, source: Source, machine: Machine, ranks: Ranks) -> Sequence[Loader]:
+def make_loaders(settings: Settings, source: Source, machine: Machine, ranks: Ranks) -> Sequence[Loader]:
     """Return the loaders of the training images, the validation images, and the clean sample of training images."""
-
-    def loader(images: Images, train: bool) -> Loader:
-        return Loader(
-            images,
-            recipe.batch,
-            image_size=source.image_size,
-            resize=source.resize,
-            train=train,
-            seed=recipe.seed,
-            crop=source.crop,
-            rank=ranks.rank,
-            world=ranks.world,
-            pin_memory=machine.device.type == "cuda",
-        )
-
-    sample = source.train.sample(recipe.train_sample, recipe.seed)
-    return loader(source.train, True), loader(source.val, False), loader(sample, False)
+    loader = partial(
+        source.loader,
+        batch=settings.batch,
+        seed=settings.seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        pin_memory=machine.device.type == "cuda",
+    )
+    sample = source.train.sample(settings.train_sample, settings.seed)
+    return loader("train", train=True), loader("val", train=False), loader(sample, train=False)

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 
 from repfold import norms
 from repfold.data import CropSettings, augment
-from repfold.data.augment import Chain
-from repfold.data.augment_geometry import Flip
-from repfold.data.mixing import Mixing
+from repfold.data.augment import Chain, Flip, Mixing
 from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Architecture

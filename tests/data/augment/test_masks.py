@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from repfold.data.augment_masks import Cutout, GridMask, HideAndSeek, RandomErasing
+from repfold.data.augment.masks import Cutout, GridMask, HideAndSeek, RandomErasing
 from repfold.errors import RepFoldError
 
 COUNT, SIDE = 2000, 32

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from repfold.data.augment_color import BLENDS, TABLES, from_levels, look_up, to_levels
-from repfold.data.augment_geometry import AFFINES, sample_nearest
-from repfold.data.augment_masks import GRAY
-from repfold.data.augment_subpolicies import SUBPOLICIES
-from repfold.data.augmentation import Augmentation, require
-from repfold.data.draws import Draws
+from repfold.data.augment.augmentation import Augmentation, require
+from repfold.data.augment.color import BLENDS, TABLES, from_levels, look_up, to_levels
+from repfold.data.augment.draws import Draws
+from repfold.data.augment.geometry import AFFINES, sample_nearest
+from repfold.data.augment.masks import GRAY
+from repfold.data.augment.subpolicies import SUBPOLICIES
 from repfold.errors import RepFoldError, nearest
 
 # The amount of an operation, from its strength in [0, 1] and a random sign.

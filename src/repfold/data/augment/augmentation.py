@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from repfold import notation
-from repfold.data.draws import Draws
+from repfold.data.augment.draws import Draws
 from repfold.errors import RepFoldError
 
 

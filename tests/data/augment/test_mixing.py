@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from repfold.data.draws import Draws
-from repfold.data.mixing import Mixed, Mixing, cutmix, mixup
+from repfold.data.augment.draws import Draws
+from repfold.data.augment.mixing import Mixed, Mixing, cutmix, mixup
 from repfold.errors import RepFoldError
 
 
@@ -64,8 +64,6 @@ def test_targets_are_weighted_and_sum_to_one() -> None:
         torch.zeros(3, 1, 1, 1), torch.tensor([0, 1, 2]), torch.tensor([1, 1, 0]), torch.tensor([0.25, 0.5, 1])
     )
     assert mixed.targets(3).tolist() == [[0.25, 0.75, 0], [0, 1, 0], [0, 0, 1]]
-    logits = torch.eye(3)[[1, 1, 0]]
-    assert mixed.weighted_top1(logits).tolist() == [0.75, 1.0, 0.0]
 
 
 def test_mixing_with_probability_and_both_kinds() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageEnhance, ImageOps
 
-from repfold.data.augment_color import BLENDS, TABLES, look_up, turn_hue
-from repfold.data.augment_geometry import AFFINES, sample_nearest
+from repfold.data.augment.color import BLENDS, TABLES, look_up, turn_hue
+from repfold.data.augment.geometry import AFFINES, sample_nearest
 
 SIDE = 24
 

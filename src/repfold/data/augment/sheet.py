@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from repfold import atomic
-from repfold.data.augment import AUGMENTATIONS, Chain, parse
-from repfold.data.mixing import Mixing
+from repfold.data.augment import AUGMENTATIONS, Chain, Mixing, parse
 
 MARGIN, SMALLEST_TILE = 4, 64
 Row = tuple[str, Tensor]

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repfold.data import augment
-from repfold.data.augment_geometry import Crop, Flip, ResizedCrop
-from repfold.data.augment_policies import STANDARD, WITH_INVERT, RandAugment, TrivialAugment, operate
-from repfold.data.augment_subpolicies import CIFAR10, IMAGENET
+from repfold.data.augment.geometry import Crop, Flip, ResizedCrop
+from repfold.data.augment.policies import STANDARD, WITH_INVERT, RandAugment, TrivialAugment, operate
+from repfold.data.augment.subpolicies import CIFAR10, IMAGENET
 from repfold.errors import RepFoldError
 
 EVERY = sorted(augment.AUGMENTATIONS)

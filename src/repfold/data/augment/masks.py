@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from repfold.data.augmentation import Augmentation, require
-from repfold.data.draws import Draws
+from repfold.data.augment.augmentation import Augmentation, require
+from repfold.data.augment.draws import Draws
 
 GRAY = 128
 

@@ -16,12 +16,34 @@ from typing import ClassVar
 from torch import Tensor
 
 from repfold import notation
-from repfold.data.augment_color import ColourJitter
-from repfold.data.augment_geometry import Crop, Flip, ResizedCrop
-from repfold.data.augment_masks import Cutout, GridMask, HideAndSeek, RandomErasing
-from repfold.data.augment_policies import AutoAugment, RandAugment, TrivialAugment
-from repfold.data.augmentation import Augmentation
-from repfold.data.draws import Draws
+from repfold.data.augment.augmentation import Augmentation
+from repfold.data.augment.color import ColourJitter
+from repfold.data.augment.draws import Draws
+from repfold.data.augment.geometry import Crop, Flip, ResizedCrop
+from repfold.data.augment.masks import Cutout, GridMask, HideAndSeek, RandomErasing
+from repfold.data.augment.mixing import Mixed, Mixing
+from repfold.data.augment.policies import AutoAugment, RandAugment, TrivialAugment
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "AutoAugment",
+    "Chain",
+    "ColourJitter",
+    "Crop",
+    "Cutout",
+    "Draws",
+    "Flip",
+    "GridMask",
+    "HideAndSeek",
+    "Mixed",
+    "Mixing",
+    "RandAugment",
+    "RandomErasing",
+    "ResizedCrop",
+    "TrivialAugment",
+    "parse",
+]
 
 
 @dataclass(frozen=True)

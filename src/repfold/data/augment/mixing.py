@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from repfold.data.augment_masks import boxes_mask
-from repfold.data.draws import Draws
+from repfold.data.augment.draws import Draws
+from repfold.data.augment.masks import boxes_mask
 from repfold.errors import RepFoldError
 
 
@@ -31,16 +31,6 @@ class Mixed:
         own = functional.one_hot(self.labels_B, classes)
         other = functional.one_hot(self.partners_B, classes)
         return other + self.share_B[:, None] * (own - other)
-
-    def weighted_top1(self, logits_BK: Tensor) -> Tensor:
-        """Return, per image, λ if the prediction is its label plus 1 - λ if it is its partner's; float32 [B].
-
-        The mean is a training accuracy of mixed images: lower than that of clean ones, and to be named as what it is.
-        """
-        predicted = logits_BK.argmax(dim=1)
-        return torch.where(predicted == self.labels_B, self.share_B, 0) + torch.where(
-            predicted == self.partners_B, 1 - self.share_B, 0
-        )
 
 
 @dataclass(frozen=True)

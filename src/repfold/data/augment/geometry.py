@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from repfold.data.augment_masks import level
-from repfold.data.augmentation import Augmentation, require
+from repfold.data.augment.augmentation import Augmentation, require
+from repfold.data.augment.draws import Draws
+from repfold.data.augment.masks import level
 from repfold.data.crops import UNIFORMS_PER_BOX, CropSettings, random_boxes
-from repfold.data.draws import Draws
 
 
 @dataclass(frozen=True)
