@@ -113,7 +113,8 @@ def _compose_weights(inner: AffineConv, outer: AffineConv, geometry: Geometry) -
         return outer.weight * inner.weight
     if inner.geometry.is_channelwise and inner.geometry.is_pointwise:
         per_group = inner.weight.reshape(outer.geometry.groups, 1, -1, *(1,) * len(geometry.axes))
-        return (outer.weight.unflatten(0, (outer.geometry.groups, -1)) * per_group).flatten(0, 1)
+        weight: Tensor = (outer.weight.unflatten(0, (outer.geometry.groups, -1)) * per_group).flatten(0, 1)
+        return weight
     if outer.geometry.is_channelwise and _is_one_tap(inner.weight):
         return outer.weight * inner.weight
     inner, outer = regroup(inner, geometry.groups), regroup(outer, geometry.groups)

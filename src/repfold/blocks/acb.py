@@ -31,4 +31,7 @@ class ACB(Invertible):
         return Inverse(self.square.conv.weight, norm=self.square.norm, quiet=(self.column.norm, self.row.norm))
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.square(x_NCHW) + self.column(self.under_column(x_NCHW)) + self.row(self.under_row(x_NCHW))
+        y_NCHW: torch.Tensor = (
+            self.square(x_NCHW) + self.column(self.under_column(x_NCHW)) + self.row(self.under_row(x_NCHW))
+        )
+        return y_NCHW

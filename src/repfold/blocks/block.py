@@ -43,8 +43,10 @@ class Block(nn.Module):
         self.se_after = SqueezeExcite(out_channels, hidden) if se == "after" else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.branches(x_NCHW)
+        y_NCHW: torch.Tensor = self.branches(x_NCHW)
         if self.se_before is not None:
             y_NCHW = self.se_before(y_NCHW)
         y_NCHW = self.activation(y_NCHW)
-        return y_NCHW if self.se_after is None else self.se_after(y_NCHW)
+        if self.se_after is not None:
+            y_NCHW = self.se_after(y_NCHW)
+        return y_NCHW

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 
 from repfold.errors import RepFoldError
 
@@ -161,3 +160,8 @@ class Reframe(nn.Module):
 def plain(in_channels: int, out_channels: int, **geometry: Any) -> ConvNorm:
     """One convolution with its BatchNorm and no other branch."""
     return ConvSpec(in_channels, out_channels, **geometry).kxk()
+
+
+def _pair(size: Size2) -> tuple[int, int]:
+    """Along H and W."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -64,7 +64,7 @@ class CSLABranches(Invertible):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)
-        y_NCHW = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(centre_NCHW)
+        y_NCHW: torch.Tensor = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(centre_NCHW)
         return y_NCHW if self.identity_scale_O11 is None else y_NCHW + self.identity_scale_O11 * centre_NCHW
 
 

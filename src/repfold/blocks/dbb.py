@@ -70,8 +70,10 @@ class DBB(Invertible):
         return Inverse(self.kxk.conv.weight, norm=self.kxk.norm, quiet=others)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.kxk(x_NCHW) + self.point_kxk(x_NCHW) + self.average(x_NCHW)
-        return y_NCHW if self.point is None else y_NCHW + self.point(self.under_centre(x_NCHW))
+        y_NCHW: torch.Tensor = self.kxk(x_NCHW) + self.point_kxk(x_NCHW) + self.average(x_NCHW)
+        if self.point is not None:
+            y_NCHW = y_NCHW + self.point(self.under_centre(x_NCHW))
+        return y_NCHW
 
 
 class PointFromIdentity(nn.Module):
@@ -83,7 +85,8 @@ class PointFromIdentity(nn.Module):
         nn.init.zeros_(self.change.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return x_NCHW + self.change(x_NCHW)
+        y_NCHW: torch.Tensor = x_NCHW + self.change(x_NCHW)
+        return y_NCHW
 
 
 class NormAndPad(nn.Module):
@@ -100,7 +103,7 @@ class NormAndPad(nn.Module):
         self.borders = (wide, wide, high, high)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.norm(x_NCHW)
+        y_NCHW: torch.Tensor = self.norm(x_NCHW)
         if not any(self.borders):
             return y_NCHW
         norm = self.norm

@@ -83,7 +83,8 @@ class ExpandConv2d(Invertible):
         return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.layers(x_NCHW)
+        y_NCHW: torch.Tensor = self.layers(x_NCHW)
+        return y_NCHW
 
 
 # One layer of a row: in and out channels, kernel size, stride, dilation.
@@ -126,4 +127,5 @@ class ExpandLinear(nn.Module):
         )
 
     def forward(self, x_NF: torch.Tensor) -> torch.Tensor:
-        return self.layers(x_NF)
+        y_NF: torch.Tensor = self.layers(x_NF)
+        return y_NF

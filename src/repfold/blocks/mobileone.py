@@ -43,10 +43,12 @@ class MobileOneBranches(Invertible):
         )
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        y_NCHW = self.kxk[0](x_NCHW)
+        y_NCHW: torch.Tensor = self.kxk[0](x_NCHW)
         for branch in self.kxk[1:]:
             y_NCHW = y_NCHW + branch(x_NCHW)
         centre_NCHW = self.under_centre(x_NCHW)
         if self.point is not None:
             y_NCHW = y_NCHW + self.point(centre_NCHW)
-        return y_NCHW if self.identity is None else y_NCHW + self.identity(centre_NCHW)
+        if self.identity is not None:
+            y_NCHW = y_NCHW + self.identity(centre_NCHW)
+        return y_NCHW

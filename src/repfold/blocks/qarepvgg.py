@@ -33,4 +33,5 @@ class QARepVGGBranches(Invertible):
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)
         y_NCHW = self.kxk(x_NCHW) + self.point(centre_NCHW)
-        return self.norm(y_NCHW + centre_NCHW if self.has_identity else y_NCHW)
+        normed_NCHW: torch.Tensor = self.norm(y_NCHW + centre_NCHW if self.has_identity else y_NCHW)
+        return normed_NCHW

@@ -28,4 +28,5 @@ class RepGhostBranches(Structure):
         self.identity = nn.BatchNorm2d(out_channels)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.kxk(x_NCHW) + self.identity(self.under_centre(x_NCHW))
+        y_NCHW: torch.Tensor = self.kxk(x_NCHW) + self.identity(self.under_centre(x_NCHW))
+        return y_NCHW

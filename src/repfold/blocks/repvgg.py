@@ -29,8 +29,10 @@ class RepVGGBranches(Invertible):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         centre_NCHW = self.under_centre(x_NCHW)
-        y_NCHW = self.kxk(x_NCHW) + self.point(centre_NCHW)
-        return y_NCHW if self.identity is None else y_NCHW + self.identity(centre_NCHW)
+        y_NCHW: torch.Tensor = self.kxk(x_NCHW) + self.point(centre_NCHW)
+        if self.identity is not None:
+            y_NCHW = y_NCHW + self.identity(centre_NCHW)
+        return y_NCHW
 
 
 class RepVGGBlock(Block):

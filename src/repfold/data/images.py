@@ -173,7 +173,7 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":  # Pillow turns these itself, and gives their size as turned
         return 1
     # The base class's method on purpose: that of PNG files decodes the whole picture, in search of metadata behind it.
-    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

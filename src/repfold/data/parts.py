@@ -40,7 +40,7 @@ class ArrayPart:
         return np.tile(np.array(self.pixels_NHWC.shape[1:3], dtype=np.int64), (len(self.labels_N), 1))
 
     def gray(self) -> bool:
-        return self.pixels_NHWC.shape[3] == 1
+        return bool(self.pixels_NHWC.shape[3] == 1)
 
     def digests(self) -> tuple[int, bytes, bytes]:
         digest = hashlib.sha256(np.ascontiguousarray(self.pixels_NHWC).data)
@@ -221,7 +221,8 @@ class Listing:
 def working_sizes(sizes_N2: np.ndarray, short_side: int) -> np.ndarray:
     """Return the sizes of pictures reduced to ``short_side`` where they are larger; smaller ones stay."""
     factor = np.minimum(1.0, short_side / sizes_N2.min(axis=1, initial=2**31 - 1, keepdims=True))
-    return np.rint(sizes_N2 * factor).astype(np.int64).clip(1)
+    reduced_N2: np.ndarray = np.rint(sizes_N2 * factor).astype(np.int64).clip(1)
+    return reduced_N2
 
 
 def read_square(path: Path, channels: int, image_size: int, resize: int, max_pixels: int = MOST_PIXELS) -> np.ndarray:

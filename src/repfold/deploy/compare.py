@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from repfold import engine, models, run_files
-from repfold.deploy.bench import Timings, join, onnx_form, pytorch_form, time_forms
+from repfold.deploy.bench import join, onnx_form, pytorch_form, time_forms
 from repfold.deploy.export import export_onnx
 from repfold.errors import RepFoldError
 from repfold.fold.compare import distance
 from repfold.limits import MOST_IMAGES
+from repfold.report.timings import Timings
 from repfold.threads import check_threads
 
 TRAIN_FORM, FOLDED = "train form, PyTorch", "folded, PyTorch"

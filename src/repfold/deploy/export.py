@@ -186,7 +186,8 @@ def _sizes_of_one_like_others() -> AbstractContextManager[None]:
 
     Without it a network whose last feature map is 1x1 for the example would take no other image size.
     """
-    return export_config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    patch: AbstractContextManager[None] = export_config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    return patch
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from repfold import atomic, models, run_files
-from repfold.deploy.bench import Timings
 from repfold.deploy.compare import compare_forms, why_not_native
 from repfold.deploy.export import export_onnx, has_onnx
 from repfold.errors import NotWritten, RepFoldError
 from repfold.fold import fold
 from repfold.report import write
+from repfold.report.timings import Timings
 
 # A forward pass that takes longer than this is timed for one image only.
 _SLOW_SECONDS = 0.5

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from repfold import atomic, models, run_files
-from repfold.deploy.bench import Timings
 from repfold.deploy.compare import NATIVE, ONNX_RUNTIME, check_sizes, compare_forms, why_not_native
 from repfold.deploy.finish import write_onnx
+from repfold.report.timings import Timings
 
 CHOICE = "deploy.json"  # beside the model's files
 
@@ -50,7 +50,8 @@ class Serving:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: {"engine", "threads", "precision", "batch", "without", "machine", "rows"}."""
         content = asdict(self)
-        return content | content.pop("timings")
+        timings: dict[str, Any] = content.pop("timings")
+        return content | timings
 
     def program(self, folder: Path) -> str:
         """Return Python that runs the files in ``folder`` so."""

@@ -6,7 +6,7 @@
 The work is done by a small native library (``native/``); this package finds it and passes numpy arrays to it.
 """
 
-from repfold.engine.face import Engine, EngineError, load
-from repfold.engine.library import available, cpu_kernels
+from repfold.engine.face import Engine, load
+from repfold.engine.library import EngineError, available, cpu_kernels
 
 __all__ = ["Engine", "EngineError", "available", "cpu_kernels", "load"]

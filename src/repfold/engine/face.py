@@ -51,7 +51,8 @@ class _Network:
             self._library.repfold_engine_close(handle)
 
     def ask(self, name: str) -> int:
-        return getattr(self._library, f"repfold_engine_{name}")(self._handle)
+        answer: int = getattr(self._library, f"repfold_engine_{name}")(self._handle)
+        return answer
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Raises: EngineError with the library's message."""
@@ -93,7 +94,10 @@ class Engine:
 
     def plan(self, batch: int, channels: int, height: int, width: int) -> dict[str, Any]:
         """What a call on such images does: each layer's algorithm and tile, and the bytes of weights and buffers."""
-        return json.loads(self._open_network().call("describe", *_sizes(batch, channels, height, width)))
+        layers: dict[str, Any] = json.loads(
+            self._open_network().call("describe", *_sizes(batch, channels, height, width))
+        )
+        return layers
 
     def close(self) -> None:
         """Free the network, as soon as no call is under way; further calls raise EngineError."""

@@ -64,9 +64,9 @@ def _norm_at_end(conv: nn.Conv2d, bias_O: Tensor | None, norm: nn.Module | None,
         if bias_O is not None:
             passing.bias.add_(bias_O)
         return passing
-    twin: Any = copy.deepcopy(norm).double().cpu()
-    if bias_O is not None and twin.running_mean is not None:
-        twin.running_mean -= bias_O
+    twin = copy.deepcopy(norm).double().cpu()
+    if bias_O is not None and isinstance(mean := twin.running_mean, Tensor):
+        mean -= bias_O
     return twin
 
 

@@ -157,7 +157,7 @@ def _run_unfolded(plan: Plan, region: Region, x: Tensor) -> Tensor:
         for operand in value.operands:
             if operand in plan.constants:
                 known[operand] = _float64(plan, operand)
-    (found,) = compute((region.target,), known, plan.recorded.state, plan.recorded.graph.sizes)
+    found: Tensor = compute((region.target,), known, plan.recorded.state, plan.recorded.graph.sizes)[0]
     return found
 
 

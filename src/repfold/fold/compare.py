@@ -195,7 +195,8 @@ def in_float64(arguments: Arguments) -> Arguments:
     def double(leaf: Any) -> Any:
         return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
-    return rebuild(arguments, double)
+    doubled: Arguments = rebuild(arguments, double)
+    return doubled
 
 
 def _condition(network: nn.Module, arguments: Arguments, expected: Any) -> float:
@@ -231,7 +232,8 @@ def resized(arguments: Arguments, batch: Callable[[int], int], image: Callable[[
         repeats = [-(-new // old) if old else 1 for new, old in zip(shape, leaf.shape, strict=True)]
         return leaf.repeat(repeats)[tuple(slice(size) for size in shape)].clone()
 
-    return rebuild(arguments, change)
+    changed: Arguments = rebuild(arguments, change)
+    return changed
 
 
 def shapes(arguments: Arguments) -> tuple[tuple[int, ...], ...]:

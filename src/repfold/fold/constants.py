@@ -75,10 +75,12 @@ class Constants:
             return state[value["path"]].to(dtype)
         cone = _cone((value,))
         if any(_decides(v) for v in cone):
-            return compute((value,), {}, state, {})[0].to(dtype)
+            rounded: Tensor = compute((value,), {}, state, {})[0]
+            return rounded.to(dtype)
         used = {v["path"]: state[v["path"]] for v in cone if v.op == STATE}
         cast = {path: tensor.to(dtype) if tensor.is_floating_point() else tensor for path, tensor in used.items()}
-        return compute((self._without_casts(value),), {}, cast, {})[0].to(dtype)
+        exact: Tensor = compute((self._without_casts(value),), {}, cast, {})[0]
+        return exact.to(dtype)
 
     def _without_casts(self, value: Value) -> Value:
         """The value with its casts between floating types left out."""

@@ -108,7 +108,7 @@ class _Counter(TorchDispatchMode):
     """Charges every operator to the innermost module that is running."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.running: list[str] = []
         self.costs: dict[str, Cost] = {}
 
@@ -152,7 +152,8 @@ def _winograd(args: Any, output: Tensor) -> int | None:
     if list(weight.shape[2:]) != [3, 3] or is_transposed or {*stride, *dilation} != {1}:
         return None
     tiles = prod(ceil(size / WINOGRAD_TILE) for size in output.shape[2:])
-    return output.shape[0] * weight.shape[0] * weight.shape[1] * tiles * WINOGRAD_MULTIPLIES
+    channels: int = weight.shape[0] * weight.shape[1]
+    return output.shape[0] * channels * tiles * WINOGRAD_MULTIPLIES
 
 
 def _tensors(values: Any) -> list[Tensor]:

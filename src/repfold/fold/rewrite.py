@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,10 @@ def layer_values(conv: AffineConv, region: Region, tensors: dict[str, Tensor]) -
     transposed = _is_transposed(conv)
     values = list(state)
     parameters = {"weight": state[0], "bias": state[1] if conv.bias is not None else None}
-    last = lambda op, **arguments: Value(op, arguments, target.shape, target.dtype, target.name, scope, target.grad)  # noqa: E731
+
+    def last(op: str, **arguments: Any) -> Value:
+        return Value(op, arguments, target.shape, target.dtype, target.name, scope, target.grad)
+
     if not geometry.axes:
         shape = (*source.shape[:-1], geometry.out_channels)
         values.append(replace(last("linear", x=source, **parameters), shape=shape))
@@ -123,7 +127,7 @@ def _pads(axes: tuple[Axis, ...], mode: str) -> list[tuple[tuple[int, ...], str]
     return [(part, kind) for part, kind in parts if any(part)]
 
 
-def _padded(shape: tuple, pads: tuple[int, ...]) -> tuple:
+def _padded(shape: tuple[Any, ...], pads: tuple[int, ...]) -> tuple[Any, ...]:
     grown = [low + high for low, high in zip(pads[0::2], pads[1::2], strict=True)][::-1]
     return (*shape[:2], *(plus(size, more) for size, more in zip(shape[2:], grown, strict=True)))
 
@@ -132,7 +136,8 @@ def _unflipped(conv: AffineConv) -> Tensor:
     """[O, I/groups, *k] as the [I, O/groups, *k], flipped, of a transposed convolution."""
     groups = conv.geometry.groups
     weight = conv.weight.flip(tuple(range(2, conv.weight.dim())))
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    unflipped: Tensor = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return unflipped
 
 
 def name_regions(plan: Plan) -> list[str]:

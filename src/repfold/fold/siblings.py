@@ -100,7 +100,7 @@ class _Watch(TorchDispatchMode):
     """Which operator reads what a layer gave, and in which module."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         modules = dict(network.named_modules())
         self.layers = {path for path, module in modules.items() if isinstance(module, LAYERS)}
         self.norms = {path for path, module in modules.items() if isinstance(module, NORMS) and not module.training}

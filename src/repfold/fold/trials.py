@@ -199,4 +199,5 @@ def _with_size(arguments: Arguments, index: int, axis: int, size: int) -> Argume
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(leaf)
         return leaf.new_zeros(shape)
 
-    return rebuild(arguments, change)
+    changed: Arguments = rebuild(arguments, change)
+    return changed

@@ -32,6 +32,12 @@ class Call:
         return self.arguments[name]
 
     @property
+    def x(self) -> Value:
+        """What a method of tensors is called on."""
+        value: Value = self.arguments["self"]
+        return value
+
+    @property
     def first(self) -> Any:
         return self.output[0] if isinstance(self.output, (tuple, list)) else self.output
 

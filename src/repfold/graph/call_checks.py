@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.jit._trace import is_tracing
 
 from repfold.errors import RepFoldError
 from repfold.graph.graph import Check
@@ -30,7 +31,7 @@ def check_call(tensors: tuple[Tensor, ...], spec: str, plain: tuple[tuple[Any, A
 
     While PyTorch itself follows the forward there are no sizes to look at.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or is_tracing():
         return
     for given, recorded, name in plain:
         if not isinstance(given, fx.Proxy) and (isinstance(given, Tensor) or given != recorded):

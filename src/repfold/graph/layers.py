@@ -63,7 +63,8 @@ def layer_of(value: Value, original: Callable[[str], nn.Module | None]) -> Layer
 
 def argument_of(value: Value) -> Value:
     """What the layer is called with."""
-    return value[FAMILIES[value.op].x]
+    argument: Value = value[FAMILIES[value.op].x]
+    return argument
 
 
 def build(layer: Layer, state: State) -> nn.Module:
@@ -122,9 +123,9 @@ def _common_owner(tensors: Mapping[str, Any]) -> str | None:
 
 def is_training(value: Value) -> bool | None:
     """Whether a norm uses the batch's own statistics, and moves the running ones; None for all else."""
-    if value.op == "batch_norm":
-        return value["training"]
-    return value["use_input_stats"] if value.op == "instance_norm" else None
+    names = {"batch_norm": "training", "instance_norm": "use_input_stats"}
+    training: bool | None = value[names[value.op]] if value.op in names else None
+    return training
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -106,7 +106,8 @@ def avg_pool(
 
 def adaptive_avg_pool(x: Tensor, size: tuple[int, ...]) -> Tensor:
     call: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(size) - 1]
-    return call(x, size)
+    y: Tensor = call(x, size)
+    return y
 
 
 def mean(x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
@@ -126,7 +127,8 @@ def resize(
     """
     overload, corners = RESIZES[mode, len(size)]
     factors = scale or (None,) * len(size)
-    return overload(x, size, align_corners, *factors) if corners else overload(x, size, *factors)
+    y: Tensor = overload(x, size, align_corners, *factors) if corners else overload(x, size, *factors)
+    return y
 
 
 # (mode, spatial axes) -> PyTorch's operator, and whether it takes align_corners.
@@ -159,7 +161,8 @@ def pad(x: Tensor, pads: tuple[int, ...], mode: str = "constant", value: float =
 
 
 def slice_(x: Tensor, dim: int, start: int = 0, end: int | None = None, step: int = 1) -> Tensor:
-    return torch.ops.aten.slice(x, dim, start, end, step)
+    y: Tensor = torch.ops.aten.slice(x, dim, start, end, step)
+    return y
 
 
 def dropout(x: Tensor, p: float, kind: str = "dropout", training: bool = False) -> Tensor:

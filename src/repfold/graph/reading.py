@@ -230,13 +230,13 @@ def _torch(name: Any, known: Any) -> Any:
     return getattr(torch, name)
 
 
-def _name(name: Any) -> str:
+def _name(name: str) -> str:
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise RepFoldError(f"The graph uses {name!r:.60} where a plain name belongs.")
     return name
 
 
-def _path(path: Any) -> str:
+def _path(path: str) -> str:
     if not PATH.fullmatch(path) or any(part.startswith("__") for part in path.split(".")):
         raise RepFoldError(f"The graph uses {path!r:.60} as the name of a layer or tensor.")
     return path

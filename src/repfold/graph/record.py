@@ -208,7 +208,8 @@ class _Session:
             self.recorder.name_input(value, leaf)
             return value
 
-        return rebuild(arguments, fake)
+        fakes: tuple[Any, ...] = rebuild(arguments, fake)
+        return fakes
 
     def _fake(self, example: Tensor) -> Tensor:
         if self.free == NOTHING:

@@ -55,7 +55,7 @@ class Recorder(TorchDispatchMode):
     """Writes down every operator that reaches the dispatcher, as a Value of those before it."""
 
     def __init__(self, session: Session, deadline: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.session = session
         self.deadline = deadline
         self.values: list[Value] = []
@@ -136,7 +136,7 @@ class Recorder(TorchDispatchMode):
         but its shape, it is the result under all its names.
         """
         bound = {name: self._seen(a) if isinstance(a, Tensor) else self._argument(a) for name, a in arguments.items()}
-        output = torch.ops.aten.alias.default(run())
+        output: Tensor = torch.ops.aten.alias.default(run())
         assert self.same is not None
         source, inner = self.same[1:]
         value = self.add(op, bound, inner)

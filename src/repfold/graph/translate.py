@@ -16,7 +16,7 @@ from repfold.graph.graph import Value
 
 
 def _same(call: Call) -> Value:
-    return call["self"]
+    return call.x
 
 
 def _convolution(call: Call) -> Value:
@@ -182,7 +182,7 @@ def _clamp(call: Call) -> Value | None:
 def _cast(call: Call) -> Value:
     dtype = call.arguments.get("dtype")
     if dtype is None or dtype == call["self"].dtype:
-        return call["self"]
+        return call.x
     return call.give("to", x=call["self"], dtype=dtype)
 
 

@@ -13,7 +13,7 @@ from repfold.graph.sizes import Expression, Size, minus, plus
 
 def view(call: Call) -> Value | None:
     """A change of shape; PyTorch writes a linear layer of more than two axes as one between two of them."""
-    x = call["self"]
+    x = call.x
     if "dtype" in call.arguments:  # other numbers in the same bytes
         return None
     shape = call.recorder.shape(call.first)
@@ -27,23 +27,23 @@ def view(call: Call) -> Value | None:
             return call.give("linear", x=inner, weight=x["weight"], bias=x["bias"])
     if shape == x.shape:
         return x
-    if x.op == "view" and x["x"].shape == shape:
-        return x["x"]
     if x.op == "view":
         x = x["x"]
+    if shape == x.shape:
+        return x
     return call.give("view", x=x, size=shape)
 
 
 def permute(dims: Callable[[Call, int], tuple[int, ...]]) -> Translation:
     def translate(call: Call) -> Value:
-        x = call["self"]
+        x = call.x
         order = dims(call, len(x.shape))
         if order == tuple(range(len(order))):
             return x
         if x.op == "permute":
             inner = tuple(x["dims"][axis] for axis in order)
             if inner == tuple(range(len(inner))):
-                return x["x"]
+                return x["x"]  # type: ignore[no-any-return]
             return call.give("permute", x=x["x"], dims=inner)
         return call.give("permute", x=x, dims=order)
 
@@ -64,7 +64,7 @@ def expand(call: Call) -> Value:
 
 
 def slice_(call: Call) -> Value:
-    x, dim = call["self"], call["dim"] % len(call["self"].shape)
+    x, dim = call.x, call["dim"] % len(call.x.shape)
     start, end, step = call["start"] or 0, call["end"], call["step"]
     start, end = _from_border(start, x.shape[dim]), _from_border(end, x.shape[dim])
     if end is not None and (minus(end, x.shape[dim]) or -1) >= 0:
@@ -115,7 +115,7 @@ def unbind(call: Call) -> list[Any]:
 
 def split(call: Call) -> list[Any]:
     """Parts along an axis as slices."""
-    x, dim = call["self"], call["dim"] % len(call["self"].shape)
+    x, dim = call.x, call["dim"] % len(call.x.shape)
     found, start = [], 0
     sizes = [call.recorder.shape(item)[dim] for item in call.output]
     for i, item in enumerate(call.output):
@@ -136,7 +136,7 @@ def cat(call: Call) -> Value:
 
 def constant_pad(call: Call) -> Value:
     if all(pad == 0 for pad in call["pad"]):
-        return call["self"]
+        return call.x
     return call.give("pad", x=call["self"], pads=call["pad"], mode="constant", value=call["value"])
 
 

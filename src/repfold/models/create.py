@@ -73,7 +73,8 @@ def create(
     if norm is not None:
         network = norms.replace(network, norm)
         network.options = {**network.options, "norm": str(norm)}
-    return network
+    built: nn.Module = network
+    return built
 
 
 def architecture_of(network: nn.Module) -> Architecture | None:
@@ -112,7 +113,8 @@ def find_factory(name: str) -> Callable[..., Any]:
         found = getattr(found, part)
     if not callable(found):
         raise RepFoldError(f"'{name}' is of type {type(found).__name__}, not a function or class that makes a network.")
-    return found
+    factory: Callable[..., Any] = found
+    return factory
 
 
 def call_factory(

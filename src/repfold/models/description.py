@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -121,7 +121,7 @@ def _is_options(value: Any) -> bool:
 
 
 # Field name -> how a JSON value of it is checked; fields of both dataclasses, whose names do not clash.
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "name": _is_name,
     "num_classes": lambda value: value is None or (type(value) is int and 0 < value <= MOST_CLASSES),
     "preset": _is_name,

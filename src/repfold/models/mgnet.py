@@ -95,7 +95,8 @@ class MgNet(nn.Module):
         for level, (restriction, coarser) in enumerate(zip(self.restrictions, self.levels[1:], strict=True)):
             u_NCHW, f_NCHW = restriction(u_NCHW, f_NCHW, self.levels[level].operator, coarser.operator)
             u_NCHW = coarser(u_NCHW, f_NCHW)
-        return self.head(torch.flatten(self.pool(u_NCHW), 1))
+        logits_NK: torch.Tensor = self.head(torch.flatten(self.pool(u_NCHW), 1))
+        return logits_NK
 
 
 class Level(nn.Module):

@@ -77,7 +77,8 @@ class MobileOne(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         x_NCHW = self.stages(self.stem(x_NCHW))
-        return self.head(torch.flatten(self.pool(x_NCHW), 1))
+        logits_NK: torch.Tensor = self.head(torch.flatten(self.pool(x_NCHW), 1))
+        return logits_NK
 
 
 def _pair(

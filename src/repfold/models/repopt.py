@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -40,8 +40,8 @@ class RepOptTable:
         """Build the network with fresh weights; ``options`` are those of Style."""
         block = {"target": "plain", "search": "csla"}[self.role]
         options = {"block": block, **options}
-        network: Any = self.like.build(num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
-        network.table = self
+        network = self.like.build(num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
+        network.table = self  # type: ignore[assignment]
         if self.role == "search":
             _set(network, initial_scales(network))
             for branches in csla_blocks(network).values():
@@ -75,11 +75,11 @@ def branch_network(target: RepVGG, scales: Scales | None = None) -> RepVGG:
         )
     options = {**target.options, "block": "csla"}
     norm = options.pop("norm", None)
-    network: Any = table.like.build(
+    network = table.like.build(
         num_classes=target.num_classes, preset=target.preset, in_channels=target.in_channels, **options
     )
     if norm is not None:
-        network = norms.replace(network, norm)
+        network = cast(RepVGG, norms.replace(network, norm))
     if scales is None:
         scales = initial_scales(network)
     check_fit(scales, initial_scales(network), _name(table))

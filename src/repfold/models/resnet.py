@@ -81,7 +81,8 @@ class ResNet(nn.Module):
         x_NCHW = self.maxpool(self.relu(self.bn1(self.conv1(x_NCHW))))
         for stage in self.stages:
             x_NCHW = self.get_submodule(stage)(x_NCHW)
-        return self.fc(torch.flatten(self.avgpool(x_NCHW), 1))
+        logits_NK: torch.Tensor = self.fc(torch.flatten(self.avgpool(x_NCHW), 1))
+        return logits_NK
 
 
 class BasicBlock(nn.Module):
@@ -98,7 +99,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.relu(self.bn1(self.conv1(x_NCHW)))
-        return self.relu(self.bn2(self.conv2(y_NCHW)) + self.downsample(x_NCHW))
+        z_NCHW: torch.Tensor = self.relu(self.bn2(self.conv2(y_NCHW)) + self.downsample(x_NCHW))
+        return z_NCHW
 
 
 _EXPANSION = 4
@@ -121,7 +123,8 @@ class Bottleneck(nn.Module):
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         y_NCHW = self.relu(self.bn1(self.conv1(x_NCHW)))
         y_NCHW = self.relu(self.bn2(self.conv2(y_NCHW)))
-        return self.relu(self.bn3(self.conv3(y_NCHW)) + self.downsample(x_NCHW))
+        z_NCHW: torch.Tensor = self.relu(self.bn3(self.conv3(y_NCHW)) + self.downsample(x_NCHW))
+        return z_NCHW
 
 
 class PaddedShortcut(nn.Module):

@@ -158,7 +158,8 @@ def _layer(name: str, arguments: dict[str, Any]) -> nn.Module:
     if unknown := arguments.keys() - known:
         raise RepFoldError(f"torch.nn.{name} takes no argument {', '.join(sorted(unknown))} in this PyTorch.")
     with torch.device("meta"):
-        return kind(**arguments)
+        layer: nn.Module = kind(**arguments)
+        return layer
 
 
 def _read_nodes(nodes: list[dict[str, Any]], modules: dict[str, Any], attributes: dict[str, str]) -> fx.Graph:
@@ -179,7 +180,12 @@ def _read_nodes(nodes: list[dict[str, Any]], modules: dict[str, Any], attributes
 
 
 def _resolve(
-    op: str, target: str, args: tuple, kwargs: dict, modules: dict[str, Any], attributes: dict[str, str]
+    op: str,
+    target: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    modules: dict[str, Any],
+    attributes: dict[str, str],
 ) -> Any:
     """The fx target for a written one, if it is allowed."""
     if op == "placeholder":

@@ -84,7 +84,7 @@ class RepAdamW(RepOptimizer, torch.optim.AdamW):
         )
 
     def _begin(self, parameter: nn.Parameter, like: Tensor, group: Group) -> dict[str, Tensor]:
-        state = self.state[parameter]
+        state: dict[str, Tensor] = self.state[parameter]
         state.update(_fresh_moments(like, group))
         return state
 

@@ -94,7 +94,7 @@ class RepSGD(RepOptimizer, torch.optim.SGD):
                     given.append(parameter.grad)
                     masks.append(mask)
         if masked:
-            products = torch._foreach_mul(given, masks)  # type: ignore[arg-type]
+            products = torch._foreach_mul(given, masks)
             moved |= dict(zip(masked, products, strict=True))
         return moved
 

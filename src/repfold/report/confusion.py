@@ -20,7 +20,8 @@ class Confusion:
     def share_TP(self) -> np.ndarray:
         """Each row as shares of the true class's images; a class without images has a row of zeros."""
         images_T = self.matrix_TP.sum(axis=1, keepdims=True)
-        return self.matrix_TP / np.maximum(images_T, 1)
+        shares_TP: np.ndarray = self.matrix_TP / np.maximum(images_T, 1)
+        return shares_TP
 
 
 class Pair(NamedTuple):

@@ -22,7 +22,8 @@ def heatmap(confusion: Confusion) -> Markup:
 
 def shade_TP(confusion: Confusion) -> np.ndarray:
     """Return how strongly each cell is coloured, 0..1: the square root of its share of the true class's images."""
-    return np.sqrt(confusion.share_TP)
+    shade: np.ndarray = np.sqrt(confusion.share_TP)
+    return shade
 
 
 def _cells(confusion: Confusion) -> Markup:

@@ -143,7 +143,8 @@ class Polynomial(Schedule):
 
     def at(self, step: int, steps: int, per_epoch: int) -> float:
         """Return the value of the equation above."""
-        return (1 - self.end) * (1 - step / steps) ** self.power + self.end
+        value: float = (1 - self.end) * (1 - step / steps) ** self.power + self.end
+        return value
 
 
 @dataclass(frozen=True)

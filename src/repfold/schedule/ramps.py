@@ -140,7 +140,8 @@ class Cooldown(Schedule):
         if self.shape == "constant":
             return self._end
         if self.shape == "exponential":
-            return top * (self._end / top) ** share
+            value: float = top * (self._end / top) ** share
+            return value
         left = _FALLS[self.shape](share)
         return top * left + self._end * (1 - left)  # top + (end - top) * ... would lose a top far below end
 

@@ -34,7 +34,8 @@ class Teacher:
                 own_NCHW, (self.image_size,) * 2, mode="bilinear", align_corners=False, antialias=True
             )
         with self.machine.autocast():
-            return self.network(own_NCHW)
+            logits_NK: Tensor = self.network(own_NCHW)
+            return logits_NK
 
 
 def load_teacher(

@@ -62,4 +62,5 @@ def seen_top1(outputs: Any, targets: Tensor) -> Tensor:
     predicted_B1 = logits_BK.detach().argmax(dim=1, keepdim=True)
     if targets.is_floating_point():
         return targets.gather(1, predicted_B1).mean()
-    return (predicted_B1[:, 0] == targets).float().mean()
+    share: Tensor = (predicted_B1[:, 0] == targets).float().mean()
+    return share

@@ -65,7 +65,8 @@ class Algorithm:
 
         options = self.options() | ({"fused": fused} if self.can_fuse else {})
         if rules is None:
-            return getattr(optim, self.torch_name)(groups, lr=lr, **options)
+            optimizer: Optimizer = getattr(optim, self.torch_name)(groups, lr=lr, **options)
+            return optimizer
         ruled: dict[type, Callable[..., Optimizer]] = {Sgd: RepSGD, AdamW: RepAdamW}
         if type(self) not in ruled:
             known = " or ".join(kind.__name__.lower() for kind in ruled)

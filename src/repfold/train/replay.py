@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from repfold.schedule import ScheduleWarning
-from repfold.train import checkpoint, run_lock, stopping
+from repfold.signals import Request
+from repfold.train import checkpoint, run_lock
 from repfold.train.assemble import Assembly
 from repfold.train.checkpoint import State
 from repfold.train.events import Listener
@@ -44,7 +45,7 @@ def replay(run: Assembly, start: dict[str, Any] | None, until: Position, emit: L
                     directory, saved, parts.network, parts.optimizer, parts.scaler, parts.average
                 )
             files.begin(state, None)
-            Loop(files, emit, stopping.Request(), until).to_the_end(state)
+            Loop(files, emit, Request(), until).to_the_end(state)
             return checkpoint.read(files.checkpoint)
 
 

@@ -117,7 +117,7 @@ def _bring_in(tensor: Any, path: Path, onnx: Any, room: int) -> int:
         raise RepFoldError(f"{path}: the tensor '{tensor.name}' has the shape {list(tensor.dims)}.")
     try:
         offset, bits = int(entries.get("offset", 0)), _bits(tensor.data_type, onnx)
-        length = (math.prod(tensor.dims) * bits + 7) // 8
+        length: int = (math.prod(tensor.dims) * bits + 7) // 8
         stated = int(entries.get("length", length))
     except (KeyError, ValueError, TypeError) as error:
         raise RepFoldError(f"{path}: the external data of '{tensor.name}' are not described: {error}") from error
@@ -139,7 +139,7 @@ def _bits(data_type: int, onnx: Any) -> int:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(data_type)
     if dtype.hasobject:
         raise ValueError("text cannot lie outside of the file")
-    return names.get(data_type, dtype.itemsize * 8)
+    return names.get(data_type, int(dtype.itemsize) * 8)
 
 
 def _beside(path: Path, location: str, name: str) -> Path:

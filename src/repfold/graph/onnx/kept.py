@@ -25,7 +25,7 @@ OP = "onnx_node"
 
 def onnx_node(inputs: tuple[Tensor | None, ...], node: str, opset: int, version: int = 0) -> Any:
     """The node's output, or the tuple of several (None where it is not asked for). There is no gradient through it."""
-    outputs = _Run.apply(node, opset, version, *inputs)
+    outputs = _Run.apply(node, opset, version, *inputs)  # type: ignore[no-untyped-call]
     return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -134,7 +134,8 @@ def to_keep(node: Any) -> tuple[Any, list[str]]:
 def to_json(node: Any) -> str:
     from google.protobuf.json_format import MessageToJson
 
-    return MessageToJson(node, indent=None)
+    written: str = MessageToJson(node, indent=None)
+    return written
 
 
 @cache

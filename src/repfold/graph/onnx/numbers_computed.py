@@ -156,7 +156,7 @@ def _where(node: Given) -> Known:
 def _equal(node: Given) -> Known:
     a, b = np.broadcast_arrays(node.items(0), node.items(1))
     if object not in (a.dtype, b.dtype):
-        return a == b
+        return np.asarray(a == b)
     return np.array([_same(x, y) for x, y in zip(a.flat, b.flat, strict=True)], bool).reshape(a.shape)
 
 

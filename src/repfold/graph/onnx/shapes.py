@@ -18,6 +18,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from repfold.graph.graph import Value, map_argument
 from repfold.graph.onnx import kept
+from repfold.graph.onnx.file import require_onnx
 from repfold.graph.onnx.names import torch_dtype
 from repfold.graph.onnx.shape_rules import RULES, NotRead, TooSlow
 from repfold.graph.operators import run
@@ -137,7 +138,7 @@ class Shapes:
         """The outputs of a node that is kept, without values. Raises: NotRead where nothing tells their shapes."""
         names: dict[str, Any] = {name: size for name, size in self._by_name.items() if isinstance(size, torch.SymInt)}
         sizes = {name: (x.dtype, tuple(_named(size, names) for size in x.shape)) for name, x in inputs.items()}
-        onnx = kept.require_onnx()
+        onnx = require_onnx()
         found: list[Tensor | None] = []
         inferred = kept.infer(node, sizes, small, opset, version)
         for name, (data_type, shape) in zip(node.output, inferred, strict=True):

@@ -64,7 +64,11 @@ def _clamp(w: Writer, v: Value, a: dict[str, Any]) -> Any:
 def _gelu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
     if w.opset >= 20:
         return w.emit("Gelu", a["x"], approximate=a["approximate"])
-    x, number = w.name(a["x"]), lambda n: w.constant(n, v.dtype)
+    x = w.name(a["x"])
+
+    def number(n: float) -> Any:
+        return w.constant(n, v.dtype)
+
     if a["approximate"] == "none":
         inner = w.emit("Erf", w.emit("Mul", x, number(math.sqrt(0.5))))
     else:

@@ -38,7 +38,7 @@ class SmallMapConv2d(nn.Conv2d):
         if torch.is_autocast_enabled(x_NCHW.device.type):
             x_NCHW = x_NCHW.to(torch.get_autocast_dtype(x_NCHW.device.type))
         weight_OIHW = self.weight.to(x_NCHW.dtype)
-        y_NCHW = _WindowProduct.apply(x_NCHW, weight_OIHW, self.stride, self.padding, self.whole)
+        y_NCHW: Tensor = _WindowProduct.apply(x_NCHW, weight_OIHW, self.stride, self.padding, self.whole)  # type: ignore[no-untyped-call]
         return y_NCHW if self.bias is None else y_NCHW + self.bias.to(y_NCHW.dtype)[:, None, None]
 
 
