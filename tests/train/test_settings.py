@@ -22,7 +22,7 @@ def test_the_learning_rate_is_the_schedule_with_its_warm_up_over_a_base():
 
 def test_what_is_off_is_none():
     settings = resolve(Recipe())
-    assert settings.averaging is settings.model.norm is settings.optimizer.lookahead is None
+    assert settings.averaging is settings.model.norm is None
     assert settings.data.image_size is settings.data.crop is settings.data.per_class is None
     assert settings.augmentation.links == (Flip(0.5),)
 
@@ -40,7 +40,7 @@ def test_texts_become_values():
     settings = resolve(recipe)
     assert settings.averaging == averaging.ema(decay=0.9)
     assert settings.optimizer.algorithm == optimizers.AdamW(beta2=0.98)
-    assert settings.optimizer.lookahead == optimizers.LookaheadSettings(4, 0.5)
+    assert (settings.optimizer.lookahead, settings.optimizer.lookahead_alpha) == (4, 0.5)
     assert settings.model.norm.text == "group:4" and settings.model.options == {"channels": 8, "iterations": (1, 2)}
     assert settings.model.architecture(3, 1).options == {"channels": 8, "iterations": (1, 2), "norm": "group:4"}
     assert settings.augmentation.links == (Flip(0.5), Cutout())

@@ -1,4 +1,4 @@
-"""What a training says of its data: which images, and how they are framed."""
+"""Which images a training is of, and how they are framed."""
 
 from __future__ import annotations
 

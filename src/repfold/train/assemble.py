@@ -164,14 +164,16 @@ def _objective(
 def _optimizer(
     settings: Settings, groups: Groups, machine: Machine, reparameterized: Reparameterized | None
 ) -> Optimizer:
-    lookahead = settings.optimizer.lookahead
-    optimizer = settings.optimizer.algorithm.make(
-        groups.for_optimizer(settings.optimizer.weight_decay),
+    update = settings.optimizer
+    optimizer = update.algorithm.make(
+        groups.for_optimizer(update.weight_decay),
         settings.learning_rate.base,
         fused=machine.fused,
         rules=reparameterized.rules if reparameterized else None,
     )
-    return Lookahead(optimizer, every=lookahead.every, alpha=lookahead.alpha) if lookahead else optimizer
+    if not update.lookahead:
+        return optimizer
+    return Lookahead(optimizer, every=update.lookahead, alpha=update.lookahead_alpha)
 
 
 @torch.no_grad()

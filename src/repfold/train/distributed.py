@@ -43,11 +43,7 @@ class Ranks:
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Return each of ``values`` summed over the processes, in float64."""
-        if self.world == 1:
-            return list(values)
-        summed = torch.tensor(list(values), dtype=torch.float64)
-        dist.all_reduce(summed)
-        return summed.tolist()
+        return self.add_up(torch.tensor(list(values), dtype=torch.float64)).tolist()
 
     def agree(self, outcomes: Sequence[Tensor], *, checkpoint: bool, signal: int) -> Agreement:
         """Return what follows from what each process has; waits for the device, and for the other processes.
@@ -76,12 +72,7 @@ class Ranks:
 
     def gather(self, value: int) -> list[int]:
         """Return the ``value`` of each process."""
-        if self.world == 1:
-            return [value]
-        values = torch.zeros(self.world, dtype=torch.int64)
-        values[self.rank] = value
-        dist.all_reduce(values)
-        return values.tolist()
+        return self.add_up(torch.tensor([value * (rank == self.rank) for rank in range(self.world)])).tolist()
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -86,18 +86,25 @@ def choose(recipe: Recipe) -> Machine:
 
     Raises: RepFoldError when the recipe asks for what the machine does not have.
     """
-    reasons: dict[str, str] = {}
-    device = _device(recipe.device, reasons)
-    precision = _precision(recipe.precision, device, reasons)
-    channels_last = _switch("channels_last", recipe.channels_last, "convolutions run faster on it", reasons)
+    device, why_device = _device(recipe.device)
+    precision, why_precision = _precision(recipe.precision, device)
+    gains = device.type == "cpu" and precision == "bf16" and recipe.channels_last != "off"
+    threads, why_threads = _threads(recipe.threads)
     return Machine(
         device=device,
         precision=precision,
-        channels_last=channels_last,
-        small_map_products=_products(device, precision, channels_last, reasons),
-        fused=_switch("fused", recipe.fused, "one pass over parameters instead of several", reasons),
-        threads=_threads(recipe.threads, reasons),
-        reasons=reasons,
+        channels_last=recipe.channels_last != "off",
+        fused=recipe.fused != "off",
+        small_map_products=gains,
+        threads=threads,
+        reasons={
+            "device": why_device,
+            "precision": why_precision,
+            "channels_last": "convolutions run faster on it" if recipe.channels_last == "auto" else _WANTED,
+            "small_map_products": "CPUs gain from them in bf16, channels-last" + ("" if gains else " only"),
+            "fused": "one pass over parameters instead of several" if recipe.fused == "auto" else _WANTED,
+            "threads": why_threads,
+        },
     )
 
 
@@ -117,26 +124,23 @@ def prepare_process(machine: Machine) -> None:
         machine.reasons["allocator"] = "freed memory is kept" if kept else "as the system's"
 
 
-def _device(wanted: str, reasons: dict[str, str]) -> torch.device:
+_WANTED = "the recipe says so"
+
+
+def _device(wanted: str) -> tuple[torch.device, str]:
     present = torch.cuda.is_available()
     if wanted == "cuda" and not present:
         raise RepFoldError("device is cuda, but PyTorch finds no GPU here. Use device auto or cpu.")
     if wanted == "cpu" or not present:
-        reasons["device"] = "the recipe says so" if wanted == "cpu" else "no GPU was found"
-        return torch.device("cpu")
-    reasons["device"] = "the recipe says so" if wanted == "cuda" else "a GPU was found"
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        return torch.device("cpu"), _WANTED if wanted == "cpu" else "no GPU was found"
+    number = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+    return torch.device("cuda", number), _WANTED if wanted == "cuda" else "a GPU was found"
 
 
-def _precision(wanted: str, device: torch.device, reasons: dict[str, str]) -> str:
-    best, why = _BEST_PRECISION[device.type]()
-    if wanted == "auto":
-        reasons["precision"] = why
-        return best
+def _precision(wanted: str, device: torch.device) -> tuple[str, str]:
     if wanted == "fp16" and device.type == "cpu":
         raise RepFoldError("precision fp16 needs a GPU. Use auto, bf16 or fp32 on a CPU.")
-    reasons["precision"] = "the recipe says so"
-    return wanted
+    return (wanted, _WANTED) if wanted != "auto" else _BEST_PRECISION[device.type]()
 
 
 def _best_on_cpu() -> tuple[str, str]:
@@ -159,28 +163,13 @@ def _best_on_gpu() -> tuple[str, str]:
 _BEST_PRECISION: dict[str, Callable[[], tuple[str, str]]] = {"cpu": _best_on_cpu, "cuda": _best_on_gpu}
 
 
-def _switch(name: str, wanted: str, why: str, reasons: dict[str, str]) -> bool:
-    reasons[name] = why if wanted == "auto" else "the recipe says so"
-    return wanted != "off"
-
-
-def _products(device: torch.device, precision: str, channels_last: bool, reasons: dict[str, str]) -> bool:
-    gains = device.type == "cpu" and precision == "bf16" and channels_last
-    reasons["small_map_products"] = "CPUs gain from them in bf16, channels-last" + ("" if gains else " only")
-    return gains
-
-
-def _threads(wanted: int, reasons: dict[str, str]) -> int:
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+def _threads(wanted: int) -> tuple[int, str]:
     if wanted:
         check_threads(wanted)
-        reasons["threads"] = "the recipe says so"
-        return wanted
-    cores = allowance.cores()
+        return wanted, _WANTED
+    cores, processes = allowance.cores(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes == 1:
-        chosen = torch.get_num_threads()  # PyTorch knows of no control group's quota
-        reasons["threads"] = "PyTorch's own choice" if chosen <= cores else "the cores that this process may use"
-        return min(chosen, cores)
+        found = torch.get_num_threads()  # PyTorch knows of no control group's quota
+        return (found, "PyTorch's own choice") if found <= cores else (cores, "the cores that this process may use")
     # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
-    reasons["threads"] = f"the cores, shared among {processes} processes"
-    return max(1, cores // processes)
+    return max(1, cores // processes), f"the cores, shared among {processes} processes"

@@ -24,7 +24,7 @@ Groups = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Algorithm:
-    """An optimization algorithm and its options.
+    """An optimization algorithm, ``torch_name`` in torch.optim, and its options.
 
     ``usual_lr``: the base learning rates that are not surely a mistake; ``values_per_weight``: how many values its
     state holds of each weight; ``can_fuse``: whether it has one kernel for a whole step.
@@ -164,23 +164,18 @@ def parse(text: str, *, momentum: float = 0.9, nesterov: bool = False) -> Algori
 
 
 @dataclass(frozen=True)
-class LookaheadSettings:
-    """``every``: updates between two of the slow weights; ``alpha``: how far these go each time."""
-
-    every: int
-    alpha: float
-
-
-@dataclass(frozen=True)
 class OptimizerSettings:
     """How weights are updated.
 
-    ``weight_decay`` is that of kernels; with ``custom_l2`` the kernels of RepVGG blocks are decayed through a penalty
-    instead. ``max_norm``: the longest that a convolution's filter may be after an update; 0: no limit.
+    Attributes:
+        weight_decay: of kernels; with ``custom_l2`` those of RepVGG blocks are decayed through a penalty instead.
+        max_norm: the longest that a convolution's filter may be after an update; 0: no limit.
+        lookahead: updates between two of Lookahead's slow weights, which go ``lookahead_alpha`` of the way; 0: off.
     """
 
     algorithm: Algorithm
-    lookahead: LookaheadSettings | None
     weight_decay: float
     custom_l2: bool
     max_norm: float
+    lookahead: int
+    lookahead_alpha: float

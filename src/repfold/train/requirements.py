@@ -54,7 +54,7 @@ def estimate(run: Assembly) -> Needs:
     """What a run needs, from the sizes of its network and of what a step keeps for the way back."""
     optimizer = run.settings.optimizer
     weights = sum(tensor.numel() * tensor.element_size() for tensor in run.parts.network.state_dict().values())
-    copies = optimizer.algorithm.values_per_weight + (optimizer.lookahead is not None) + (run.parts.average is not None)
+    copies = optimizer.algorithm.values_per_weight + bool(optimizer.lookahead) + (run.parts.average is not None)
     checkpoint = weights * (1 + copies)
     share = run.settings.batch // run.ranks.world
     kept = _kept_for_the_way_back(run)

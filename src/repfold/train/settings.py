@@ -18,7 +18,7 @@ from repfold.schedule import LearningRate
 from repfold.train import averaging, model_options
 from repfold.train.averaging import Averaging
 from repfold.train.objective import LossSettings
-from repfold.train.optimizers import LookaheadSettings, OptimizerSettings
+from repfold.train.optimizers import OptimizerSettings
 from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate
 
 
@@ -91,7 +91,6 @@ def resolve(recipe: Recipe) -> Settings:
     Raises: RepFoldError for an augmentation or a norm that is none, and for settings that exclude each other.
     """
     flip = (Flip(recipe.flip),) if recipe.flip else ()
-    lookahead = LookaheadSettings(recipe.lookahead, recipe.lookahead_alpha) if recipe.lookahead else None
     return _group(
         Settings,
         recipe,
@@ -100,7 +99,7 @@ def resolve(recipe: Recipe) -> Settings:
         augmentation=Chain((*flip, *augment.parse(recipe.augment).links)),
         mixing=Mixing(recipe.mixup, recipe.cutmix, recipe.mixing_share),
         model=_model(recipe),
-        optimizer=_group(OptimizerSettings, recipe, algorithm=read_algorithm(recipe), lookahead=lookahead),
+        optimizer=_group(OptimizerSettings, recipe, algorithm=read_algorithm(recipe)),
         learning_rate=read_learning_rate(recipe),
         averaging=averaging.parse(recipe.average),
         loss=_group(LossSettings, recipe),
