@@ -116,6 +116,17 @@ def test_files_fit_in_the_head():
     assert [(str(p.relative_to(ROOT)), n) for p in ROOT.rglob("*.py") if (n := p.read_text().count("\n")) > 350] == []
 
 
+def test_the_command_line_holds_no_long_function():
+    """It parses, calls one library function, and prints."""
+    functions = [
+        (path.name, node.name, node.end_lineno - node.lineno + 1)
+        for path in (ROOT / "cli").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert [found for found in functions if found[2] > 60] == []
+
+
 def test_importing_the_package_imports_no_torch():
     code = "import repfold, repfold.engine, repfold.report, repfold.schedule, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
