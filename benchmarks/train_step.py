@@ -141,7 +141,7 @@ def _trained(
     torch.manual_seed(0)
     built = build()
     network, rules = built if isinstance(built, tuple) else (built, None)
-    network = chosen.place(network.train())
+    network = chosen.prepare(network.train())
     if not online:
         chosen.specialise(network, (2, 3, arguments.image_size, arguments.image_size))
     groups = parameter_groups(network).for_optimizer(recipe.weight_decay)

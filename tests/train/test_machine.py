@@ -88,8 +88,8 @@ def test_only_what_the_error_can_strike_is_replaced():
 
 def test_the_stem_of_repvgg_is_placed_without_the_error():
     network = models.create("repvgg-pico", num_classes=3)
-    machine.choose(Recipe(device="cpu")).place(network)
+    machine.choose(Recipe(device="cpu")).prepare(network)
     struck = [m for m in network.modules() if type(m) is nn.Conv2d and m.kernel_size == (1, 1) and m.in_channels < 16]
     assert not struck
-    machine.choose(Recipe(device="cpu", channels_last="off")).place(network := models.create("repvgg-pico"))
+    machine.choose(Recipe(device="cpu", channels_last="off")).prepare(network := models.create("repvgg-pico"))
     assert not any(isinstance(module, SubsampledConv2d) for module in network.modules())

@@ -104,5 +104,5 @@ def test_machines_that_do_not_gain_leave_the_network_alone():
     for changes, replaced in (({"precision": "bf16"}, True), ({"precision": "fp32"}, False)):
         chosen = machine.choose(Recipe(device="cpu", **changes))
         network = models.create("repvgg-pico", num_classes=3)
-        chosen.specialise(chosen.place(network), (2, 3, 32, 32))
+        chosen.specialise(chosen.prepare(network), (2, 3, 32, 32))
         assert any(isinstance(module, SmallMapConv2d) for module in network.modules()) is replaced

@@ -16,7 +16,7 @@ from repfold.train.distill import load_teacher
 from repfold.train.events import Note, Started, Stepped
 from repfold.train.machine import choose
 from repfold.train.objective import seen_top1
-from repfold.train.plausibility import doubts
+from repfold.train.plausibility import unusual_settings
 from repfold.train.regularise import equivalent_l2, equivalent_l2_of
 from repfold.train.settings import resolve
 
@@ -171,9 +171,9 @@ def test_what_cannot_be_assembled_is_told_before_training(recipe, tmp_path, sett
     ],
 )
 def test_what_is_surely_not_meant_is_warned_of(settings, told):
-    assert any(told in doubt for doubt in doubts(resolve(Recipe(**settings)), 100))
-    assert list(doubts(resolve(Recipe()), 100)) == []
-    assert list(doubts(resolve(Recipe(batch=2048, schedule="warmup-stable-decay")), 100)) == []
+    assert any(told in doubt for doubt in unusual_settings(resolve(Recipe(**settings)), 100))
+    assert list(unusual_settings(resolve(Recipe()), 100)) == []
+    assert list(unusual_settings(resolve(Recipe(batch=2048, schedule="warmup-stable-decay")), 100)) == []
 
 
 def test_warnings_reach_the_listener(recipe, tmp_path):

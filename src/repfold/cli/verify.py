@@ -39,7 +39,11 @@ def verify(
 
     with Console(stderr=True).status("") as status:
         checks = verify_run(
-            run, steps=steps, factory=flags.factory, trust=flags.trust, say=lambda stage: status.update(f"{stage} ...")
+            run,
+            steps=steps,
+            factory=flags.factory,
+            trust=flags.trust,
+            on_stage=lambda stage: status.update(f"{stage} ..."),
         )
     passed = all(check.result != "failed" for check in checks)
     if json:

@@ -25,8 +25,8 @@ Decoded = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """One published form: the names of its files, the key or place of its labels, and its reader."""
+class ArchiveFormat:
+    """One published form: the names of its files, the key or position of its labels, and its reader."""
 
     name: str
     classes: int
@@ -34,15 +34,15 @@ class Layout:
     val: tuple[str, ...]
     names: str
     label: str
-    decode: Callable[[bytes, str, Layout], Decoded]
-    decode_names: Callable[[bytes, str, Layout], list[str]]
+    decode: Callable[[bytes, str, ArchiveFormat], Decoded]
+    decode_names: Callable[[bytes, str, ArchiveFormat], list[str]]
 
 
 def recognises(path: Path) -> bool:
     """Return whether ``path`` is a CIFAR folder, a folder around one or around its archive, or a tar archive."""
     if path.is_file():
         return _is_archive(path)
-    return any(_layout_of(_files_in(place)) for place in _places(path)) or _archive_in(path) is not None
+    return any(_layout_of(_files_in(folder)) for folder in _folders(path)) or _archive_in(path) is not None
 
 
 def read_cifar(path: Path) -> Listing:
@@ -65,7 +65,7 @@ def read_cifar(path: Path) -> Listing:
     return Listing(layout.name, tuple(names), train, val)
 
 
-def _part(batches: list[tuple[bytes, str]], layout: Layout) -> ArrayPart:
+def _part(batches: list[tuple[bytes, str]], layout: ArchiveFormat) -> ArrayPart:
     decoded = [layout.decode(content, name, layout) for content, name in batches]
     for (pixels, labels), (_, name) in zip(decoded, batches, strict=True):
         if pixels.shape != (len(labels), PIXELS) or pixels.dtype != np.uint8:
@@ -77,7 +77,7 @@ def _part(batches: list[tuple[bytes, str]], layout: Layout) -> ArrayPart:
     return ArrayPart(pixels_NHWC, np.concatenate([labels for _, labels in decoded]))
 
 
-def _class_names(files: Files, layout: Layout, path: Path) -> list[str]:
+def _class_names(files: Files, layout: ArchiveFormat, path: Path) -> list[str]:
     if layout.names not in files:
         return [str(label) for label in range(layout.classes)]
     names = layout.decode_names(files[layout.names](), layout.names, layout)
@@ -86,21 +86,21 @@ def _class_names(files: Files, layout: Layout, path: Path) -> list[str]:
     return names
 
 
-def _decode_pickle(content: bytes, name: str, layout: Layout) -> Decoded:
+def _decode_pickle(content: bytes, name: str, layout: ArchiveFormat) -> Decoded:
     batch = load_arrays(content, name)
     if "data" not in batch or layout.label not in batch:
         raise RepFoldError(f"{name} has the entries {sorted(batch)}; '{layout.label}' and 'data' are needed.")
     return np.asarray(batch["data"]), np.asarray(batch[layout.label], dtype=np.int64)
 
 
-def _decode_pickled_names(content: bytes, name: str, layout: Layout) -> list[str]:
+def _decode_pickled_names(content: bytes, name: str, layout: ArchiveFormat) -> list[str]:
     names = load_arrays(content, name).get(f"{layout.label.removesuffix('s')}_names")
     if not isinstance(names, list):
         raise RepFoldError(f"{name} does not list the class names of {layout.name}.")
     return [text.decode() if isinstance(text, bytes) else str(text) for text in names]
 
 
-def _decode_binary(content: bytes, name: str, layout: Layout) -> Decoded:
+def _decode_binary(content: bytes, name: str, layout: ArchiveFormat) -> Decoded:
     labels = len(layout.label.split())  # CIFAR-100 writes the coarse label first; the last one is ours
     if len(content) % (labels + PIXELS) or not content:
         raise RepFoldError(f"{name} has {len(content)} bytes, not whole records of {labels + PIXELS}: it is damaged.")
@@ -108,7 +108,7 @@ def _decode_binary(content: bytes, name: str, layout: Layout) -> Decoded:
     return records[:, labels:], records[:, labels - 1].astype(np.int64)
 
 
-def _decode_name_lines(content: bytes, name: str, layout: Layout) -> list[str]:
+def _decode_name_lines(content: bytes, name: str, layout: ArchiveFormat) -> list[str]:
     return [line for line in content.decode("utf-8", "replace").split("\n") if line.strip()]
 
 
@@ -116,10 +116,10 @@ _BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 _PICKLED = (_decode_pickle, _decode_pickled_names)
 _BINARY = (_decode_binary, _decode_name_lines)
 
-LAYOUTS = (
-    Layout("CIFAR-10", 10, _BATCHES, ("test_batch",), "batches.meta", "labels", *_PICKLED),
-    Layout("CIFAR-100", 100, ("train",), ("test",), "meta", "fine_labels", *_PICKLED),
-    Layout(
+ARCHIVE_FORMATS = (
+    ArchiveFormat("CIFAR-10", 10, _BATCHES, ("test_batch",), "batches.meta", "labels", *_PICKLED),
+    ArchiveFormat("CIFAR-100", 100, ("train",), ("test",), "meta", "fine_labels", *_PICKLED),
+    ArchiveFormat(
         "CIFAR-10",
         10,
         tuple(f"{batch}.bin" for batch in _BATCHES),
@@ -128,30 +128,30 @@ LAYOUTS = (
         "label",
         *_BINARY,
     ),
-    Layout("CIFAR-100", 100, ("train.bin",), ("test.bin",), "fine_label_names.txt", "coarse fine", *_BINARY),
+    ArchiveFormat("CIFAR-100", 100, ("train.bin",), ("test.bin",), "fine_label_names.txt", "coarse fine", *_BINARY),
 )
-_KNOWN_FILES = frozenset(name for layout in LAYOUTS for name in (*layout.train, *layout.val, layout.names))
+_KNOWN_FILES = frozenset(name for layout in ARCHIVE_FORMATS for name in (*layout.train, *layout.val, layout.names))
 _FOLDERS = ("cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-bin", "cifar-100-binary")
 
 
 def _find(path: Path) -> Files:
     if path.is_file():
         return _files_of_archive(path)
-    for place in _places(path):
-        files = _files_in(place)
+    for folder in _folders(path):
+        files = _files_in(folder)
         if _layout_of(files):
             return files
     archive = _archive_in(path)
     return _files_of_archive(archive) if archive else {}
 
 
-def _layout_of(files: Files) -> Layout | None:
+def _layout_of(files: Files) -> ArchiveFormat | None:
     # "train" and "test" are also the names of ordinary folders; only files are listed here.
-    return next((one for one in LAYOUTS if one.train[0] in files or one.val[0] in files), None)
+    return next((one for one in ARCHIVE_FORMATS if one.train[0] in files or one.val[0] in files), None)
 
 
-def _places(path: Path) -> list[Path]:
-    return [place for place in (path, *(path / name for name in _FOLDERS)) if place.is_dir()]
+def _folders(path: Path) -> list[Path]:
+    return [folder for folder in (path, *(path / name for name in _FOLDERS)) if folder.is_dir()]
 
 
 def _files_in(folder: Path) -> Files:

@@ -67,8 +67,8 @@ class Images:
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Images:
         """Return the images at ``indices``, in that order; the pictures are shared."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        return replace(self, rows_N=self.rows_N[chosen], labels=self.labels[torch.from_numpy(chosen)])
+        rows = np.asarray(indices, dtype=np.int64)
+        return replace(self, rows_N=self.rows_N[rows], labels=self.labels[torch.from_numpy(rows)])
 
     def sample(self, count: int, seed: int = 0) -> Images:
         """Return ``count`` images (or all, when there are fewer) drawn without replacement, in their order here."""

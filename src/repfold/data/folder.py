@@ -36,9 +36,9 @@ def read_folder(root: Path) -> Listing:
     return Listing(root.name, train_classes, train, val, (*_passed_over(train_root), *_passed_over(val_root)))
 
 
-def holds(root: Path, place: Path) -> bool:
-    """Return whether what is written to ``place`` would be read as a class or an image of the folder ``root``."""
-    real = Path(os.path.realpath(place))  # Path.resolve raises where links go round in a circle
+def holds(root: Path, path: Path) -> bool:
+    """Return whether what is written to ``path`` would be read as a class or an image of the folder ``root``."""
+    real = Path(os.path.realpath(path))  # Path.resolve raises where links go round in a circle
     return any(real.is_relative_to(os.path.realpath(found)) for found in _part_roots(root) if found is not None)
 
 

@@ -90,16 +90,16 @@ def _unpacked(path: Path) -> BinaryIO:
 
 
 def _image_files(path: Path) -> list[Path]:
-    places = [path, path / "raw"]
-    found = [file for place in places if place.is_dir() for file in sorted(place.iterdir())]
+    folders = [path, path / "raw"]
+    found = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
     return [file for file in found if _IMAGES.fullmatch(file.name) and file.is_file()]  # no FIFO, nor a folder
 
 
 def _choose_set(path: Path) -> tuple[str, list[Path]]:
     files = _image_files(path.parent if path.is_file() else path)
     sets = {str(match["set"]) for file in files if (match := _IMAGES.fullmatch(file.name))}
-    if path.is_file() and (chosen := _IMAGES.fullmatch(path.name)):
-        sets = {str(chosen["set"])}
+    if path.is_file() and (matched := _IMAGES.fullmatch(path.name)):
+        sets = {str(matched["set"])}
     if len(sets) > 1:
         raise RepFoldError(
             f"{path} holds several sets: {', '.join(sorted(sets))}. Name the training images of one of them instead, "

@@ -50,7 +50,7 @@ Answer = TypeVar("Answer")
 
 
 class BrokenImageError(RepFoldError):
-    """A file that cannot be decoded: ``path`` and ``reason`` say which and why."""
+    """A file that cannot be decoded: ``path``, and the ``reason``."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}.")
@@ -60,7 +60,7 @@ class BrokenImageError(RepFoldError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: height and width in pixels, upright as EXIF says, and whether it is gray."""
+    """An image file's header: height and width in pixels, upright as EXIF says, and whether it is gray."""
 
     height: int
     width: int

@@ -35,7 +35,7 @@ class KnownImages:
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self.root, self.names = root, names
-        self.places: dict[str, int] | None = None
+        self.rows: dict[str, int] | None = None
         self.facts_MF = np.zeros((0, COLUMNS), dtype=np.int64)
         self.news = False
 
@@ -43,9 +43,9 @@ class KnownImages:
         """Return int64 [N, 6]: of each file its size and time now, and what is known of it if they are as they were."""
         facts_NF = np.zeros((len(names), COLUMNS), dtype=np.int64)
         facts_NF[:, : MTIME + 1] = self._stamps(names)
-        places = self._places()
-        rows = np.flatnonzero([name in places for name in names])
-        known_RF = self.facts_MF[[places[names[int(row)]] for row in rows]]
+        rows_of = self._rows()
+        rows = np.flatnonzero([name in rows_of for name in names])
+        known_RF = self.facts_MF[[rows_of[names[int(row)]] for row in rows]]
         same = (known_RF[:, : MTIME + 1] == facts_NF[rows, : MTIME + 1]).all(axis=1)
         facts_NF[rows[same]] = known_RF[same]
         return facts_NF
@@ -55,11 +55,11 @@ class KnownImages:
 
         Broken ones are not remembered: what was the matter may be outside of them, as permissions are.
         """
-        places = self._places()
+        rows_of = self._rows()
         found = np.flatnonzero(facts_NF[:, HEIGHT])
-        rows = [places.setdefault(names[int(row)], len(places)) for row in found]
+        rows = [rows_of.setdefault(names[int(row)], len(rows_of)) for row in found]
         facts_NF = facts_NF[found]
-        grown_MF = np.zeros((len(places), COLUMNS), dtype=np.int64)
+        grown_MF = np.zeros((len(rows_of), COLUMNS), dtype=np.int64)
         grown_MF[: len(self.facts_MF)] = self.facts_MF
         self.news = self.news or not np.array_equal(grown_MF[rows], facts_NF)
         grown_MF[rows] = facts_NF
@@ -70,25 +70,25 @@ class KnownImages:
         file = cache_file(self.root)
         if not self.news or file is None or len(self.names) < FEWEST:
             return
-        places = self._places()
+        rows_of = self._rows()
         settled = self.facts_MF[:, MTIME] < time.time_ns() - _SETTLED_NS
-        kept = [name for name in self.names if name in places and settled[places[name]]]
+        kept = [name for name in self.names if name in rows_of and settled[rows_of[name]]]
         blob = np.frombuffer(b"\0".join(map(os.fsencode, kept)), dtype=np.uint8)
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with atomic.replacing(file) as temporary, open(temporary, "wb") as opened:
-                facts_MF = self.facts_MF[[places[name] for name in kept]]
+                facts_MF = self.facts_MF[[rows_of[name] for name in kept]]
                 np.savez(opened, format=np.array(FORMAT), names=blob, facts=facts_MF)
             _make_room(file)
         except OSError:
             return
         self.news = False
 
-    def _places(self) -> dict[str, int]:
-        if self.places is None:
+    def _rows(self) -> dict[str, int]:
+        if self.rows is None:
             names, self.facts_MF = _read(self.root) if len(self.names) >= FEWEST else ([], self.facts_MF)
-            self.places = {name: place for place, name in enumerate(names)}
-        return self.places
+            self.rows = {name: row for row, name in enumerate(names)}
+        return self.rows
 
     def _stamps(self, names: Sequence[str]) -> np.ndarray:
         """Return [N, 2] sizes and times in ns; zeros where there is no file any more."""

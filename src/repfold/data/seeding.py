@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of a seed and a place in the training, so that a resumed run draws the same ones."""
+"""Random numbers as pure functions of a seed and a position in the training: a resumed run draws the same ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 SPLIT, SUBSET, ORDER, CROP, AUGMENT, SAMPLE = range(6)
 
 
-def stream(seed: int, *place: int) -> np.random.Generator:
-    """Return the random stream of ``place`` (a use, then an epoch, a step, ...) under ``seed``."""
-    return np.random.default_rng(_sequence(seed, place))
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """Return the random stream of ``key`` (a use, then an epoch, a step, ...) under ``seed``."""
+    return np.random.default_rng(_sequence(seed, key))
 
 
 def batch_generator(seed: int, epoch: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -24,5 +24,5 @@ def batch_generator(seed: int, epoch: int, step: int, device: torch.device | str
     return torch.Generator(device).manual_seed(int(state[0]) >> 1)
 
 
-def _sequence(seed: int, place: tuple[int, ...]) -> np.random.SeedSequence:
-    return np.random.SeedSequence(entropy=seed % 2**64, spawn_key=place)
+def _sequence(seed: int, key: tuple[int, ...]) -> np.random.SeedSequence:
+    return np.random.SeedSequence(entropy=seed % 2**64, spawn_key=key)

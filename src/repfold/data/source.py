@@ -91,9 +91,9 @@ class Source:
         pin_memory: bool = False,
     ) -> Loader:
         """Return the ``Loader`` of a part, or of a subset of one."""
-        chosen = {"train": self.train, "val": self.val}[images] if isinstance(images, str) else images
+        selected = {"train": self.train, "val": self.val}[images] if isinstance(images, str) else images
         return Loader(
-            chosen, batch, train=train, seed=seed, rank=rank, world=world, workers=workers, pin_memory=pin_memory
+            selected, batch, train=train, seed=seed, rank=rank, world=world, workers=workers, pin_memory=pin_memory
         )
 
 
@@ -163,16 +163,16 @@ def open_source(
     )
 
 
-def refuse_inside(spec: str | Path, place: Path) -> None:
-    """Raise RepFoldError when files written to ``place`` would later be taken for classes or images of ``spec``."""
+def refuse_inside(spec: str | Path, out: Path) -> None:
+    """Raise RepFoldError when files written to ``out`` would later be taken for classes or images of ``spec``."""
     path = Path(spec).expanduser()
     if not str(spec) or str(spec) in BUILT_IN or not path.is_dir():
         return
     reader = next(read for recognises, read in FORMATS if recognises(path))
-    if reader is read_folder and holds(path, place):
+    if reader is read_folder and holds(path, out):
         raise RepFoldError(
-            f"{place} lies in the data, {path}: its files would be taken for images of a class. Choose a place outside "
-            "of it: --out RUN."
+            f"{out} lies in the data, {path}: its files would be taken for images of a class. Choose a path "
+            "outside of it: --out RUN."
         )
 
 

@@ -16,11 +16,11 @@ def channel_statistics(
     At most ``sample`` images, drawn under ``seed``, are read; every image weighs the same, whatever its size. A channel
     that never varies gets a deviation of 1, so that dividing by it is harmless.
     """
-    chosen = images.sample(sample, seed)
+    sampled = images.sample(sample, seed)
     channels = images.framing.channels
     total, squares = np.zeros(channels), np.zeros(channels)
     values = np.arange(256) / 255
-    for picture_HWC in in_parallel(chosen.__getitem__, len(chosen)):
+    for picture_HWC in in_parallel(sampled.__getitem__, len(sampled)):
         if isinstance(picture_HWC, BrokenImageError):
             raise picture_HWC
         pixels_PC = picture_HWC.reshape(-1, channels)
@@ -29,7 +29,7 @@ def channel_statistics(
             share = np.bincount(pixels_PC[:, channel], minlength=256) / len(pixels_PC)
             total[channel] += share @ values
             squares[channel] += share @ values**2
-    mean = total / max(1, len(chosen))
-    variance = (squares / max(1, len(chosen)) - mean**2).clip(0)
+    mean = total / max(1, len(sampled))
+    variance = (squares / max(1, len(sampled)) - mean**2).clip(0)
     deviation = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
     return tuple(float(value) for value in mean), tuple(float(value) for value in deviation)

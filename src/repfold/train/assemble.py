@@ -30,7 +30,7 @@ from repfold.train.events import Listener, Note
 from repfold.train.machine import Machine
 from repfold.train.objective import Objective
 from repfold.train.open_data import make_loaders, open_data, preprocessing_of
-from repfold.train.plausibility import doubts
+from repfold.train.plausibility import unusual_settings
 from repfold.train.regularise import equivalent_l2_of
 from repfold.train.repopt import Reparameterized, start_target
 from repfold.train.settings import Settings
@@ -94,7 +94,7 @@ def assemble(
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
         emit(Note(note))
-    machine.place(network)
+    machine.prepare(network)
     shape = (2, source.channels, source.image_size, source.image_size)
     _check_runs(network, settings.model.name, shape, len(source.classes), machine)
     if not settings.model.online_fold:  # which runs convolutions of its own
@@ -104,7 +104,7 @@ def assemble(
     groups = parameter_groups(network, exempt=objective.penalty.kernels if objective.penalty else frozenset())
     loaders = Loaders(*make_loaders(settings, source, machine, ranks))
     steps = loaders.train.steps_per_epoch
-    for sentence in (*_schedule_warnings(settings, steps), *doubts(settings, steps)):
+    for sentence in (*_schedule_warnings(settings, steps), *unusual_settings(settings, steps)):
         emit(Note(sentence))
     forward: nn.Module = network
     if settings.model.online_fold:

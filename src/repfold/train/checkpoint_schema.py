@@ -99,10 +99,10 @@ def check(content: Any) -> None:
         )
 
 
-def check_tensors(saved: Mapping[str, Tensor], own: Mapping[str, Tensor], place: str) -> None:
+def check_tensors(saved: Mapping[str, Tensor], own: Mapping[str, Tensor], key_path: str) -> None:
     """Raise Mismatch when names, shapes or kinds of number differ from those of the network that is to take them."""
     if found := differences(_forms(own), _forms(saved)):
-        raise Mismatch(f"{place} tensors differ: {found}")
+        raise Mismatch(f"{key_path} tensors differ: {found}")
 
 
 def check_optimizer(saved: Any, optimizer: Optimizer) -> None:
@@ -112,24 +112,24 @@ def check_optimizer(saved: Any, optimizer: Optimizer) -> None:
     _check_optimizer(saved, own, shapes, "optimizer")
 
 
-def _check_optimizer(saved: Any, own: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], place: str) -> None:
+def _check_optimizer(saved: Any, own: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], key_path: str) -> None:
     if "inner" in own:  # a Lookahead: another optimizer, and weights beside it
-        _check(saved, {"inner_kind": TEXT, "inner": MAPPING, "slow": LIST, "taken": COUNT}, f"{place}.")
+        _check(saved, {"inner_kind": TEXT, "inner": MAPPING, "slow": LIST, "taken": COUNT}, f"{key_path}.")
         if [_shape(entry) for entry in saved["slow"]] != list(shapes):
-            raise Mismatch(f"its {place}.slow are not weights of this network")
-        return _check_optimizer(saved["inner"], own["inner"], shapes, f"{place}.inner")
+            raise Mismatch(f"its {key_path}.slow are not weights of this network")
+        return _check_optimizer(saved["inner"], own["inner"], shapes, f"{key_path}.inner")
     known = {"state": MAPPING, "param_groups": LIST}
-    _check(saved, known | {key: ANYTHING for key in own if key not in known}, f"{place}.")
+    _check(saved, known | {key: ANYTHING for key in own if key not in known}, f"{key_path}.")
     groups = [_indices(group) for group in saved["param_groups"]]
     if groups != [_indices(group) for group in own["param_groups"]]:
-        raise Mismatch(f"its {place}.param_groups are not those of this network's parameters")
+        raise Mismatch(f"its {key_path}.param_groups are not those of this network's parameters")
     for index, entries in saved["state"].items():
         if type(index) is not int or not 0 <= index < len(shapes) or not isinstance(entries, dict):
-            raise Mismatch(f"its {place}.state has the entry {_shown(index)}, which is no parameter")
+            raise Mismatch(f"its {key_path}.state has the entry {_shown(index)}, which is no parameter")
         for name, entry in entries.items():
             if isinstance(entry, Tensor) and entry.numel() != 1 and _shape(entry) != shapes[index]:
                 raise Mismatch(
-                    f"its {place}.state[{index}].{name} has the shape {list(entry.shape)}, and the parameter "
+                    f"its {key_path}.state[{index}].{name} has the shape {list(entry.shape)}, and the parameter "
                     f"{list(shapes[index])}"
                 )
     return None
@@ -147,21 +147,21 @@ def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()}
 
 
-def _check(value: Any, wanted: Any, place: str) -> None:
+def _check(value: Any, wanted: Any, key_path: str) -> None:
     if not isinstance(wanted, dict):
         if not wanted.accepts(value):
-            raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not {wanted.words}")
+            raise Mismatch(f"its {key_path.removesuffix('.')} is {_shown(value)}, not {wanted.words}")
         return
     if not isinstance(value, dict):
-        raise Mismatch(f"its {place.removesuffix('.')} is {_shown(value)}, not a mapping")
+        raise Mismatch(f"its {key_path.removesuffix('.')} is {_shown(value)}, not a mapping")
     if unknown := [key for key in value if key not in wanted]:
-        raise Mismatch(f"it holds {_shown(place + str(unknown[0]))}, which no checkpoint of this version has")
+        raise Mismatch(f"it holds {_shown(key_path + str(unknown[0]))}, which no checkpoint of this version has")
     for key, kind in wanted.items():
         optional = isinstance(kind, MayLack)
         if key not in value and not optional:
-            raise Mismatch(f"it has no {place}{key}")
+            raise Mismatch(f"it has no {key_path}{key}")
         if not optional or value.get(key) is not None:
-            _check(value[key], kind.wanted if optional else kind, f"{place}{key}.")
+            _check(value[key], kind.wanted if optional else kind, f"{key_path}{key}.")
 
 
 def _shown(value: Any) -> str:

@@ -45,13 +45,13 @@ def load_teacher(
 
     ``trust``: run the code that the file names.
 
-    Raises: RepFoldError when it tells other classes or channels than the student's data, or gives other logits.
+    Raises: RepFoldError when it has other classes or channels than the student's data, or gives other logits.
     """
     model = models.load_model(path, form="fastest", trust=trust)
     described = model.description
     if described.classes is not None and tuple(described.classes) != tuple(classes):
         raise RepFoldError(
-            f"The teacher {path} tells {len(described.classes)} classes ({few(described.classes)}), the data "
+            f"The teacher {path} has {len(described.classes)} classes ({few(described.classes)}), the data "
             f"{len(classes)} ({few(classes)}): distillation needs the same classes in the same order."
         )
     own = described.preprocessing or student
@@ -63,7 +63,7 @@ def load_teacher(
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)
     teacher = Teacher(
-        machine.place(model.network.eval()),
+        machine.prepare(model.network.eval()),
         *_between(student, own, machine.device),
         image_size=own.image_size,
         machine=machine,

@@ -126,7 +126,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 def synchronise_batch_norm(network: nn.Module, ranks: Ranks, device: torch.device) -> tuple[nn.Module, str | None]:
     """Have BatchNorm take its statistics over the whole global batch, where PyTorch can: on GPUs.
 
-    Returns: the network (changed in place), and what to tell the user about it.
+    Returns: the network (changed in place), and a note for the user about it, or None.
     """
     has_batch_norm = any(isinstance(module, _BATCH_NORMS) for module in network.modules())
     if ranks.world == 1 or not has_batch_norm:

@@ -1,4 +1,4 @@
-"""Evaluation: each image once, and what a confusion matrix tells."""
+"""Evaluation: each image once, and the metrics of a confusion matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training tells while it runs, to whoever shows it."""
+"""The events that a training emits while it runs."""
 
 from __future__ import annotations
 

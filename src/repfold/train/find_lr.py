@@ -103,7 +103,7 @@ def read(rates: Sequence[float], losses: Sequence[float], stopped: str = "") -> 
         return RangeTest(*found, None, None, None, stopped)
     span = max(1, len(losses) // 20)
     slopes = {
-        place: smoothed[min(place + span, lowest)] - smoothed[max(place - span, 0)] for place in range(1, lowest + 1)
+        index: smoothed[min(index + span, lowest)] - smoothed[max(index - span, 0)] for index in range(1, lowest + 1)
     }
     steepest, limit = rates[min(slopes, key=slopes.__getitem__)], rates[lowest]
     return RangeTest(*found, steepest, limit, min(math.sqrt(steepest * limit), limit / 3), stopped)
@@ -112,9 +112,9 @@ def read(rates: Sequence[float], losses: Sequence[float], stopped: str = "") -> 
 def smooth(losses: Sequence[float]) -> list[float]:
     """Return the exponential moving averages, corrected for their start at 0."""
     averages, average = [], 0.0
-    for place, loss in enumerate(losses, start=1):
+    for index, loss in enumerate(losses, start=1):
         average = _MEMORY * average + (1 - _MEMORY) * loss
-        averages.append(average / (1 - _MEMORY**place))
+        averages.append(average / (1 - _MEMORY**index))
     return averages
 
 

@@ -47,7 +47,7 @@ def find(directory: Path) -> Found | None:
 
 
 def set_aside_damaged(directory: Path) -> None:
-    """Take a last checkpoint that cannot be read out of the way, so that it never takes the place of the good one."""
+    """Take a last checkpoint that cannot be read out of the way, so that it never replaces the good one."""
     (directory / run_files.CHECKPOINT).replace(directory / run_files.DAMAGED_CHECKPOINT)
 
 

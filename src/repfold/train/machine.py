@@ -57,7 +57,7 @@ class Machine:
         """What scales losses so that float16 gradients do not vanish; it does nothing in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
-    def place(self, network: nn.Module) -> nn.Module:
+    def prepare(self, network: nn.Module) -> nn.Module:
         """Move the network to the device and into the layout in which it trains best, in place.
 
         On CPUs only activations are channels-last: oneDNN packs weights for itself either way, and the fused optimizer
@@ -71,7 +71,7 @@ class Machine:
         return network
 
     def specialise(self, network: nn.Module, shape: Sequence[int]) -> None:
-        """Have the placed network run faster on images of ``shape`` [N, C, H, W], in place."""
+        """Have the prepared network run faster on images of ``shape`` [N, C, H, W], in place."""
         if self.small_map_products:
             with self.autocast():
                 replace_small_maps(network, torch.zeros(*shape, device=self.device))
@@ -147,7 +147,7 @@ def _best_on_cpu() -> tuple[str, str]:
     try:
         capabilities = torch.cpu.get_capabilities()
     except AttributeError:  # PyTorch before 2.10
-        return "fp32", "this PyTorch does not tell what the CPU can do"
+        return "fp32", "this PyTorch does not report what the CPU can do"
     found = [name for name in ("amx_bf16", "avx512_bf16", "bf16") if capabilities.get(name)]
     if found:
         return "bf16", f"the CPU multiplies bf16 ({found[0]})"
@@ -171,5 +171,5 @@ def _threads(wanted: int) -> tuple[int, str]:
     if processes == 1:
         found = torch.get_num_threads()  # PyTorch knows of no control group's quota
         return (found, "PyTorch's own choice") if found <= cores else (cores, "the cores that this process may use")
-    # torchrun gives each process one thread unless told otherwise, whatever the number of cores.
+    # torchrun gives each process one thread unless set otherwise, whatever the number of cores.
     return max(1, cores // processes), f"the cores, shared among {processes} processes"

@@ -22,12 +22,12 @@ def read(text: str) -> dict[str, Any]:
         if name in _SAID_ELSEWHERE:
             raise RepFoldError(f"'{name}' is no option of the network: {_SAID_ELSEWHERE[name]}.")
         if name in options:
-            raise RepFoldError(f"The option '{name}' is told twice.")
+            raise RepFoldError(f"The option '{name}' is given twice.")
         options[name] = _value(value)
     return options
 
 
-# What models.create is told of every network.
+# What models.create is given for every network.
 _SAID_ELSEWHERE = {
     "name": "the recipe's model is its name",
     "num_classes": "the data say how many classes there are",

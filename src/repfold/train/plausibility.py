@@ -11,7 +11,7 @@ from repfold.train.settings import Settings
 LARGE_BATCH = 1024
 
 
-def doubts(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
+def unusual_settings(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
     """Yield a sentence for each setting that is surely a mistake in a run of so many steps an epoch."""
     recipe, lr, averaging = settings.recipe, settings.learning_rate.base, settings.averaging
     low, high = settings.optimizer.algorithm.usual_lr

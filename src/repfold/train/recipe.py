@@ -65,7 +65,7 @@ class Recipe:
 
     model: str = setting("repvgg-a0", "a network of RepFold, or package.module:factory")
     model_options: str = setting("", "options of the network, as block=dbb,activation=leaky-relu or iterations=2/2/2")
-    norm: str = setting("", "what takes the place of each BatchNorm, as group:16, layer or general:1/16/1/1")
+    norm: str = setting("", "what replaces each BatchNorm, as group:16, layer or general:1/16/1/1")
     preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
     init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
 
@@ -86,7 +86,7 @@ class Recipe:
     lookahead: int = setting(0, "steps of the optimizer between two of Lookahead's slow weights; 0: off", low=0)
     lookahead_alpha: float = setting(0.5, "how far the slow weights go each time", above=0, high=1)
     average: str = setting("none", "weights to evaluate and keep: none, ema:decay=0.999 or swa:start=0.75")
-    schedule: str = setting("cosine", "course of the learning rate, as cosine, step:size=30ep, sgdr:first=5ep")
+    schedule: str = setting("cosine", "learning-rate schedule, as cosine, step:size=30ep, sgdr:first=5ep")
     warmup: str = setting("0ep", "length of the warm-up before it: epochs as 5 or 5ep, steps as 400it, a share as 10%")
     warmup_shape: str = setting("linear", "linear, constant or exponential")
     warmup_mode: str = setting("prefix", "prefix: the schedule begins after the warm-up; overlap: under it")

@@ -27,15 +27,15 @@ def builds(recipe: Recipe, description: Description) -> bool:
     return found is not None and (found.name, found.preset, found.options) == (recipe.model, recipe.preset, options)
 
 
-def check(recipe: Recipe, told: Collection[str], source: str) -> None:
+def check(recipe: Recipe, given: Collection[str], source: str) -> None:
     """Raise RepFoldError when the network of ``recipe`` is built by code that the file ``source`` names or directs.
 
-    ``told``: the fields that the user gave otherwise, on the command line say. A network of RepFold is no code.
+    ``given``: the fields that the user gave otherwise, as on the command line. A network of RepFold is no code.
     """
     if ":" not in recipe.model:
         return
     default = Recipe()
-    foreign = [name for name in _NAMES_CODE if name not in told and getattr(recipe, name) != getattr(default, name)]
+    foreign = [name for name in _NAMES_CODE if name not in given and getattr(recipe, name) != getattr(default, name)]
     if foreign:
         flags = " ".join(f"--{name.replace('_', '-')} '{getattr(recipe, name)}'" for name in foreign)
         raise RepFoldError(

@@ -43,23 +43,23 @@ def remarks(text: str) -> tuple[Remark, ...]:
     """Return the remarks in the comments of a recipe file, in order."""
     found = [match for line in text.splitlines() if (match := _LINE.fullmatch(line.strip()))]
     return tuple(
-        Remark(kind, {key: value for key, _, value in (pair.partition("=") for pair in settings.split())}, told)
-        for kind, settings, told in (match.groups() for match in found)
+        Remark(kind, {key: value for key, _, value in (pair.partition("=") for pair in settings.split())}, remarks)
+        for kind, settings, remarks in (match.groups() for match in found)
     )
 
 
-def in_brief(told: tuple[Remark, ...]) -> str:
+def in_brief(remarks: tuple[Remark, ...]) -> str:
     """Return what is published and what was reached in a line: the best figure of each; "not run here" without any."""
-    reached = [remark for remark in told if remark.kind == "reached"]
-    published = [remark for remark in told if remark.kind == "published"]
+    reached = [remark for remark in remarks if remark.kind == "reached"]
+    published = [remark for remark in remarks if remark.kind == "published"]
     parts = [_spread("reached", reached) if reached else "not run here"]
     return "; ".join([*parts, *([_spread("published", published)] if published else [])])
 
 
-def _spread(kind: str, told: list[Remark]) -> str:
-    if len(told) == 1:
-        return f"{kind} {told[0].text}"
-    return f"{kind}: {told[0].text}, and {len(told) - 1} more"
+def _spread(kind: str, remarks: list[Remark]) -> str:
+    if len(remarks) == 1:
+        return f"{kind} {remarks[0].text}"
+    return f"{kind}: {remarks[0].text}, and {len(remarks) - 1} more"
 
 
 def _value(name: str, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The files of a run directory that tell about the run: the record of its epochs, its environment, its confusions."""
+"""The files of a run directory that describe the run: the record of its epochs, its environment, its confusions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def found(directory: Path) -> list[str]:
-    """Return the names of what a run has left in ``directory``, what tells most of it first."""
+    """Return the names of what a run has left in ``directory``, the most telling first."""
     known = dict.fromkeys((run_files.CHECKPOINT, run_files.RECORD, *run_files.NAMES))
     return [name for name in known if (directory / name).exists()]
 

@@ -50,19 +50,19 @@ def replay(run: Assembly, start: dict[str, Any] | None, until: Position, emit: L
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Return the places in which the contents of two checkpoints differ in a bit; times are left out."""
-    return [place for part in _COMPARED for place in _differences(one[part], other[part], part)]
+    """Return the keys at which the contents of two checkpoints differ in a bit; times are left out."""
+    return [key_path for part in _COMPARED for key_path in _differences(one[part], other[part], part)]
 
 
-def _differences(one: Any, other: Any, place: str) -> Iterator[str]:
+def _differences(one: Any, other: Any, key_path: str) -> Iterator[str]:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         if one.dtype != other.dtype or not torch.equal(one, other):
-            yield place
+            yield key_path
     elif isinstance(one, dict) and isinstance(other, dict):
         for key in sorted((one.keys() | other.keys()) - TIMES - _SETTINGS, key=str):
-            yield from _differences(one.get(key), other.get(key), f"{place}.{key}")
+            yield from _differences(one.get(key), other.get(key), f"{key_path}.{key}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for number, (mine, theirs) in enumerate(zip(one, other, strict=True)):
-            yield from _differences(mine, theirs, f"{place}[{number}]")
+            yield from _differences(mine, theirs, f"{key_path}[{number}]")
     elif one != other:
-        yield place
+        yield key_path

@@ -1,6 +1,6 @@
 """What a run will need of the machine, looked at before its first step: room on the disk, memory, open files.
 
-What is short is told with figures, so that it can be seen to before hours are spent; only what cannot work at all is
+What is short is reported with figures, so that it can be seen to before hours are spent; only what cannot work at all is
 refused, for these are estimates, and others use the machine too.
 """
 
@@ -68,9 +68,9 @@ def estimate(run: Assembly) -> Needs:
 
 
 def _disk(needs: Needs, directory: Path) -> Iterator[str]:
-    place = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     there = sum(path.stat().st_size for path in directory.glob("*") if path.is_file())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(existing).free
     if free + there < needs.first_files:
         raise RepFoldError(
             f"{directory} has room for {_size(free)}, and the first checkpoint and network alone take at least "
@@ -141,7 +141,7 @@ def _kept_for_the_way_back(run: Assembly) -> int | None:
     with eval_mode(network), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         try:
             with run.machine.autocast():
-                outputs = network(x_NCHW)  # held, as what it keeps is freed, and its place used again, without it
+                outputs = network(x_NCHW)  # held, as what it keeps is freed, and its memory used again, without it
         except (RuntimeError, ValueError, TypeError):  # training will say what is wrong with it, if anything
             return None
         del outputs

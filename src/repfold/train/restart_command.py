@@ -19,7 +19,7 @@ def to_resume(directory: Path, recipe: Recipe) -> str:
     arguments = sys.argv[1:]
     program = _program()
     if not program or arguments[:1] != ["train"]:  # a demo, or a program of the user's own
-        trusting = ["--trust"] if ":" in recipe.model else []  # the network is code, of which then only the file tells
+        trusting = ["--trust"] if ":" in recipe.model else []  # the network is code, which only the file names
         return shlex.join(["repfold", "train", "--resume", "--out", str(directory), *trusting])
     if not _has(arguments, "--out", "-o"):
         arguments = [*arguments, "--out", str(directory)]
@@ -40,17 +40,17 @@ def _program() -> list[str]:
 
 
 def _launcher() -> list[str]:
-    """torchrun with its options: as its own process was called, else as far as it told this one."""
+    """torchrun with its options: as its own process was called, else as far as this one can see."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return []
     words = _command_of(os.getppid())
-    place = next((i for i, word in enumerate(words) if Path(word).name in _LAUNCHERS), None)
-    if place is not None and "repfold" in words[place:]:
+    index = next((i for i, word in enumerate(words) if Path(word).name in _LAUNCHERS), None)
+    if index is not None and "repfold" in words[index:]:
         # What follows is the program and its arguments; "-m" before a module is torchrun's own option.
-        options = words[place + 1 : words.index("repfold", place)]
+        options = words[index + 1 : words.index("repfold", index)]
         options = options[:-1] if options[-1:] in (["-m"], ["--module"]) else options
-        module = words[place - 1 : place] == ["-m"]
-        return [words[0], "-m", words[place], *options] if module else ["torchrun", *options]
+        module = words[index - 1 : index] == ["-m"]
+        return [words[0], "-m", words[index], *options] if module else ["torchrun", *options]
     nodes = os.environ.get("GROUP_WORLD_SIZE", "1")
     several = [] if nodes == "1" else ["--nnodes", nodes]
     return ["torchrun", *several, "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1")]

@@ -86,7 +86,7 @@ def held(directory: Path) -> Iterator[RunLock]:
 
     Raises: RepFoldError, naming who holds the lock, when another process does.
     """
-    made = [place for place in (directory, *directory.parents) if not place.exists()]
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     with record.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = _acquire(directory / run_files.LOCK)
@@ -97,8 +97,8 @@ def held(directory: Path) -> Iterator[RunLock]:
     finally:
         _release(lock)
         with suppress(OSError):
-            for place in made:
-                place.rmdir()
+            for path in made:
+                path.rmdir()
 
 
 def holder_of(directory: Path) -> Holder | None:
@@ -191,7 +191,7 @@ def _reaches_other_machines(path: Path) -> bool:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:
         return False
-    parents = {str(place) for place in path.resolve().parents}
+    parents = {str(parent) for parent in path.resolve().parents}
     within = [mount for mount in mounts if len(mount) > 3 and mount[1] in parents]
     if not within:
         return False

@@ -27,7 +27,7 @@ class ModelSettings:
     """A network (see ``models.create``) and what it starts from.
 
     Attributes:
-        norm: what takes the place of each BatchNorm; None: they stay.
+        norm: what replaces each BatchNorm; None: they stay.
         init: the model file or run to take weights from, or "".
         expand: the structure in place of each convolution, or "".
         scales: those of a RepOpt target, or "".

@@ -33,7 +33,7 @@ def verify(
     steps: int = 50,
     factory: str | None = None,
     trust: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    on_stage: Callable[[str], None] = lambda text: None,
 ) -> list[Check]:
     """Check the checkpoints and what they know of other files, the fold with its certificate, and ``steps`` steps of
     training, done again. Nothing is written into ``directory``.
@@ -41,7 +41,7 @@ def verify(
     Args:
         factory: trusted package.module:factory of the network, for runs of one's own network.
         trust: run the code that the run names.
-        say: gets the name of what is being checked.
+        on_stage: gets the name of what is being checked.
 
     Raises: RepFoldError when there is no run, or one is being trained.
     """
@@ -49,14 +49,14 @@ def verify(
         raise RepFoldError(f"{directory} holds no run: none of its files is there. Give the directory of a run.")
     if holder := run_lock.holder_of(directory):
         raise RepFoldError(f"{directory} is being trained by {holder}. Verify it when that has ended.")
-    say("checkpoints")
+    on_stage("checkpoints")
     found, checks = _checkpoints(directory)
     if found:
         checks += [_best(directory, found[0]), _records(directory, found[0]), _recipe(directory, found[0])]
-    say("fold")
-    checks += [Check(*told) for told in check_fold(directory, factory, trust)]
+    on_stage("fold")
+    checks += [Check(*result) for result in check_fold(directory, factory, trust)]
     if found:
-        say("steps")
+        on_stage("steps")
         checks.append(Check("steps", *check_steps(directory, found, steps, factory, trust)))
     return checks
 

@@ -65,15 +65,15 @@ def _judge(stretch: Stretch, run: Assembly, again: dict[str, Any], known: dict[s
     begun = _position(stretch.start)
     count = stretch.until.index(run.steps_per_epoch) - begun.index(run.steps_per_epoch)
     whence = "the beginning" if stretch.start is None else str(begun)
-    told = f"{count or 'no'} steps, and evaluations, from {whence} to {stretch.until}"
-    told += ", to the last checkpoint" if stretch.known else f", twice ({stretch.why})"
+    described = f"{count or 'no'} steps, and evaluations, from {whence} to {stretch.until}"
+    described += ", to the last checkpoint" if stretch.known else f", twice ({stretch.why})"
     odd = differences(again, known)
     if not odd:
-        return "passed", f"{told}: equal to the last bit"
-    told += f": {len(odd)} values differ, such as {', '.join(odd[:_SHOWN])}"
+        return "passed", f"{described}: equal to the last bit"
+    described += f": {len(odd)} values differ, such as {', '.join(odd[:_SHOWN])}"
     if run.machine.device.type != "cpu":
-        return "skipped", f"{told}; on GPUs equal bits are not promised"
-    return "failed", told
+        return "skipped", f"{described}; on GPUs equal bits are not promised"
+    return "failed", described
 
 
 def _assemble(recipe: Recipe, directory: Path, found: Found, trust: bool) -> Assembly:

@@ -46,7 +46,7 @@ class ColourJitter(Augmentation):
             (turn_hue, draws.between(-self.hue, self.hue)),
         ]
         order = torch.randperm(len(changes), generator=torch.Generator().manual_seed(draws.seed()))
-        for change, amount_B in (changes[place] for place in order.tolist()):
+        for change, amount_B in (changes[index] for index in order.tolist()):
             x = change(x, amount_B.to(device, non_blocking=True))
         return from_levels(x, x_NCHW)
 

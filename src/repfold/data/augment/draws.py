@@ -40,7 +40,7 @@ class Draws:
         """Return float32 [count, *shape], uniform between ``low`` and ``high``."""
         return low + (high - low) * self.uniform(*shape)
 
-    def chosen(self, probability: float) -> Tensor:
+    def bernoulli(self, probability: float) -> Tensor:
         """Return bool [count], each true with ``probability``."""
         return self.uniform() < probability
 

@@ -29,9 +29,9 @@ class Flip(Augmentation):
         require(0 <= self.probability <= 1, f"flip: probability={self.probability} must lie in [0, 1].")
 
     def apply(self, x_NCHW: Tensor, draws: Draws) -> Tensor:
-        """Return the images, the chosen ones mirrored."""
-        chosen = draws.chosen(self.probability).to(x_NCHW.device, non_blocking=True)
-        return torch.where(chosen[:, None, None, None], x_NCHW.flip(3), x_NCHW)
+        """Return the images, those drawn mirrored."""
+        flipped_B = draws.bernoulli(self.probability).to(x_NCHW.device, non_blocking=True)
+        return torch.where(flipped_B[:, None, None, None], x_NCHW.flip(3), x_NCHW)
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def sample_nearest(x_NCHW: Tensor, affine_B6: Tensor, fill: int) -> Tensor:
     y = (torch.arange(height, device=x_NCHW.device) + 0.5)[:, None]
     column, row = (a * x + (b * y + c)).floor().long(), (d * x + (e * y + f)).floor().long()
     outside = (column < 0) | (column >= width) | (row < 0) | (row >= height)
-    place = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1))
-    place = place.view(count, 1, height * width).expand(-1, channels, -1)
-    sampled = x_NCHW.flatten(2).gather(2, place).view(x_NCHW.shape)
+    index = row.clamp_(0, height - 1).mul_(width).add_(column.clamp_(0, width - 1))
+    index = index.view(count, 1, height * width).expand(-1, channels, -1)
+    sampled = x_NCHW.flatten(2).gather(2, index).view(x_NCHW.shape)
     return sampled.masked_fill_(outside[:, None], level(x_NCHW, fill))
 
 
@@ -159,13 +159,13 @@ AFFINES: dict[str, Callable[[Tensor, int, int], Tensor]] = {
 def _take(x_NCHW: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
     """Return [B, C, H, W], pixel (i, j) of image b being (rows_BH[b, i], columns_BW[b, j])."""
     count, channels, _, width = x_NCHW.shape
-    place = (rows_BH[:, :, None] * width + columns_BW[:, None, :]).to(x_NCHW.device, non_blocking=True)
-    flat = place.flatten(1)[:, None].expand(-1, channels, -1)
+    index = (rows_BH[:, :, None] * width + columns_BW[:, None, :]).to(x_NCHW.device, non_blocking=True)
+    flat = index.flatten(1)[:, None].expand(-1, channels, -1)
     return x_NCHW.flatten(2).gather(2, flat).view(count, channels, rows_BH.shape[1], columns_BW.shape[1])
 
 
-def _reflected(places: Tensor, size: int) -> Tensor:
-    """Return places mirrored at the first and last pixel, which are not repeated."""
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Return positions mirrored at the first and last pixel, which are not repeated."""
     period = max(2 * (size - 1), 1)
-    folded = places.remainder(period)
-    return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(places)
+    folded = positions.remainder(period)
+    return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(positions)

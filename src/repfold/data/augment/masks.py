@@ -62,14 +62,14 @@ class RandomErasing(Augmentation):
         require(self.fill in ("noise", "gray"), f"random-erasing: fill='{self.fill}' must be noise or gray.")
 
     def apply(self, x_NCHW: Tensor, draws: Draws) -> Tensor:
-        """Return the images, the chosen ones with their rectangle filled."""
+        """Return the images, those drawn with their rectangle filled."""
         height, width = x_NCHW.shape[-2:]
         area = draws.between(*self.area, 10) * height * width
         aspect = draws.between(math.log(self.aspect[0]), math.log(self.aspect[1]), 10).exp()
         rows, columns = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
         fits = (rows >= 1) & (columns >= 1) & (rows <= height) & (columns <= width)
         attempt = fits.float().argmax(dim=1, keepdim=True)  # the first that fits
-        erased = fits.gather(1, attempt)[:, 0] & draws.chosen(self.probability)
+        erased = fits.gather(1, attempt)[:, 0] & draws.bernoulli(self.probability)
         rows = rows.gather(1, attempt)[:, 0].long() * erased
         columns = columns.gather(1, attempt)[:, 0].long() * erased
         free = torch.stack([height - rows, width - columns], dim=1) + 1
@@ -107,13 +107,13 @@ class GridMask(Augmentation):
         return self.probability * min(progress / self.ramp, 1.0) if self.ramp else self.probability
 
     def apply(self, x_NCHW: Tensor, draws: Draws) -> Tensor:
-        """Return the images, the chosen ones with their grid filled."""
+        """Return the images, those drawn with their grid filled."""
         height, width = x_NCHW.shape[-2:]
         side = min(height, width)
         period = draws.between(self.period[0] * side, self.period[1] * side).round().clamp_(min=2)
         hidden = (period * self.ratio).round().clamp_(min=1)
         offset = (draws.uniform(2) * period[:, None]).floor()
-        hidden = hidden * draws.chosen(self.probability_at(draws.progress))
+        hidden = hidden * draws.bernoulli(self.probability_at(draws.progress))
         rows = (torch.arange(height) + offset[:, :1]) % period[:, None] < hidden[:, None]
         columns = (torch.arange(width) + offset[:, 1:]) % period[:, None] < hidden[:, None]
         return x_NCHW.masked_fill(_product(rows, columns, x_NCHW.device), level(x_NCHW, self.fill))

@@ -35,7 +35,7 @@ class Mixed:
 
 @dataclass(frozen=True)
 class Mixing:
-    """What a recipe says about mixing: the α of MixUp and of CutMix (0 is off) and the share of images that get mixed.
+    """How images are mixed: the α of MixUp and of CutMix (0 is off) and the share of images that get mixed.
 
     With both on, each batch gets one of them, drawn evenly.
     """
@@ -61,7 +61,7 @@ class Mixing:
         first: int = 0,
         total: int | None = None,
     ) -> Mixed:
-        """Return the batch, mixed as told; ``first`` and ``total``: which part of a shared batch it is (see Draws)."""
+        """Return the batch, mixed; ``first`` and ``total``: which part of a shared batch it is (see Draws)."""
         draws = Draws(generator, len(x_NCHW), first, total)
         if not self.mixup and not self.cutmix:
             return _unmixed(x_NCHW, labels_B)
@@ -116,4 +116,4 @@ def _shares(draws: Draws, alpha: float, probability: float) -> Tensor:
     # NumPy's Beta, since PyTorch's takes no generator.
     everyone = np.random.default_rng(draws.seed()).beta(alpha, alpha, draws.total or draws.count)
     share_B = torch.from_numpy(everyone[draws.first : draws.first + draws.count].astype(np.float32))
-    return share_B if probability >= 1 else torch.where(draws.chosen(probability), share_B, 1.0)
+    return share_B if probability >= 1 else torch.where(draws.bernoulli(probability), share_B, 1.0)

@@ -114,10 +114,10 @@ class AutoAugment(Augmentation):
         names = list(WITH_INVERT)
         pairs = SUBPOLICIES[self.policy]
         pair_B, x = draws.integers(len(pairs)), to_levels(x_NCHW)
-        for place in range(2):
-            operation = torch.tensor([names.index(pair[place][0]) for pair in pairs])[pair_B]
-            probability = torch.tensor([pair[place][1] for pair in pairs])[pair_B]
-            strength = torch.tensor([pair[place][2] / 9 for pair in pairs])[pair_B]
+        for index in range(2):
+            operation = torch.tensor([names.index(pair[index][0]) for pair in pairs])[pair_B]
+            probability = torch.tensor([pair[index][1] for pair in pairs])[pair_B]
+            strength = torch.tensor([pair[index][2] / 9 for pair in pairs])[pair_B]
             operation[draws.uniform() >= probability] = names.index("identity")
             x = operate(x, operation, strength, draws.signs(), WITH_INVERT, self.fill)
         return from_levels(x, x_NCHW)
@@ -131,7 +131,7 @@ def operate(
     All affine maps go through one sampling and all tables through one look-up, of the images concerned only.
     """
     names = tuple(space)
-    rows = {names[place]: (operation_B == place).nonzero()[:, 0] for place in operation_B.unique().tolist()}
+    rows = {names[index]: (operation_B == index).nonzero()[:, 0] for index in operation_B.unique().tolist()}
     amounts = {name: space[name](strength_B[row], sign_B[row]) for name, row in rows.items()}
     result = x.clone()
 

@@ -39,7 +39,7 @@ def rows_of_draws(x_NCHW: Tensor, augment: Chain, mixing: Mixing, seed: int, dra
 
 
 def write_sheet(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows, uint8 [N, C, H, W] each under its name, as a picture; the suffix of ``path`` says its format.
+    """Write the rows, uint8 [N, C, H, W] each under its name, as a picture; the suffix of ``path`` gives its format.
 
     Small images are enlarged by a whole factor.
     """
