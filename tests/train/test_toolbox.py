@@ -123,7 +123,7 @@ def test_optimizers_take_their_options_from_the_text_and_the_recipe():
         ({"average": "ema:decay=1"}, "decay of averaged weights"),
         ({"average": "swa:start=1"}, "start of averaged weights"),
         ({"model_options": "block"}, "name=value"),
-        ({"model_options": "a=1,a=2"}, "told twice"),
+        ({"model_options": "a=1,a=2"}, "given twice"),
         ({"distill_weight": 1.5}, "at most 1"),
         ({"schedule": "inverse-sigmoid:c=99"}, None),
         ({"mixup": -1.0}, "mixup"),

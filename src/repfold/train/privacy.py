@@ -1,4 +1,4 @@
-"""What a run directory may reveal about the person who trained it: no secrets of the command line, no home directories."""
+"""What a run directory may reveal of its author: no secrets of the command line, no home directories."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a run will need of the machine, looked at before its first step: room on the disk, memory, open files.
 
-What is short is reported with figures, so that it can be seen to before hours are spent; only what cannot work at all is
-refused, for these are estimates, and others use the machine too.
+What is short is reported with figures, so that it can be seen to before hours are spent; only what cannot work at all
+is refused, for these are estimates, and others use the machine too.
 """
 
 from __future__ import annotations
