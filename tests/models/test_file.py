@@ -224,7 +224,7 @@ FAULTS = {
     "nothing to build": (rewrite(lambda h, t: h.update(architecture=None)), "neither an architecture nor a graph"),
     "unknown model": (rewrite(lambda h, t: h["architecture"].update(name="repvgg-pic")), "Did you mean"),
     "other model": (rewrite(lambda h, t: h["architecture"].update(name="repvgg-a0")), "do not fit"),
-    "other classes": (rewrite(lambda h, t: h["architecture"].update(num_classes=4)), "names 3 classes, .* tells 4"),
+    "other classes": (rewrite(lambda h, t: h["architecture"].update(num_classes=4)), "names 3 classes, .* has 4"),
     "other outputs": (
         rewrite(lambda h, t: (h.pop("classes"), h["architecture"].update(num_classes=4))),
         r"\[3, 128\], not \[4, 128\]",

@@ -93,8 +93,8 @@ class Description:
         architecture = _optional(Architecture, content.get("architecture"), "architecture")
         if classes is not None and architecture is not None and architecture.num_classes not in (None, len(classes)):
             raise RepFoldError(
-                f"The model description names {len(classes)} classes, but its network has {architecture.num_classes} "
-                "apart: the names are of another network."
+                f"The model description names {len(classes)} classes, but its network has "
+                f"{architecture.num_classes}: the names are of another network."
             )
         return cls(
             architecture=architecture,
