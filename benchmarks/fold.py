@@ -57,8 +57,8 @@ def large(name: str, rounds: int) -> None:
 
 
 def random_networks(count: int) -> None:
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "fold"))
-    from graphs import RandomNetwork
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.fold.graphs import RandomNetwork
 
     folded = left = 0
     for seed in range(count):

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from geometries import convs, random_input, runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.algebra.geometries import convs, random_input, runs
 
 from repfold.algebra import Axis, Geometry, Inexact, add, identity
 

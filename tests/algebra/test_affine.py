@@ -1,9 +1,9 @@
 """The normal form against its definition, and each way to make one against PyTorch's own layer."""
 
 import torch
-from geometries import by_the_definition, convs, random_input, runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.algebra.geometries import by_the_definition, convs, random_input, runs
 from torch import nn
 
 from repfold.algebra import Axis, average_pool, pixel_shuffle, pixel_unshuffle, scaling, selection, transposed

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from geometries import convs, random_input
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.algebra.geometries import convs, random_input
 
 from repfold.algebra import Axis, Inexact, concatenate, identity, regroup, scale, split_groups
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from geometries import axes, convs, random_input, runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.algebra.geometries import axes, convs, random_input, runs
 
 from repfold.algebra import AffineConv, Axis, Geometry, Inexact, sequence
 

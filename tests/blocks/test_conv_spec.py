@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kernels_by_hand import randomise
+from tests.blocks.kernels_by_hand import randomise
 from torch import nn
 
 import repfold

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from kernels_by_hand import acb, expandnet_cl, passed_through, randomise
+from tests.blocks.kernels_by_hand import acb, expandnet_cl, passed_through, randomise
 from torch import nn
 
 import repfold

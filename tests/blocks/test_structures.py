@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from kernels_by_hand import EQUIVALENT, randomise
+from tests.blocks.kernels_by_hand import EQUIVALENT, randomise
 from torch import nn
 
 import repfold

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from pictures import Write, picture
 from PIL import Image
+from tests.data.pictures import Write, picture
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pictures import Write
+from tests.data.pictures import Write
 
 from repfold.data.folder import read_folder
 from repfold.errors import RepFoldError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import Write
+from tests.data.pictures import Write
 
 from repfold.data import CropSettings, known, open_source, parts
 from repfold.data.source import Source

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import Write, picture
+from tests.data.pictures import Write, picture
 
 from repfold.data import Batch, CropSettings, Framing, Images, Loader, in_memory, open_source
 from repfold.data.collection import decoded_when_used

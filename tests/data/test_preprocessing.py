@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pictures import Write
+from tests.data.pictures import Write
 
 from repfold.data import BrokenImageError, open_source, preprocess
 

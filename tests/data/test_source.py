@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import Write, picture
 from sklearn.datasets import load_digits
+from tests.data.pictures import Write, picture
 
 from repfold import allowance
 from repfold.data import CropSettings, open_source

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_models import images, plain_network, relative_error
+from tests.engine.engine_models import images, plain_network, relative_error
 
 from repfold import engine
 

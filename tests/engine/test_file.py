@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_models import Graph, images, plain_network, relative_error
+from tests.engine.engine_models import Graph, images, plain_network, relative_error
 
 from repfold import engine
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_models import Graph, images, plain_network
+from tests.engine.engine_models import Graph, images, plain_network
 
 from repfold import allowance, engine
 

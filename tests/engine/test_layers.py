@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_models import ACTIVATIONS, Graph, images, relative_error, size
 from numpy.lib.stride_tricks import sliding_window_view
+from tests.engine.engine_models import ACTIVATIONS, Graph, images, relative_error, size
 
 from repfold import engine
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_models import Graph, images, plain_network, relative_error
+from tests.engine.engine_models import Graph, images, plain_network, relative_error
 
 from repfold import engine
 

@@ -7,8 +7,8 @@ import random
 
 import pytest
 import torch
+from tests.expand.users_networks import FOREIGN, settled
 from torch import nn
-from users_networks import FOREIGN, settled
 
 import repfold
 from repfold.blocks import Block

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.expand.users_networks import FOREIGN, settled
 from torch import nn
 from torch.nn.utils import parametrizations
-from users_networks import FOREIGN, settled
 
 import repfold
 from repfold.errors import RepFoldError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.expand.users_networks import FOREIGN, settled
 from torch import nn
-from users_networks import FOREIGN, settled
 
 import repfold
 from repfold.expand import EXPANDABLE

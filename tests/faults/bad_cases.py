@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sound import PICTURES, QUICK
+from tests.faults.sound import PICTURES, QUICK
 
 from repfold.train.recipe import Recipe, field_types
 

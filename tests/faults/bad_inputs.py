@@ -1,6 +1,6 @@
 """Run the command line on hundreds of bad inputs, and count the answers.
 
-    python tests/faults/bad_inputs.py [--sample N] [--seed S] [--jobs J] [--out FILE.json]
+    python -m tests.faults.bad_inputs [--sample N] [--seed S] [--jobs J] [--out FILE.json]
 
 A case is clean when it ends in time with exit code 0 or 2 (verify: 1) without a traceback, and a refusal is told. Each
 runs in a fork of one process that has imported everything, so that a thousand take minutes.
@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import sound
-from bad_cases import Case, all_cases
+from tests.faults import sound
+from tests.faults.bad_cases import Case, all_cases
 
 # A case hangs when it computes for so long, or does nothing for so long: the clock alone would blame a busy machine.
 BUSY_SECONDS, IDLE_SECONDS = 45.0, 30.0

@@ -1,6 +1,6 @@
 """Kill trainings at random moments, go on with them, and compare what they end as with an undisturbed run, to the bit.
 
-    python tests/faults/kills.py --kills 200 --out kills.json
+    python -m tests.faults.kills --kills 200 --out kills.json
 
 A chain is one run: killed a few times in stages drawn at random, begun again with ``--resume auto`` each time, and at
 last left to end. The script goes on where ``--out`` says that it was, and writes it after every chain.
@@ -74,8 +74,8 @@ def start(kind: Kind, directory: Path, place: Path) -> Process:
     stages.unlink(missing_ok=True)
     if kind.processes == 1:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["victim", "repfold.fold", "repfold.report", "onnx", "onnxscript"])
-        import victim
+        context.set_forkserver_preload(["tests.faults.victim", "repfold.fold", "repfold.report", "onnx", "onnxscript"])
+        from tests.faults import victim
 
         one = context.Process(target=victim.run, args=(arguments, str(stages), str(place / "log")))
         one.start()

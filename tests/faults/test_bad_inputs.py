@@ -1,4 +1,4 @@
-"""A small part of the bad inputs, and that their judge is no friend of ours. All: tests/faults/bad_inputs.py."""
+"""A small part of the bad inputs, and that their judge is no friend of ours. All: python -m tests.faults.bad_inputs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def test_the_judge_sees_what_is_not_clean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, code: int, hung: bool, verdict: str
 ) -> None:
     monkeypatch.syspath_prepend(str(FAULTS))
-    import bad_cases
-    import bad_inputs
+    from tests.faults import bad_cases, bad_inputs
 
     (tmp_path / ".stdout").write_text("")
     (tmp_path / ".stderr").write_text(printed)
@@ -57,7 +56,7 @@ def test_the_judge_sees_what_is_not_clean(
 @linux
 def test_there_are_cases_for_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FAULTS))
-    import bad_cases
+    from tests.faults import bad_cases
 
     from repfold.cli import COMMANDS
 

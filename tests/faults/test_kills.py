@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from kills import KINDS, chain, descendants, differences, finish, spans_of
+from tests.faults.kills import KINDS, chain, descendants, differences, finish, spans_of
 
 STAGES = {"sgd, mixup": ("checkpoint", "fold")}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_files import write_run
+from tests.report.run_files import write_run
 from torch import fx, nn
 
 from repfold import deploy, models

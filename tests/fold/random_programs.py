@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tests.fold.users_patterns import ALIASES, ALIASING_MODULES, CONTAINERS, WRITES, AssertingNorm, private
 from torch import Tensor, nn
 from torch.nn import functional as F
-from users_patterns import ALIASES, ALIASING_MODULES, CONTAINERS, WRITES, AssertingNorm, private
 
 MARGIN = 1e-6  # how near to a decision a value may come
 

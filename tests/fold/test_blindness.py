@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from users_patterns import (
+from tests.fold.users_patterns import (
     CONTAINERS,
     CONTENTS,
     VARYING,
@@ -19,6 +18,7 @@ from users_patterns import (
     assert_same_outputs,
     trained,
 )
+from torch import Tensor, nn
 
 from repfold.errors import RepFoldError
 from repfold.fold import FoldError, fold

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graphs import RandomNetwork
+from tests.fold.graphs import RandomNetwork
 
 from repfold.fold import FoldError, fold
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from random_programs import STEPS, Program, draw_program, features
+from tests.fold.random_programs import STEPS, Program, draw_program, features
+from tests.fold.users_patterns import assert_same_outputs, assert_untouched, executed, private, snapshot
 from torch import Tensor, nn
-from users_patterns import assert_same_outputs, assert_untouched, executed, private, snapshot
 
 from repfold.fold import Certificate, FoldError, fold
 

@@ -7,9 +7,7 @@ import io
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import weight_norm
-from users_patterns import (
+from tests.fold.users_patterns import (
     ALIASES,
     ALIASING_MODULES,
     FORWARDS,
@@ -28,6 +26,8 @@ from users_patterns import (
     snapshot,
     trained,
 )
+from torch import Tensor, nn
+from torch.nn.utils import weight_norm
 
 from repfold.fold import Certificate, FoldError, fold
 

@@ -12,7 +12,7 @@ from torch import nn
 pytest.importorskip("onnx")
 
 from onnx import helper
-from onnx_files import write_model
+from tests.graph.onnx_files import write_model
 
 from repfold.errors import RepFoldError
 from repfold.graph.file import BUFFER, PARAMETER, Written, to_json

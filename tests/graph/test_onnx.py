@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper  # noqa: E402
-from onnx_files import (  # noqa: E402
+from tests.graph.onnx_files import (  # noqa: E402
     agree,
     by_runtime,
     numbers,

@@ -10,7 +10,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper  # noqa: E402
-from onnx_files import agree, by_runtime, numbers, one_node, weights, write_model  # noqa: E402
+from tests.graph.onnx_files import agree, by_runtime, numbers, one_node, weights, write_model  # noqa: E402
 
 from repfold.errors import RepFoldError  # noqa: E402
 from repfold.graph.interpret import execute  # noqa: E402

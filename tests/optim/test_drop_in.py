@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from branches import batches, random_network
+from tests.optim.branches import batches, random_network
 from torch import nn
 
 from repfold.blocks import CSLABranches

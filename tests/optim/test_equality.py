@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from branches import Block, Scaled, batches, random_network, train, twin
+from tests.optim.branches import Block, Scaled, batches, random_network, train, twin
 from torch import nn
 
 from repfold.optim import RepAdamW, RepSGD, reparameterize

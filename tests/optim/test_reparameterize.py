@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from branches import Block, Scaled, batches, random_network, train
+from tests.optim.branches import Block, Scaled, batches, random_network, train
 from torch import nn
 
 from repfold.blocks import CSLABranches, RepVGGBlock

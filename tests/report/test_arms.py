@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from run_files import write_run
+from tests.report.run_files import write_run
 
 from repfold.report.arms import curve, differing_keys, group, seed_notes, spread
 from repfold.report.records import read_runs

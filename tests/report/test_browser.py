@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from html_reader import Page
-from run_files import write_run
+from tests.report.html_reader import Page
+from tests.report.run_files import write_run
 
 from repfold import report
 

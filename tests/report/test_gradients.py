@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from html_reader import Page
-from run_files import write_run
+from tests.report.html_reader import Page
+from tests.report.run_files import write_run
 
 from repfold import report
 from repfold.report.masks import masks_of

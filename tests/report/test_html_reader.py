@@ -1,7 +1,7 @@
 """The checker itself: each fault that it is there for must be found."""
 
 import pytest
-from html_reader import Page
+from tests.report.html_reader import Page
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import xml.etree.ElementTree as ElementTree
 
-from html_reader import Page
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.report.html_reader import Page
 
 from repfold.report.markup import Markup, escape, join, pixels, tag
 

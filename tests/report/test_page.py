@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from html_reader import Page
-from run_files import write_run
+from tests.report.html_reader import Page
+from tests.report.run_files import write_run
 
 from repfold import report
 from repfold.errors import RepFoldError

@@ -3,7 +3,7 @@ import math
 import os
 
 import pytest
-from run_files import write_run
+from tests.report.run_files import write_run
 
 from repfold.errors import RepFoldError
 from repfold.report.page import write

@@ -1,5 +1,5 @@
 import pytest
-from html_reader import Page
+from tests.report.html_reader import Page
 
 from repfold.report.markup import tag
 from repfold.report.tables import Column, Table, bar, columns, to_html, to_text

@@ -1,14 +1,12 @@
-"""Write the models that the native checks run: ``python write_models.py DIRECTORY``."""
+"""Write the models that the native checks run: ``python -m tests.engine.native.write_models DIRECTORY``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 import numpy as np
-from engine_models import Graph, images, plain_network, size
+from tests.engine.engine_models import Graph, images, plain_network, size
 
 
 def branched_network(path: Path) -> None:
