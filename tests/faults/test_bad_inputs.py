@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-FAULTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
 
 
@@ -18,8 +18,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /pr
 def test_bad_inputs_get_one_clear_answer_each(tmp_path: Path) -> None:
     seed = os.environ.get("REPFOLD_FAULTS_SEED", "0")
     outcomes = tmp_path / "outcomes.json"
-    words = [sys.executable, str(FAULTS / "bad_inputs.py"), "--sample", "16", "--seed", seed, "--out", str(outcomes)]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    options = ["--sample", "16", "--seed", seed, "--out", str(outcomes)]
+    words = [sys.executable, "-m", "tests.faults.bad_inputs", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"--seed {seed}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     told = json.loads(outcomes.read_text())
     assert told["cases"] == 16 == told["accepted"] + told["refused"] and told["refused"] >= 6
