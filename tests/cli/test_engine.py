@@ -13,6 +13,7 @@ import repfold
 from repfold import engine, models
 from repfold.cli.bench import bench
 from repfold.cli.engine import engine as command
+from repfold.cli.model_flags import ModelFlags
 from repfold.errors import RepFoldError
 from repfold.fold import fold
 
@@ -80,6 +81,14 @@ def test_engine_names_the_layer_that_it_cannot_run(tmp_path: Path) -> None:
 
 
 def test_bench_times_the_engine(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench(str(model), batch=(1,), rounds=2, onnx=False, engines=("repfold",), json=True, example="1,3,32,32")
+    bench(
+        str(model),
+        batch=(1,),
+        rounds=2,
+        onnx=False,
+        engines=("repfold",),
+        json=True,
+        flags=ModelFlags(example="1,3,32,32"),
+    )
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["form"] for row in rows] == ["folded, PyTorch", "folded, RepFold's engine"]

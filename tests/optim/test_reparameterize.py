@@ -206,7 +206,7 @@ def test_rules_go_over_to_a_copy_and_to_other_names():
     assert all(a is b for rule in moved for a, b in zip(rule.parameters, [twin.get_parameter(n) for n in rule.names]))
     renamed = nn.ModuleDict({"a": plain})
     assert [rule.name for rule in rules.on(renamed, lambda name: f"a.{name}")] == [f"a.{rule.name}" for rule in rules]
-    with pytest.raises(OptimError, match="do not fit Linear: 'first.conv.weight' is missing"):
+    with pytest.raises(OptimError, match=r"do not fit Linear: 'first\.conv\.weight' is missing"):
         rules.on(nn.Linear(2, 2))
 
 
