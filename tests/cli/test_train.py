@@ -223,7 +223,7 @@ def test_a_network_that_does_not_fold_is_still_trained_and_reported(folder, monk
     def refuse(network, example):
         raise RepFoldError("this one does not fold")
 
-    monkeypatch.setattr(sys.modules["repfold.fold"], "fold", refuse)
+    monkeypatch.setattr("repfold.deploy.finish.fold", refuse)
     main(["train", str(folder), *QUICK, "--out", "run", "--json"])
     stages = {stage["name"]: stage for stage in json.loads(capsys.readouterr().out)["stages"]}
     assert "does not fold" in stages["fold"]["result"] and stages["fold"]["file"] is None

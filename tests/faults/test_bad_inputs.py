@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.faults import bad_cases, bad_inputs
+
+from repfold.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
@@ -41,12 +44,7 @@ def test_bad_inputs_get_one_clear_answer_each(tmp_path: Path) -> None:
         ("", -9, True, "hang"),
     ],
 )
-def test_the_judge_sees_what_is_not_clean(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, code: int, hung: bool, verdict: str
-) -> None:
-    monkeypatch.syspath_prepend(str(FAULTS))
-    from tests.faults import bad_cases, bad_inputs
-
+def test_the_judge_sees_what_is_not_clean(tmp_path: Path, printed: str, code: int, hung: bool, verdict: str) -> None:
     (tmp_path / ".stdout").write_text("")
     (tmp_path / ".stderr").write_text(printed)
     case = bad_cases.Case("any", ("recipes",))
@@ -56,11 +54,6 @@ def test_the_judge_sees_what_is_not_clean(
 
 
 @linux
-def test_there_are_cases_for_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FAULTS))
-    from tests.faults import bad_cases
-
-    from repfold.cli import COMMANDS
-
+def test_there_are_cases_for_every_verb() -> None:
     cases = bad_cases.all_cases()
     assert len(cases) >= 600 and {case.arguments[0] for case in cases} >= set(COMMANDS)

@@ -43,10 +43,6 @@ def answer_to(error: Exception) -> Answer | None:
     return None
 
 
-def _told(error: Exception) -> Answer:
-    return Answer(str(error))
-
-
 def _of_text(error: Exception) -> Answer | None:
     if not isinstance(error, UnicodeEncodeError) or "surrogates" not in error.reason:
         return None
@@ -71,25 +67,11 @@ def _no_memory(error: Exception) -> Answer:
     return Answer(f"There is not enough memory for this{why}. Use smaller images, a smaller batch or network.")
 
 
-def _nested(error: Exception) -> Answer:
-    return Answer("What was given is nested more deeply than anything that makes sense. Look at the files for damage.")
-
-
 def _of_runtime(error: Exception) -> Answer | None:
     """PyTorch and the system's libraries tell what the machine has no more of in words alone."""
-    return next((answer(error) for words, answer in _WORDS.items() if words in str(error)), None)
-
-
-def _too_many_files(error: Exception) -> Answer:
-    return Answer(f"Too many files are open. {_REMEDIES[errno.EMFILE]}")
-
-
-def _no_thread(error: Exception) -> Answer:
-    return Answer("The system starts no more threads. Use fewer (--threads), or allow more processes: ulimit -u.")
-
-
-def _circle(error: Exception) -> Answer:
-    return Answer(f"{error}. {_REMEDIES[errno.ELOOP]}")
+    if any(words in str(error) for words in _NO_MEMORY):
+        return _no_memory(error)
+    return next((Answer(text.format(error=error)) for words, text in _WORDS.items() if words in str(error)), None)
 
 
 def _report_of(error: Exception) -> str:
@@ -126,25 +108,28 @@ _REMEDIES = {
     errno.EAGAIN: "Allow more processes (ulimit -u), or close other programs.",
 }
 
-_WORDS: dict[str, Callable[[Exception], Answer]] = {
-    "allocate memory": _no_memory,  # DefaultCPUAllocator
-    "not enough memory": _no_memory,
-    "out of memory": _no_memory,  # CUDA
-    "Storage size calculation overflowed": _no_memory,
-    "integer multiplication overflow": _no_memory,
-    "ALLOC_FAILED": _no_memory,  # cuBLAS
-    "start new thread": _no_thread,
-    "Too many open files": _too_many_files,
-    "Symlink loop": _circle,  # pathlib
+_NO_MEMORY = (
+    "allocate memory",  # DefaultCPUAllocator
+    "not enough memory",
+    "out of memory",  # CUDA
+    "Storage size calculation overflowed",
+    "integer multiplication overflow",
+    "ALLOC_FAILED",  # cuBLAS
+)
+_WORDS = {
+    "start new thread": "The system starts no more threads. Use fewer (--threads), or allow more processes: ulimit -u.",
+    "Too many open files": f"Too many files are open. {_REMEDIES[errno.EMFILE]}",
+    "Symlink loop": f"{{error}}. {_REMEDIES[errno.ELOOP]}",  # pathlib
 }
+_NESTED = Answer("What was given is nested more deeply than anything that makes sense. Look at the files for damage.")
 
 # The first kind that fits answers.
 _ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], Answer | None]], ...] = (
-    (RepFoldError, _told),
+    (RepFoldError, lambda error: Answer(str(error))),
     (UnicodeEncodeError, _of_text),
     (OSError, _of_system),
     (MemoryError, _no_memory),
-    (RecursionError, _nested),
+    (RecursionError, lambda error: _NESTED),
     (RuntimeError, _of_runtime),
     (ImportError, _of_runtime),
 )

@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,11 +69,6 @@ def onnx_form(path: str | os.PathLike[str], x: torch.Tensor, *, threads: int | N
     session = onnx_session(path, threads=threads or torch.get_num_threads())
     feed = {session.get_inputs()[0].name: x.detach().cpu().numpy()}
     return lambda: session.run(None, feed)
-
-
-def join(parts: Sequence[Timings]) -> Timings:
-    """The rows of several measurements on this machine as one."""
-    return Timings(parts[0].machine, tuple(row for part in parts for row in part.rows))
 
 
 def _repeats(run: Callable[[], Any]) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from repfold import engine, models, run_files
-from repfold.deploy.bench import join, onnx_form, pytorch_form, time_forms
+from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
 from repfold.deploy.export import export_onnx
 from repfold.errors import RepFoldError
 from repfold.fold.compare import distance
@@ -75,7 +75,7 @@ def compare_forms(
                 file = Path(directory) / run_files.PLAIN
                 forms[NATIVE] = native_form(plain, x_NCHW, file, threads=threads, precision=precision)
             parts.append(time_forms(forms, batch=batch, rounds=rounds, threads=threads))
-    return join(parts)
+    return Timings(parts[0].machine, tuple(row for part in parts for row in part.rows))
 
 
 def native_form(
