@@ -83,6 +83,7 @@ void calls_from_threads(const char* model, int rounds) {
     const Opened shared(model, 2);
     const std::vector<float> expected = shared.run(16);
     std::vector<std::thread> callers;
+    callers.reserve(3);
     for (int caller = 0; caller < 3; ++caller)
         callers.emplace_back([&, caller] {
             for (int i = 0; i < rounds; ++i) {

@@ -15,8 +15,8 @@ constexpr int max_depth = 64;
 /// The number that the whole text is, whatever the process's locale holds for a decimal point.
 bool read_double(std::string_view digits, double& value) {
 #if defined(__cpp_lib_to_chars)
-    const char* const end = digits.data() + digits.size();
-    const auto [stop, error] = std::from_chars(digits.data(), end, value);
+    const char *const begin = digits.data(), *const end = begin + digits.size();
+    const auto [stop, error] = std::from_chars(begin, end, value);
     return error == std::errc() && stop == end;
 #else  // libraries older than GCC's of 2021 have it for integers only
     std::istringstream text{std::string(digits)};

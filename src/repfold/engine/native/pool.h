@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "tensor.h"
+
 namespace repfold {
 
 /// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless it
@@ -28,16 +30,16 @@ public:
     /// have returned. The body must not throw, and all must share() the same numbers of tasks in the same order.
     void run(const std::function<void(int)>& body);
 
-    /// Within run: do tasks 0..count-1 together with the others; returns when all are done.
+    /// Within run: do tasks 0..count-1, fewer than 2^31, together with the others; returns when all are done.
     template <class Task>
-    void share(int count, Task&& task) {
+    void share(Size count, Task&& task) {
         if (threads_ == 1) {
-            for (int t = 0; t < count; ++t) task(t);
+            for (Size t = 0; t < count; ++t) task(t);
             return;
         }
         if (count <= 0) return;
         const uint32_t phase = next_phase();
-        for (int t = take(phase, count); t >= 0; t = take(phase, count)) {
+        for (Size t = take(phase, count); t >= 0; t = take(phase, count)) {
             task(t);
             finish(phase, count);
         }
@@ -50,8 +52,8 @@ private:
     static uint32_t next_phase() { return own_phase()++; }
 
     /// A task of the phase; -1 when none is left.
-    int take(uint32_t phase, int count);
-    void finish(uint32_t phase, int count);
+    Size take(uint32_t phase, Size count);
+    void finish(uint32_t phase, Size count);
     void wait(uint32_t phase);
 
     /// Who sleeps until something changes.
@@ -74,7 +76,7 @@ private:
     std::vector<std::thread> workers_;
 
     alignas(64) std::atomic<uint64_t> ticket_{0};  // the phase at hand (high half) and its next task
-    alignas(64) std::atomic<int> done_{0};         // tasks of that phase that are done
+    alignas(64) std::atomic<Size> done_{0};        // tasks of that phase that are done
 
     alignas(64) std::atomic<unsigned> gate_{closed};  // workers within run, and whether more may enter
     std::atomic<unsigned> round_{0};                  // calls of run
