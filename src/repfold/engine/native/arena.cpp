@@ -16,8 +16,8 @@ Size fit(std::vector<Life>& lives, Before before) {
     for (Life* life : waiting) {
         life->offset = 0;
         const auto overlaps = [&](const Life* other) {
-            return other->first <= life->last && life->first <= other->last && life->offset < other->offset + other->bytes &&
-                   other->offset < life->offset + life->bytes;
+            return other->first <= life->last && life->first <= other->last &&
+                   life->offset < other->offset + other->bytes && other->offset < life->offset + life->bytes;
         };
         for (bool moved = true; moved;) {
             moved = false;

@@ -57,7 +57,8 @@ const std::string& Arguments::text(const char* name) const {
 
 std::vector<Size> Arguments::integers(const char* name, Size low, Size high) const {
     std::vector<Size> values;
-    for (const Json& item : need(name, "a list of integers", [](const Json& json) { return json.is(Json::Kind::array); }).items)
+    for (const Json& item :
+         need(name, "a list of integers", [](const Json& json) { return json.is(Json::Kind::array); }).items)
         values.push_back(whole(item, name, low, high));
     return values;
 }

@@ -17,8 +17,8 @@ bool is_winograd(const Conv& conv, const Kernels& kernels) {
 }
 
 // Cost in cycles of one core of the machine the figures were measured on (Zen 5): only ratios matter.
-constexpr double fma_per_cycle = 1.85;       // vectors, in the inner loop
-constexpr double input_transform = 3.2;      // cycles a vector and point
+constexpr double fma_per_cycle = 1.85;   // vectors, in the inner loop
+constexpr double input_transform = 3.2;  // cycles a vector and point
 constexpr double output_transform = 3.0;
 constexpr double stream = 6.5;               // bytes a cycle that one core reads of weights beyond its own cache
 constexpr double cache = 640 << 10;          // bytes of scratch that leave room for weights in the second-level cache
@@ -63,7 +63,8 @@ double winograd_cost(const Tensor& in, const Tensor& out, const Choice& choice, 
     const Kernels& kernels = *settings.kernels;
     const double points = choice.points(), tiles = tiles_of(out, choice.tile);
     const double multiply = tiles * points * in.c * out.stride_c / macs_per_cycle(kernels);
-    const double transforms = tiles * points * (input_transform * in.stride_c + output_transform * out.stride_c) / kernels.lanes;
+    const double transforms =
+        tiles * points * (input_transform * in.stride_c + output_transform * out.stride_c) / kernels.lanes;
     const double passes = std::ceil(tiles / choice.block);
     const double bytes = passes * points * in.c * out.stride_c * kernels.element;
     return (std::max(multiply, bytes / stream) + transforms) / settings.threads;

@@ -41,8 +41,8 @@ void write_step(std::ostream& out, const Step& step, int threads) {
     const auto* conv = std::get_if<Conv>(&step.op->operation);
     const char* kind = std::visit([](const auto& operation) { return operation.name; }, step.op->operation);
     out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind)
-        << ", \"algorithm\": " << quoted(conv ? algorithm(step.choice) : "plain") << ", \"in\": [" << in.c << ", " << in.h << ", " << in.w
-        << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
+        << ", \"algorithm\": " << quoted(conv ? algorithm(step.choice) : "plain") << ", \"in\": [" << in.c << ", "
+        << in.h << ", " << in.w << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
     if (conv) {
         const HW kernel = conv->window.kernel, stride = conv->window.stride;
         const double macs = static_cast<double>(to.n * to.h * to.w) * (conv->filters() * kernel.area());
@@ -62,10 +62,11 @@ std::string describe(const Plan& plan, const Settings& settings, int threads) {
     out.imbue(std::locale::classic());
     const Shape& images = plan.images;
     out << "{\"kernels\": " << quoted(settings.kernels->name)
-        << ", \"precision\": " << quoted(settings.kernels == settings.wide ? "fp32" : "bf16") << ", \"threads\": " << threads
-        << ", \"input\": [" << images.n << ", " << images.c << ", " << images.h << ", " << images.w
-        << "], \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
-        << ", \"largest_activation\": " << plan.largest << "}, \"layers\": [";
+        << ", \"precision\": " << quoted(settings.kernels == settings.wide ? "fp32" : "bf16")
+        << ", \"threads\": " << threads << ", \"input\": [" << images.n << ", " << images.c << ", " << images.h << ", "
+        << images.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes()
+        << ", \"activations\": " << plan.arena.bytes() << ", \"largest_activation\": " << plan.largest
+        << "}, \"layers\": [";
     for (const Step& step : plan.steps) {
         if (&step != plan.steps.data()) out << ", ";
         write_step(out, step, threads);

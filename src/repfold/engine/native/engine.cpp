@@ -19,7 +19,8 @@ constexpr size_t plans_kept = 4;
 
 class Engine {
 public:
-    Engine(const char* path, int threads, size_t memory, const char* precision, const char* kernels, const char* convolution)
+    Engine(const char* path, int threads, size_t memory, const char* precision, const char* kernels,
+           const char* convolution)
         : file_(path),
           network_(lower(file_, example_size(file_))),
           settings_(parse_settings(threads, memory, precision, kernels, convolution)) {}
@@ -100,9 +101,7 @@ Result guarded(Result otherwise, char* error, size_t error_size, Body body) {
         return body();
     } catch (const std::bad_alloc&) {
         copy_message("not enough memory for this model or batch", error, error_size);
-    } catch (const std::exception& exception) {
-        copy_message(exception.what(), error, error_size);
-    }
+    } catch (const std::exception& exception) { copy_message(exception.what(), error, error_size); }
     return otherwise;
 }
 
@@ -121,8 +120,8 @@ const char* repfold_engine_cpu(void) {
     return names.c_str();
 }
 
-repfold_engine* repfold_engine_open(const char* path, int threads, size_t memory, const char* precision, const char* kernels,
-                                    const char* convolution, char* error, size_t error_size) {
+repfold_engine* repfold_engine_open(const char* path, int threads, size_t memory, const char* precision,
+                                    const char* kernels, const char* convolution, char* error, size_t error_size) {
     return guarded<repfold_engine*>(nullptr, error, error_size, [&] {
         return new repfold_engine(path, threads, memory, precision, kernels, convolution);
     });
@@ -130,7 +129,8 @@ repfold_engine* repfold_engine_open(const char* path, int threads, size_t memory
 
 size_t repfold_engine_run(repfold_engine* engine, const float* images, int n, int channels, int height, int width,
                           float* logits, size_t capacity, char* error, size_t error_size) {
-    return guarded<size_t>(0, error, error_size, [&] { return engine->run(images, {n, channels, height, width}, logits, capacity); });
+    return guarded<size_t>(0, error, error_size,
+                           [&] { return engine->run(images, {n, channels, height, width}, logits, capacity); });
 }
 
 int repfold_engine_channels(const repfold_engine* engine) { return static_cast<int>(engine->network().in_channels); }

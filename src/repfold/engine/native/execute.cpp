@@ -37,8 +37,8 @@ Convolution convolution(const Conv& conv, const Step& step, const PackedWeights&
 /// written only by tasks, and never taken back, since a late thread may read it when others are far ahead.
 class Execution {
 public:
-    Execution(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool, const float* images,
-              float* logits)
+    Execution(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool,
+              const float* images, float* logits)
         : file_(file),
           kernels_(*settings.kernels),
           settings_(settings),
@@ -99,8 +99,9 @@ private:
     void clear_odd(const Tensor& t) {
         if (t.c % kernels_.channel_step == 0) return;
         const Size row = t.row() * kernels_of(t).element;
-        stretches(t.bordered_rows(), pool_.threads(),
-                  [&](Range range) { std::memset(static_cast<char*>(t.data) + range.first * row, 0, range.size() * row); });
+        stretches(t.bordered_rows(), pool_.threads(), [&](Range range) {
+            std::memset(static_cast<char*>(t.data) + range.first * row, 0, range.size() * row);
+        });
     }
 
     void run_step(Step& step, int thread) {
@@ -110,11 +111,17 @@ private:
         std::visit(
             Overloaded{
                 [&](const Conv& conv) { convolve(conv, step, thread); },
-                [&](const Affine&) { each([&](Range r) { kernels.affine(in, out, step.scale.data(), step.shift.data(), r); }); },
+                [&](const Affine&) {
+                    each([&](Range r) { kernels.affine(in, out, step.scale.data(), step.shift.data(), r); });
+                },
                 [&](const MaxPool& pool) { each([&](Range r) { kernels.max_pool(in, out, pool.window, r); }); },
-                [&](const AveragePool& pool) { each([&](Range r) { kernels.average_pool(in, out, pool.window, pool.count_padding, r); }); },
+                [&](const AveragePool& pool) {
+                    each([&](Range r) { kernels.average_pool(in, out, pool.window, pool.count_padding, r); });
+                },
                 [&](const AdaptivePool&) { each([&](Range r) { kernels.adaptive_pool(in, out, r); }); },
-                [&](const Add& add) { each([&](Range r) { kernels.add(in, second, add.sign, add.activation, out, r); }); },
+                [&](const Add& add) {
+                    each([&](Range r) { kernels.add(in, second, add.sign, add.activation, out, r); });
+                },
                 [&](const Scale&) { each([&](Range r) { kernels.scale(in, second, out, r); }); },
                 [&](const Activation& activation) { each([&](Range r) { kernels.activate(in, activation, out, r); }); },
                 [&](const Flatten&) { each([&](Range r) { kernels.flatten(in, out, r); }); },
@@ -136,7 +143,8 @@ private:
     }
 
     void direct(const Kernels& kernels, Convolution conv) {
-        if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.window.kernel.area() == 1) images_as_pixels(conv);
+        if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.window.kernel.area() == 1)
+            images_as_pixels(conv);
         // Images whose input stays in the cache beside a slice's weights are done together.
         const Size together = std::clamp<Size>((384 << 10) / (conv.in.image() * kernels.element), 1, conv.in.n);
         const Size blocks = divide_up(conv.in.n, together), slices = conv.slice_count * conv.groups;
@@ -144,8 +152,8 @@ private:
         const Size chunks = std::clamp<Size>(divide_up(wanted, blocks * slices), 1, conv.out.h);
         pool_.share(blocks * slices * chunks, [&](Size task) {
             const Size chunk = task % chunks, slice = task / chunks % slices, first = task / chunks / slices * together;
-            kernels.direct(conv, {first, std::min(conv.in.n, first + together)}, part(conv.out.h, chunk, chunks), slice / conv.slice_count,
-                           slice % conv.slice_count);
+            kernels.direct(conv, {first, std::min(conv.in.n, first + together)}, part(conv.out.h, chunk, chunks),
+                           slice / conv.slice_count, slice % conv.slice_count);
         });
     }
 
@@ -213,7 +221,8 @@ private:
         for (Size slice = 0; slice < conv.slice_count; ++slice) {
             const bool last = slice + 1 == conv.slice_count;
             const Slice& next = conv.slices[last ? 0 : slice + 1];
-            tiling.next = static_cast<const char*>(conv.weights) + (next.offset + (last ? point + 1 : point) * next.panel) * kernels.element;
+            tiling.next = static_cast<const char*>(conv.weights) +
+                          (next.offset + (last ? point + 1 : point) * next.panel) * kernels.element;
             tiling.products = products + conv.slices[slice].first;
             kernels.multiply(conv, tiling, {point, point + 1}, slice);
         }
@@ -257,8 +266,8 @@ private:
 
 }  // namespace
 
-void execute(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool, const float* images,
-             float* logits) {
+void execute(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool,
+             const float* images, float* logits) {
     Execution execution(file, settings, plan, store, pool, images, logits);
     pool.run([&](int thread) { execution.run(thread); });
     if (execution.failure()) std::rethrow_exception(execution.failure());

@@ -67,7 +67,8 @@ void fuse(Network& network) {
     while (true) {
         const std::vector<size_t> uses = count_uses(network);
         const std::vector<Op*> maker = makers(network);
-        const auto merged = std::find_if(network.ops.begin(), network.ops.end(), [&](const Op& op) { return merge(op, uses, maker); });
+        const auto merged =
+            std::find_if(network.ops.begin(), network.ops.end(), [&](const Op& op) { return merge(op, uses, maker); });
         if (merged == network.ops.end()) return;
         network.ops.erase(merged);
     }

@@ -119,7 +119,9 @@ private:
         }
     }
 
-    static bool is_of_number(char c) { return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'; }
+    static bool is_of_number(char c) {
+        return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+    }
 
     unsigned hex4() {
         if (at_ + 4 > text_.size()) wrong("a broken \\u escape");
@@ -156,7 +158,9 @@ private:
     void parse_escape(std::string& out) {
         if (at_ >= text_.size()) wrong("a string without an end");
         switch (const char c = text_[at_++]) {
-            case '"': case '\\': case '/': out += c; break;
+            case '"':
+            case '\\':
+            case '/': out += c; break;
             case 'b': out += '\b'; break;
             case 'f': out += '\f'; break;
             case 'n': out += '\n'; break;

@@ -31,11 +31,11 @@ struct Convolution {
 /// Winograd's tiles of outputs; tile t lies in image t / (rows * columns).
 struct Tiling {
     HW tile;
-    Size rows = 0, columns = 0;   // of one image
-    Size first = 0, count = 0;    // the tiles of the block
-    void* transformed = nullptr;  // [point][count][channels]: the block's transformed input
-    Size point_stride = 0;        // elements between the points of `transformed`
-    float* products = nullptr;    // [point][count][channels of one slice or of all]
+    Size rows = 0, columns = 0;               // of one image
+    Size first = 0, count = 0;                // the tiles of the block
+    void* transformed = nullptr;              // [point][count][channels]: the block's transformed input
+    Size point_stride = 0;                    // elements between the points of `transformed`
+    float* products = nullptr;                // [point][count][channels of one slice or of all]
     Size product_point = 0, product_row = 0;  // floats between points, between tiles
     const void* next = nullptr;  // weights that are needed after the last of the points, if not the following ones
 };
@@ -43,10 +43,10 @@ struct Tiling {
 /// Rows are those of the output, counted over all images, unless said.
 struct Kernels {
     const char* name;
-    Size lanes;        // floats in a vector
-    Size max_vectors;  // width of a slice
-    Size channel_step; // input channels that one step of the inner loop takes: 2 for bf16
-    Size element;      // bytes of a stored activation or weight
+    Size lanes;         // floats in a vector
+    Size max_vectors;   // width of a slice
+    Size channel_step;  // input channels that one step of the inner loop takes: 2 for bf16
+    Size element;       // bytes of a stored activation or weight
 
     /// NCHW float32 images into `out`, without its border.
     void (*load_image)(const float* images, const Tensor& out, Range rows);

@@ -1,4 +1,5 @@
-// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, up to 6 pixels x 2 vectors of sums in 12 of 16 registers.
+// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, up to 6 pixels x 2 vectors of sums in 12 of 16
+// registers.
 #include "kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
@@ -30,7 +31,8 @@ struct Avx2 {
     static bool all_zero(Vector x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, zero(), _CMP_NEQ_UQ)) == 0; }
 
     static __m256i first(Size count) {
-        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                                  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     }
     static Vector keep_first(Vector x, Size count) { return _mm256_and_ps(x, _mm256_castsi256_ps(first(count))); }
     static Vector load(const float* from) { return _mm256_loadu_ps(from); }

@@ -15,10 +15,14 @@ struct Avx512Bf16 : Avx512 {
     using Avx512::fma, Avx512::load, Avx512::store;
     static Vector fma(Packed a, Packed b, Vector c) { return _mm512_dpbf16_ps(c, a, b); }
 
-    static Vector widen(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
+    static Vector widen(__m256i bits) {
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    }
     static __m256i narrow(Vector x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)); }
     static Vector load(const Bf16* from) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))); }
-    static Vector load_first(const Bf16* from, Size count) { return widen(_mm256_maskz_loadu_epi16(first(count), from)); }
+    static Vector load_first(const Bf16* from, Size count) {
+        return widen(_mm256_maskz_loadu_epi16(first(count), from));
+    }
     static void store(Bf16* to, Vector x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), narrow(x)); }
     static void store_first(Bf16* to, Vector x, Size count) { _mm256_mask_storeu_epi16(to, first(count), narrow(x)); }
 

@@ -104,7 +104,8 @@ const std::vector<Size>& Lowering::shape_of(const std::string& tensor) const {
 }
 
 void Lowering::check_shape(const std::string& tensor, const std::vector<Size>& shape) const {
-    if (!tensor.empty() && shape_of(tensor) != shape) fail("tensor '", tensor, "' has not the shape that layer '", name_, "' needs");
+    if (!tensor.empty() && shape_of(tensor) != shape)
+        fail("tensor '", tensor, "' has not the shape that layer '", name_, "' needs");
 }
 
 Value Lowering::add(Operation operation, std::vector<size_t> inputs, const Shape& result, bool vector) {
@@ -126,7 +127,8 @@ Shape example_size(const ModelFile& file) {
     for (const Json& size : member(*file.description().find("graph"), "sizes", list).items) {
         if (size.items.size() != 3) fail("the model file's graph lacks the sizes of its input");
         if (size.items[0].integer("the input of a size", 0, 1 << 20) == 0)
-            sizes[size.items[1].integer("the axis of a size", 0, 3)] = size.items[2].integer("an input's size", 1, 1 << 16);
+            sizes[size.items[1].integer("the axis of a size", 0, 3)] =
+                size.items[2].integer("an input's size", 1, 1 << 16);
     }
     if (!sizes[0] || !sizes[1] || !sizes[2] || !sizes[3]) fail("the model file's graph takes no images");
     return {sizes[0], sizes[1], sizes[2], sizes[3]};

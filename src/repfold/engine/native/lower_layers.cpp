@@ -57,7 +57,8 @@ Value Lowering::convolution(const Arguments& arguments, Value x) {
     const std::vector<Size>& weight = shape_of(conv.weight);
     if (weight.size() != 4) refuse("a convolution of other axes than height and width");
     for (const size_t axis : {0, 1, 2, 3})
-        if (weight[axis] < 1 || weight[axis] > (axis < 2 ? 1 << 20 : 255)) refuse("a convolution with a kernel of unheard-of size");
+        if (weight[axis] < 1 || weight[axis] > (axis < 2 ? 1 << 20 : 255))
+            refuse("a convolution with a kernel of unheard-of size");
     conv.groups = arguments.integer("groups", 1, 1 << 10);
     conv.out_channels = weight[0];
     conv.in_channels = weight[1] * conv.groups;
@@ -94,10 +95,12 @@ Value Lowering::add_conv(Conv conv, Value x) {
 
 Value Lowering::batch_norm(const Arguments& arguments, Value x) {
     if (arguments.boolean("training")) refuse("a BatchNorm that is in training mode");
-    Affine affine{parameter(arguments, "running_mean"), parameter(arguments, "running_var"), parameter(arguments, "weight"),
-                  parameter(arguments, "bias"), static_cast<float>(arguments.number("eps"))};
+    Affine affine{parameter(arguments, "running_mean"), parameter(arguments, "running_var"),
+                  parameter(arguments, "weight"), parameter(arguments, "bias"),
+                  static_cast<float>(arguments.number("eps"))};
     if (affine.mean.empty() || affine.variance.empty()) refuse("a BatchNorm without running statistics");
-    for (const std::string& tensor : {affine.mean, affine.variance, affine.weight, affine.bias}) check_shape(tensor, {shape(x).c});
+    for (const std::string& tensor : {affine.mean, affine.variance, affine.weight, affine.bias})
+        check_shape(tensor, {shape(x).c});
     return add(std::move(affine), {x.index}, shape(x), x.vector);
 }
 
@@ -108,7 +111,8 @@ Value Lowering::pool(Pooling pooling, const Arguments& arguments, Value x) {
     w.kernel = arguments.pair("kernel", 1, 65535);
     w.stride = arguments.pair("stride", 1, 65535);
     w.padding = arguments.pair("padding", 0, 32767);
-    if (w.padding.h > w.kernel.h / 2 || w.padding.w > w.kernel.w / 2) refuse("a pooling padded by more than half its window");
+    if (w.padding.h > w.kernel.h / 2 || w.padding.w > w.kernel.w / 2)
+        refuse("a pooling padded by more than half its window");
     const Shape result = slide(w, shape(x), arguments.boolean("ceil_mode"));
     return add(pooling, {x.index}, result);
 }
@@ -140,8 +144,10 @@ Value Lowering::mean(const Arguments& arguments, Value x) {
 
 Value Lowering::pad(const Arguments& arguments, Value x) {
     if (x.vector) refuse("a padding of a flattened image");
-    if (arguments.text("mode") != "constant" || arguments.number("value") != 0) refuse("a padding with other values than zeros");
-    std::vector<Size> sides = arguments.integers("pads", -65536, 65536);  // of the last axis first, before and behind it
+    if (arguments.text("mode") != "constant" || arguments.number("value") != 0)
+        refuse("a padding with other values than zeros");
+    std::vector<Size> sides =
+        arguments.integers("pads", -65536, 65536);  // of the last axis first, before and behind it
     if (sides.size() % 2 || sides.size() > 6) refuse("a padding of other axes than channels, height and width");
     sides.resize(6, 0);
     for (const Size side : sides)
@@ -153,7 +159,8 @@ Value Lowering::pad(const Arguments& arguments, Value x) {
 
 Value Lowering::slice(const Arguments& arguments, Value x) {
     const Size axis = arguments.integer("dim", 0, 8);
-    if (x.vector || axis < 2 || axis > 3 || arguments.integer("start", -(1 << 30), 1 << 30) != 0 || arguments.given("end"))
+    if (x.vector || axis < 2 || axis > 3 || arguments.integer("start", -(1 << 30), 1 << 30) != 0 ||
+        arguments.given("end"))
         refuse("a cut of an image");
     AveragePool pooling;
     const Op* last = network_.ops.empty() || network_.ops.back().output != x.index ? nullptr : &network_.ops.back();
@@ -188,7 +195,8 @@ Value Lowering::other(const Arguments& arguments, Value x) const {
 void Lowering::check_same(Value a, Value b) const {
     const Shape &first = shape(a), &second = shape(b);
     if (!(first == second))
-        fail("layer '", name_, "' combines ", first.c, "x", first.h, "x", first.w, " and ", second.c, "x", second.h, "x", second.w, " values");
+        fail("layer '", name_, "' combines ", first.c, "x", first.h, "x", first.w, " and ", second.c, "x", second.h,
+             "x", second.w, " values");
 }
 
 template <int sign>
@@ -218,7 +226,8 @@ Value Lowering::clamp(const Arguments& arguments, Value x) {
 }
 
 Value Lowering::leaky_relu(const Arguments& arguments, Value x) {
-    return add(Activation{Kind::leaky_relu, static_cast<float>(arguments.number("slope"))}, {x.index}, shape(x), x.vector);
+    return add(Activation{Kind::leaky_relu, static_cast<float>(arguments.number("slope"))}, {x.index}, shape(x),
+               x.vector);
 }
 
 }  // namespace repfold

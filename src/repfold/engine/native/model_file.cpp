@@ -123,7 +123,8 @@ void ModelFile::add_tensor(const std::string& name, const Json& entry) {
 void ModelFile::read_description(const Json* metadata) {
     const Json* text = metadata ? metadata->find("repfold") : nullptr;
     if (!text || !text->is(Json::Kind::string))
-        fail("'", path_, "' is a safetensors file without RepFold's description; save the folded network with "
+        fail("'", path_,
+             "' is a safetensors file without RepFold's description; save the folded network with "
              "repfold.save or `repfold fold`");
     description_ = parse_json(text->string);
     const Json* format = description_.find("format");

@@ -99,8 +99,9 @@ struct Plain {
                 double sum = conv.bias[o];
                 for (Size ky = 0; ky < w.kernel.h; ++ky)
                     for (Size kx = 0; kx < w.kernel.w; ++kx) {
-                        const auto* from = first + conv.in.pixel<const Element>(image, y * w.stride.h - w.padding.h + ky * w.dilation.h,
-                                                                               x * w.stride.w - w.padding.w + kx * w.dilation.w);
+                        const auto* from = first + conv.in.pixel<const Element>(
+                                                       image, y * w.stride.h - w.padding.h + ky * w.dilation.h,
+                                                       x * w.stride.w - w.padding.w + kx * w.dilation.w);
                         for (Size i = 0; i < conv.in_channels; ++i)
                             sum += static_cast<double>(to_float(from[i])) *
                                    static_cast<double>(filter[i * taps + ky * w.kernel.w + kx]);
@@ -116,7 +117,8 @@ struct Plain {
         each_value(rows, out, [&](Size c, float x) { return x * scale[c] + shift[c]; }, in);
     }
 
-    static void add(const Tensor& a, const Tensor& b, float sign, Activation activation, const Tensor& out, Range rows) {
+    static void add(const Tensor& a, const Tensor& b, float sign, Activation activation, const Tensor& out,
+                    Range rows) {
         each_value(rows, out, [&](Size, float x, float y) { return activate_one(x + sign * y, activation); }, a, b);
     }
 
@@ -124,7 +126,8 @@ struct Plain {
         const bool whole = gate.h == a.h && gate.w == a.w;
         each_pixel(out, rows, [&](Size image, Size y, Size x) {
             const auto* from = a.pixel<const Element>(image, y, x);
-            const auto* factor = whole ? gate.pixel<const Element>(image, y, x) : gate.pixel<const Element>(image, 0, 0);
+            const auto* factor =
+                whole ? gate.pixel<const Element>(image, y, x) : gate.pixel<const Element>(image, 0, 0);
             auto* to = out.pixel<Element>(image, y, x);
             for (Size c = 0; c < out.c; ++c) to[c] = from_float<Element>(to_float(from[c]) * to_float(factor[c]));
         });

@@ -34,7 +34,9 @@ struct PlainPooling {
     }
 
     static void average_pool(const Tensor& in, const Tensor& out, const Window& w, bool count_padding, Range rows) {
-        const auto inside = [](Range range, Size size) { return Range{std::max<Size>(range.first, 0), std::min(range.last, size)}; };
+        const auto inside = [](Range range, Size size) {
+            return Range{std::max<Size>(range.first, 0), std::min(range.last, size)};
+        };
         Plain<Target>::each_pixel(out, rows, [&](Size image, Size y, Size x) {
             const Size top = y * w.stride.h - w.padding.h, left = x * w.stride.w - w.padding.w;
             // The window is cut at the padded image's end, as PyTorch does in ceil mode.
@@ -47,7 +49,9 @@ struct PlainPooling {
     }
 
     static void adaptive_pool(const Tensor& in, const Tensor& out, Range rows) {
-        const auto bounds = [](Size i, Size size, Size parts) { return Range{i * size / parts, divide_up((i + 1) * size, parts)}; };
+        const auto bounds = [](Size i, Size size, Size parts) {
+            return Range{i * size / parts, divide_up((i + 1) * size, parts)};
+        };
         Plain<Target>::each_pixel(out, rows, [&](Size image, Size y, Size x) {
             const Range ys = bounds(y, in.h, out.h), xs = bounds(x, in.w, out.w);
             mean(in, out, image, y, x, ys, xs, ys.size() * xs.size());
@@ -68,7 +72,8 @@ private:
         }
     }
 
-    static void mean(const Tensor& in, const Tensor& out, Size image, Size y, Size x, Range ys, Range xs, Size divisor) {
+    static void mean(const Tensor& in, const Tensor& out, Size image, Size y, Size x, Range ys, Range xs,
+                     Size divisor) {
         pool(out, image, y, x, 0, [&](float* sum, Size c, Size count) {
             for (Size from_y = ys.first; from_y < ys.last; ++from_y)
                 for (Size from_x = xs.first; from_x < xs.last; ++from_x) {

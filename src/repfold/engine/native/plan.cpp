@@ -69,7 +69,8 @@ private:
         for (const Tensor& t : tensors_) {
             const double rows = static_cast<double>(t.n) * (t.h + 2 * t.border.h);
             if (rows * (t.w + 2 * t.border.w) > most_counted || static_cast<double>(t.n) * t.c > most_counted)
-                fail("these images make ", t.n, "x", t.c, "x", t.h, "x", t.w, " values in one layer, of which the engine does not ",
+                fail("these images make ", t.n, "x", t.c, "x", t.h, "x", t.w,
+                     " values in one layer, of which the engine does not ",
                      "count more than 2^30 pixels; give fewer or smaller images at once");
         }
     }
@@ -78,7 +79,8 @@ private:
         const Kernels& kernels = *settings_.kernels;
         bool narrow = tensors_[0].c < kernels.lanes;  // the images' pixels
         for (const Op& op : network_.ops)
-            for (const size_t value : op.inputs) narrow &= value != 0 || (op.inputs[0] == 0 && reads_single_channels(op, kernels));
+            for (const size_t value : op.inputs)
+                narrow &= value != 0 || (op.inputs[0] == 0 && reads_single_channels(op, kernels));
         for (Tensor& t : tensors_) {
             const Size step = narrow && &t == tensors_.data() ? kernels.channel_step : kernels.lanes;
             t.stride_c = divide_up(t.c, step) * step;
@@ -92,8 +94,8 @@ private:
     }
 
     /// In bf16, Winograd rounds its transformed input: what it reads is kept in float32, so that it is rounded once and
-    /// not twice. The few operations after the last convolution of an image cost little in float32. Of large images, what
-    /// would then take more than half the memory of the largest activation stays narrow.
+    /// not twice. The few operations after the last convolution of an image cost little in float32. Of large images,
+    /// what would then take more than half the memory of the largest activation stays narrow.
     void widen() {
         Size largest = 0;
         for (const Tensor& t : tensors_) largest = std::max(largest, t.image());
@@ -115,7 +117,8 @@ private:
         if (const auto* conv = std::get_if<Conv>(&op.operation); conv && !is_vector(op, *conv)) {
             // A direct convolution reads elements, and so does every residual; either algorithm can write float32.
             const Algorithm algorithm = step.choice.algorithm;
-            if (conv->groups == 1 && (algorithm == Algorithm::direct || algorithm == Algorithm::winograd)) together.pop_back();
+            if (conv->groups == 1 && (algorithm == Algorithm::direct || algorithm == Algorithm::winograd))
+                together.pop_back();
             if (algorithm == Algorithm::winograd) together.erase(together.begin());
             narrow = true;
         }
@@ -155,7 +158,8 @@ private:
             const Choice& choice = step.choice;
             if (choice.algorithm == Algorithm::winograd) {
                 const Size points = choice.points(), channels = input(*step.op).stride_c;
-                const Size width = choice.split == Split::points ? output(*step.op).stride_c : kernels.lanes * kernels.max_vectors;
+                const Size width =
+                    choice.split == Split::points ? output(*step.op).stride_c : kernels.lanes * kernels.max_vectors;
                 step.scratch.transformed = aligned(points * (choice.block * channels * kernels.element + 64));
                 step.scratch.products = aligned(points * (choice.block * width * Size{sizeof(float)} + 64) + 64);
                 step.scratch.transformed_count = choice.split == Split::tiles ? settings_.threads : 1;
@@ -193,16 +197,20 @@ private:
         if (op.inputs.size() > 1) step.second = tensors_[op.inputs[1]];
         step.out = output(op);
         step.scratch.data = scratch;
-        if (const auto* conv = std::get_if<Conv>(&op.operation)) step.weights = store_.get(file_, *conv, *step.kernels, step.choice);
+        if (const auto* conv = std::get_if<Conv>(&op.operation))
+            step.weights = store_.get(file_, *conv, *step.kernels, step.choice);
         if (const auto* affine = std::get_if<Affine>(&op.operation)) read_affine(*affine, step);
     }
 
     void read_affine(const Affine& affine, Step& step) const {
         const std::vector<float> mean = file_.read(affine.mean), variance = file_.read(affine.variance);
-        const std::vector<float> weight = affine.weight.empty() ? std::vector<float>(mean.size(), 1.0f) : file_.read(affine.weight);
-        const std::vector<float> bias = affine.bias.empty() ? std::vector<float>(mean.size(), 0.0f) : file_.read(affine.bias);
+        const std::vector<float> weight =
+            affine.weight.empty() ? std::vector<float>(mean.size(), 1.0f) : file_.read(affine.weight);
+        const std::vector<float> bias =
+            affine.bias.empty() ? std::vector<float>(mean.size(), 0.0f) : file_.read(affine.bias);
         for (size_t c = 0; c < mean.size(); ++c) {
-            const double scale = weight[c] / std::sqrt(static_cast<double>(variance[c]) + static_cast<double>(affine.epsilon));
+            const double scale =
+                weight[c] / std::sqrt(static_cast<double>(variance[c]) + static_cast<double>(affine.epsilon));
             step.scale.push_back(static_cast<float>(scale));
             step.shift.push_back(static_cast<float>(bias[c] - mean[c] * scale));
         }
@@ -227,7 +235,8 @@ size_t Plan::weight_bytes() const {
     return bytes;
 }
 
-std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store, const Shape& images) {
+std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store,
+                                const Shape& images) {
     return Planner(file, settings, store, images).make();
 }
 

@@ -21,7 +21,8 @@ struct Scratch {
     Size bytes() const { return transformed * transformed_count + products * products_count; }
     void* transformed_of(int thread) const { return data + (transformed_count > 1 ? thread : 0) * transformed; }
     float* products_of(int thread) const {
-        return reinterpret_cast<float*>(data + transformed_count * transformed + (products_count > 1 ? thread : 0) * products);
+        return reinterpret_cast<float*>(data + transformed_count * transformed +
+                                        (products_count > 1 ? thread : 0) * products);
     }
 };
 
@@ -49,7 +50,8 @@ struct Plan {
 };
 
 /// Lay out everything for these images. Throws Error when a layer does not fit them, NoRoom when the memory does not.
-std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store, const Shape& images);
+std::unique_ptr<Plan> make_plan(const ModelFile& file, const Settings& settings, WeightStore& store,
+                                const Shape& images);
 
 /// The plan as JSON, computed by so many threads.
 std::string describe(const Plan& plan, const Settings& settings, int threads);

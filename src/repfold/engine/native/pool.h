@@ -13,9 +13,10 @@
 
 namespace repfold {
 
-/// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless it
-/// has taken a task. It then finds the phases over that it missed, and joins at the one at hand. Who waits spins for a
-/// tenth of a millisecond and then sleeps, so that on a busy machine the time is not taken from those who are awaited.
+/// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless
+/// it has taken a task. It then finds the phases over that it missed, and joins at the one at hand. Who waits spins for
+/// a tenth of a millisecond and then sleeps, so that on a busy machine the time is not taken from those who are
+/// awaited.
 class Pool {
 public:
     /// With so many threads, the calling one among them; fewer where the system grants no more.
@@ -62,7 +63,8 @@ private:
         std::condition_variable changed;
     };
 
-    /// Return when `done`: changes that it looks at are followed by wake(sleepers), and both are sequentially consistent.
+    /// Return when `done`: changes that it looks at are followed by wake(sleepers), and both are sequentially
+    /// consistent.
     template <class Done>
     void await(Sleepers& sleepers, Done done);
     void wake(Sleepers& sleepers);

@@ -9,8 +9,8 @@ bool cpu_has(const Kernels* kernels) {
 #if defined(__x86_64__) || defined(__i386__)
     if (kernels == nullptr) return false;
     if (kernels == avx512_kernels())
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512dq");
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     if (kernels == avx512_bf16_kernels()) return cpu_has(avx512_kernels()) && __builtin_cpu_supports("avx512bf16");
     if (kernels == avx2_kernels()) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
@@ -40,9 +40,11 @@ const Kernels* parse_kernels(const std::string& precision, const std::string& na
 void parse_convolution(const std::string& text, Settings& settings) {
     if (text == "direct") return;
     if (text == "auto") {
-        // F(6) and larger lose the digits that a logit error of 1e-5 leaves; in bf16 only F(2) keeps the error of plain bf16.
+        // F(6) and larger lose the digits that a logit error of 1e-5 leaves; in bf16 only F(2) keeps the error of plain
+        // bf16.
         settings.tiles = {{2, 2}};
-        if (settings.kernels == settings.wide) settings.tiles.insert(settings.tiles.end(), {{4, 2}, {3, 3}, {4, 4}, {5, 5}});
+        if (settings.kernels == settings.wide)
+            settings.tiles.insert(settings.tiles.end(), {{4, 2}, {3, 3}, {4, 4}, {5, 5}});
         return;
     }
     settings.cheapest = false;

@@ -23,7 +23,8 @@ inline typename Isa::Vector activate_vector(typename Isa::Vector x, const Activa
         case Kind::leaky_relu: return Isa::select_positive(x, x, Isa::mul(x, Isa::set(activation.slope)));
         case Kind::hard_swish:
         case Kind::hard_sigmoid: {
-            const auto gate = Isa::mul(Isa::min(Isa::set(6), Isa::max(zero, Isa::add(x, Isa::set(3)))), Isa::set(1.0f / 6));
+            const auto gate =
+                Isa::mul(Isa::min(Isa::set(6), Isa::max(zero, Isa::add(x, Isa::set(3)))), Isa::set(1.0f / 6));
             return activation.kind == Kind::hard_swish ? Isa::mul(x, gate) : gate;
         }
         case Kind::sigmoid:
@@ -31,8 +32,7 @@ inline typename Isa::Vector activate_vector(typename Isa::Vector x, const Activa
     }
     float lanes[Isa::lanes];
     Isa::store(lanes, x);
-    for (float& value : lanes)
-        value = (activation.kind == Kind::silu ? value : 1.0f) / (1 + std::exp(-value));
+    for (float& value : lanes) value = (activation.kind == Kind::silu ? value : 1.0f) / (1 + std::exp(-value));
     return Isa::load(lanes);
 }
 
@@ -57,7 +57,8 @@ struct Finish {
 
     explicit REPFOLD_INLINE Finish(const Convolution& convolution)
         : conv(convolution),
-          simple(convolution.activation.kind == Activation::Kind::none || convolution.activation.kind == Activation::Kind::relu),
+          simple(convolution.activation.kind == Activation::Kind::none ||
+                 convolution.activation.kind == Activation::Kind::relu),
           floor(convolution.activation.kind == Activation::Kind::relu ? Isa::zero() : Isa::set(-__builtin_inff())) {}
 
     /// The residual of a pixel from this channel on; nullptr where there is none.
@@ -91,8 +92,8 @@ struct Finish {
 /// sums[r][v] += input of pixel r x weights of vector v, over `steps` steps. Meanwhile `lines` cache lines a step are
 /// fetched from `next` into the second-level cache.
 template <class Isa, int lines, int rows, int vectors>
-REPFOLD_INLINE void accumulate(typename Isa::Vector (&sums)[rows][vectors], const typename Isa::Element* in, Size row_stride,
-                               const typename Isa::Element* weights, Size steps, const char* next) {
+REPFOLD_INLINE void accumulate(typename Isa::Vector (&sums)[rows][vectors], const typename Isa::Element* in,
+                               Size row_stride, const typename Isa::Element* weights, Size steps, const char* next) {
     for (Size k = 0; k < steps; ++k) {
         typename Isa::Packed w[vectors];
         unroll<vectors>([&](auto v) REPFOLD_LAMBDA { w[v] = Isa::load_weights(weights + v * Isa::lanes * Isa::step); });
@@ -136,7 +137,8 @@ struct DirectConvolution {
         const Element* weights = strip.weights;
         for (Size y = 0; y < strip.taps.h; ++y)
             for (Size x = 0; x < strip.taps.w; ++x) {
-                const Element* in = strip.in + y * conv.window.dilation.h * conv.in.row() + x * conv.window.dilation.w * conv.in.stride_c;
+                const Element* in = strip.in + y * conv.window.dilation.h * conv.in.row() +
+                                    x * conv.window.dilation.w * conv.in.stride_c;
                 accumulate<Isa, 0>(sums, in, row_stride, weights, strip.steps, nullptr);
                 weights += strip.tap_weights;
             }
@@ -144,8 +146,10 @@ struct DirectConvolution {
         To* const out = static_cast<To*>(strip.out);
         unroll<rows>([&](auto r) REPFOLD_LAMBDA {
             unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
-                const Element* residual = strip.residual ? strip.residual + r * conv.residual.stride_c + v * Isa::lanes : nullptr;
-                finish.write(sums[r][v], residual, out + r * conv.out.stride_c + v * Isa::lanes, strip.count - v * Isa::lanes);
+                const Element* residual =
+                    strip.residual ? strip.residual + r * conv.residual.stride_c + v * Isa::lanes : nullptr;
+                finish.write(sums[r][v], residual, out + r * conv.out.stride_c + v * Isa::lanes,
+                             strip.count - v * Isa::lanes);
             });
         });
     }
@@ -157,7 +161,8 @@ struct DirectConvolution {
         strip.conv = &conv;
         strip.weights = static_cast<const Element*>(conv.weights) + group * conv.group_stride + slice.offset;
         // Where pixels follow each other without a gap, a kernel row is one long tap.
-        const bool contiguous = conv.groups == 1 && window.dilation.w == 1 && conv.in.stride_c == padded(conv.in_channels);
+        const bool contiguous =
+            conv.groups == 1 && window.dilation.w == 1 && conv.in.stride_c == padded(conv.in_channels);
         strip.taps = {window.kernel.h, contiguous ? 1 : window.kernel.w};
         strip.steps = (contiguous ? window.kernel.w : 1) * padded(conv.in_channels) / Isa::step;
         strip.tap_weights = strip.steps * Isa::step * slice.vectors * Isa::lanes;
@@ -178,7 +183,8 @@ struct DirectConvolution {
                         strip.out = conv.out.pixel<To>(image, y, pixels.first) + channel;
                         with_constant<Isa::max_vectors>(slice.vectors, [&](auto v) {
                             constexpr int vectors = v;
-                            with_constant<Isa::max_rows(vectors)>(pixels.size(), [&](auto r) { run_strip<r, vectors, To>(strip); });
+                            with_constant<Isa::max_rows(vectors)>(pixels.size(),
+                                                                  [&](auto r) { run_strip<r, vectors, To>(strip); });
                         });
                     });
                 }
@@ -201,14 +207,18 @@ struct DirectConvolution {
                     Vector sum = Isa::load(conv.bias + c);
                     for (Size ky = 0; ky < window.kernel.h; ++ky)
                         for (Size kx = 0; kx < window.kernel.w; ++kx) {
-                            const Element* from = in + ky * window.dilation.h * conv.in.row() + kx * window.dilation.w * conv.in.stride_c;
-                            sum = Isa::fma(Isa::load(from + c), Isa::load(weights + (ky * window.kernel.w + kx) * stride + c), sum);
+                            const Element* from =
+                                in + ky * window.dilation.h * conv.in.row() + kx * window.dilation.w * conv.in.stride_c;
+                            sum = Isa::fma(Isa::load(from + c),
+                                           Isa::load(weights + (ky * window.kernel.w + kx) * stride + c), sum);
                         }
-                    if (const Element* residual = finish.residual(image, y, x, c)) sum = Isa::add(sum, Isa::load(residual));
+                    if (const Element* residual = finish.residual(image, y, x, c))
+                        sum = Isa::add(sum, Isa::load(residual));
                     // All lanes belong to this layer, so the row is written as one without groups would be.
                     const Vector result = activate_vector<Isa>(sum, conv.activation);
                     const Size count = channels - c;
-                    Isa::store(conv.out.pixel<Element>(image, y, x) + c, count >= Isa::lanes ? result : Isa::keep_first(result, count));
+                    Isa::store(conv.out.pixel<Element>(image, y, x) + c,
+                               count >= Isa::lanes ? result : Isa::keep_first(result, count));
                 }
             }
         }

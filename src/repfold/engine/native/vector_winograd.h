@@ -38,7 +38,8 @@ struct WinogradLine {
         if constexpr (Winograd<m>::zero) out[0] = combine<0, -1>(d);
         unroll<pairs>([&](auto p) REPFOLD_LAMBDA {
             constexpr int plus = first_pair + 2 * p;
-            // M(x) at a and -a: (x + a) q(x) and (x - a) q(x), q even or odd, so one parity of coefficients is the same.
+            // M(x) at a and -a: (x + a) q(x) and (x - a) q(x), q even or odd, so one parity of coefficients is the
+            // same.
             constexpr int parity = n % 2;
             const Vector common = combine<plus, parity>(d), odd = combine<plus, 1 - parity>(d);
             out[plus] = Isa::add(common, odd);
@@ -104,7 +105,8 @@ struct WinogradConvolution {
 
     template <int m_h, int m_w>
     static void transform(const Convolution& conv, const Tiling& tiling, Range tiles) {
-        with_values<Element>(conv.in, [&](auto value) { transform_from<m_h, m_w, decltype(value)>(conv, tiling, tiles); });
+        with_values<Element>(conv.in,
+                             [&](auto value) { transform_from<m_h, m_w, decltype(value)>(conv, tiling, tiles); });
     }
 
     template <int m_h, int m_w, class From>
@@ -128,7 +130,8 @@ struct WinogradConvolution {
                 alignas(64) float patch[n_h][n_w][Isa::lanes];
                 for (int y = 0; y < n_h; ++y)
                     for (int x = 0; x < n_w; ++x)
-                        Isa::store(patch[y][x], y < rows && x < columns ? Isa::load(from + y * row + x * pixel + c) : Isa::zero());
+                        Isa::store(patch[y][x],
+                                   y < rows && x < columns ? Isa::load(from + y * row + x * pixel + c) : Isa::zero());
                 transform_tile<m_h, m_w>(patch[0][0], n_w * Isa::lanes, Isa::lanes, to + c, tiling.point_stride);
             }
         }
@@ -147,10 +150,13 @@ struct WinogradConvolution {
     template <int rows, int vectors, int lines>
     static void run_panel(const Panel& panel) {
         Vector sums[rows][vectors];
-        unroll<rows>([&](auto r) REPFOLD_LAMBDA { unroll<vectors>([&](auto v) REPFOLD_LAMBDA { sums[r][v] = Isa::zero(); }); });
+        unroll<rows>([&](auto r)
+                         REPFOLD_LAMBDA { unroll<vectors>([&](auto v) REPFOLD_LAMBDA { sums[r][v] = Isa::zero(); }); });
         accumulate<Isa, lines>(sums, panel.in, panel.row_stride, panel.weights, panel.steps, panel.next);
         unroll<rows>([&](auto r) REPFOLD_LAMBDA {
-            unroll<vectors>([&](auto v) REPFOLD_LAMBDA { Isa::store(panel.out + r * panel.out_stride + v * Isa::lanes, sums[r][v]); });
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
+                Isa::store(panel.out + r * panel.out_stride + v * Isa::lanes, sums[r][v]);
+            });
         });
     }
 
@@ -166,7 +172,8 @@ struct WinogradConvolution {
             panel.weights = static_cast<const Element*>(conv.weights) + slice.offset + point * slice.panel;
             for (Size s = 0; s < strips; ++s) {
                 const Range tiles = part(tiling.count, s, strips);
-                panel.in = static_cast<const Element*>(tiling.transformed) + point * tiling.point_stride + tiles.first * conv.in.stride_c;
+                panel.in = static_cast<const Element*>(tiling.transformed) + point * tiling.point_stride +
+                           tiles.first * conv.in.stride_c;
                 panel.out = tiling.products + point * tiling.product_point + tiles.first * tiling.product_row;
                 // The strips share the work of fetching the next point's weights.
                 const Range lines = part(slice.vectors, s, strips);
@@ -185,8 +192,8 @@ struct WinogradConvolution {
 
     /// One tile back to pixels, with what follows the convolution. False when a sum is infinite or NaN.
     template <int m_h, int m_w, class To>
-    static REPFOLD_INLINE bool finish_tile(const Finish<Isa>& finish, const Position& at, const float* products, Size point_stride,
-                                           Size channel, Size count) {
+    static REPFOLD_INLINE bool finish_tile(const Finish<Isa>& finish, const Position& at, const float* products,
+                                           Size point_stride, Size channel, Size count) {
         constexpr int n_h = m_h + 2, n_w = m_w + 2;
         const Convolution& conv = finish.conv;
         Vector half[m_h][n_w];
@@ -209,7 +216,8 @@ struct WinogradConvolution {
                 if (x < columns) {
                     const Vector sum = Isa::add(line[x], bias);
                     check = Isa::fma(sum, Isa::zero(), check);
-                    finish.write(sum, residual ? residual + x * conv.residual.stride_c : nullptr, out + x * conv.out.stride_c, count);
+                    finish.write(sum, residual ? residual + x * conv.residual.stride_c : nullptr,
+                                 out + x * conv.out.stride_c, count);
                 }
             });
             out += conv.out.row();
@@ -221,7 +229,8 @@ struct WinogradConvolution {
     /// Tiles of the block, channels of these slices; products begin at the first.
     template <int m_h, int m_w>
     static bool finish(const Convolution& conv, const Tiling& tiling, Range tiles, Range slices) {
-        return with_values<Element>(conv.out, [&](auto value) { return finish_to<m_h, m_w, decltype(value)>(conv, tiling, tiles, slices); });
+        return with_values<Element>(
+            conv.out, [&](auto value) { return finish_to<m_h, m_w, decltype(value)>(conv, tiling, tiles, slices); });
     }
 
     template <int m_h, int m_w, class To>
@@ -233,8 +242,8 @@ struct WinogradConvolution {
         for (Size t = tiles.first; t < tiles.last; ++t) {
             const Position at(tiling, tiling.first + t);
             for (Size c = 0; c < width; c += Isa::lanes)
-                finite &= finish_tile<m_h, m_w, To>(finish, at, tiling.products + t * tiling.product_row + c, tiling.product_point,
-                                                    channel + c, conv.out_channels - channel - c);
+                finite &= finish_tile<m_h, m_w, To>(finish, at, tiling.products + t * tiling.product_row + c,
+                                                    tiling.product_point, channel + c, conv.out_channels - channel - c);
         }
         return finite;
     }
@@ -249,7 +258,8 @@ struct WinogradTable {
         bool (*finish)(const Convolution&, const Tiling&, Range, Range);
     };
     template <int h, int w>
-    static constexpr Entry entry{h, w, WinogradConvolution<Isa>::template transform<h, w>, WinogradConvolution<Isa>::template finish<h, w>};
+    static constexpr Entry entry{h, w, WinogradConvolution<Isa>::template transform<h, w>,
+                                 WinogradConvolution<Isa>::template finish<h, w>};
     static constexpr Entry entries[] = {entry<2, 2>, entry<4, 2>, entry<3, 3>, entry<4, 4>, entry<5, 5>, entry<6, 6>};
 
     static const Entry* find(HW tile) {

@@ -46,7 +46,8 @@ void cut_slices(const Layout& layout, PackedWeights& packed) {
     const Size count = divide_up(vectors, layout.kernels.max_vectors);
     for (Size s = 0; s < count; ++s) {
         const Range range = part(vectors, s, count);
-        const Slice slice{range.first * lanes, range.size(), packed.group_stride, layout.stride_i() * range.size() * lanes};
+        const Slice slice{range.first * lanes, range.size(), packed.group_stride,
+                          layout.stride_i() * range.size() * lanes};
         packed.slices.push_back(slice);
         packed.group_stride += layout.points * slice.panel;
     }
@@ -83,7 +84,8 @@ PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernel
     if (!conv.bias.empty()) packed.bias = file.read(conv.bias);
     packed.bias.resize(conv.out_channels + kernels.lanes * kernels.max_vectors, 0.0f);
     std::vector<float> weights = file.read(conv.weight);
-    Layout layout{conv.window.kernel.area(), conv.groups, conv.in_channels / conv.groups, conv.out_channels / conv.groups, kernels};
+    Layout layout{conv.window.kernel.area(), conv.groups, conv.in_channels / conv.groups,
+                  conv.out_channels / conv.groups, kernels};
     switch (choice.algorithm) {
         case Algorithm::reference:
             packed.data = Buffer(weights.size() * sizeof(float));
@@ -95,7 +97,8 @@ PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernel
             layout.points = choice.points();
             const size_t filters = weights.size() / 9;
             std::vector<float> transformed(filters * layout.points);
-            for (size_t f = 0; f < filters; ++f) transform_filter(&weights[f * 9], choice.tile, &transformed[f * layout.points]);
+            for (size_t f = 0; f < filters; ++f)
+                transform_filter(&weights[f * 9], choice.tile, &transformed[f * layout.points]);
             weights = std::move(transformed);
         }
     }

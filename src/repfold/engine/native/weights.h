@@ -49,7 +49,8 @@ PackingRoom packing_room(const Conv& conv, const Kernels& kernels, const Choice&
 class WeightStore {
 public:
     /// Of this convolution, read from the file and packed now if they are not held.
-    std::shared_ptr<const PackedWeights> get(const ModelFile& file, const Conv& conv, const Kernels& kernels, const Choice& choice);
+    std::shared_ptr<const PackedWeights> get(const ModelFile& file, const Conv& conv, const Kernels& kernels,
+                                             const Choice& choice);
     bool holds(const Conv& conv, const Kernels& kernels, const Choice& choice) const;
 
 private:
