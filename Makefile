@@ -1,6 +1,8 @@
 # `make demo` and `make test` set up everything they need; nothing but Python 3.11 or later has to be there.
 PYTHON ?= python3
 BIN := .venv/bin
+NATIVE := $(wildcard src/repfold/engine/native/*.cpp tests/engine/native/*.cpp)
+X86 := -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16
 
 .PHONY: demo test lint install clean
 
@@ -21,6 +23,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE) src/repfold/engine/native/*.h
+	@# clang-tidy reads the kernels of every instruction set, and the headers of a C++ compiler.
+	! command -v c++ >/dev/null || printf '%s\n' $(NATIVE) | xargs -P 2 -I SOURCE $(BIN)/clang-tidy --quiet SOURCE -- \
+	  -std=c++17 -Isrc/repfold/engine/native $(if $(filter x86_64,$(shell uname -m)),$(X86))
 
 clean:
 	rm -rf .venv build dist

@@ -18,7 +18,8 @@ namespace {
 
 /// Open the bytes as a model and plan one small image; 1 when the file was accepted.
 int try_open(const std::string& path, const std::string& bytes) {
-    std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path, std::ios::binary | std::ios::trunc)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     char error[500] = "";
     repfold_engine* engine = repfold_engine_open(path.c_str(), 1, 0, "fp32", "auto", "auto", error, sizeof(error));
     if (!engine) {
@@ -33,7 +34,8 @@ int try_open(const std::string& path, const std::string& bytes) {
 class Mutator {
 public:
     Mutator(std::string original, unsigned seed) : original_(std::move(original)), random_(seed) {
-        for (int i = 7; i >= 0; --i) header_ = header_ << 8 | static_cast<unsigned char>(original_[static_cast<size_t>(i)]);
+        for (int i = 7; i >= 0; --i)
+            header_ = header_ << 8 | static_cast<unsigned char>(original_[static_cast<size_t>(i)]);
         header_ += 8;
     }
 
@@ -53,7 +55,10 @@ private:
         switch (below(8)) {
             case 0: bytes[at] = static_cast<char>(random_()); break;
             case 1: bytes.erase(at, static_cast<size_t>(below(20))); break;
-            case 2: bytes.insert(at, bytes.substr(static_cast<size_t>(below(bytes.size())), static_cast<size_t>(below(40)))); break;
+            case 2:
+                bytes.insert(at,
+                             bytes.substr(static_cast<size_t>(below(bytes.size())), static_cast<size_t>(below(40))));
+                break;
             case 3: bytes.resize(static_cast<size_t>(below(bytes.size()))); break;
             case 4: bytes[static_cast<size_t>(below(8)) % bytes.size()] = static_cast<char>(random_()); break;
             default: change_digit(bytes, at); break;
@@ -84,7 +89,8 @@ int main(int argc, char** argv) {
     if (argc < 3) return std::fprintf(stderr, "fuzz_loader MODEL SCRATCH_FILE [COUNT] [SEED]\n"), 2;
     std::ifstream file(argv[1], std::ios::binary);
     const std::string original((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-    if (original.size() < 8 || try_open(argv[2], original) != 1) return std::fprintf(stderr, "the model itself does not open\n"), 2;
+    if (original.size() < 8 || try_open(argv[2], original) != 1)
+        return std::fprintf(stderr, "the model itself does not open\n"), 2;
     Mutator mutator(original, argc > 4 ? static_cast<unsigned>(std::atoi(argv[4])) : 1);
     const int count = argc > 3 ? std::atoi(argv[3]) : 100000;
     int accepted = 0;

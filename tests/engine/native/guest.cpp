@@ -1,5 +1,5 @@
 // What a process does to the engine in its midst: calls from several threads, open and close meanwhile, images that are
-// not finite, threads that the system does not grant, forks. Meant to be run under sanitizers, ThreadSanitizer above all.
+// not finite, threads that the system does not grant, forks. Meant for sanitizers, ThreadSanitizer above all.
 //
 //     guest MODEL.safetensors [ROUNDS]
 #include <pthread.h>
@@ -39,7 +39,8 @@ std::vector<float> image(int size, float first) {
 
 class Opened {
 public:
-    Opened(const char* path, int threads) : engine_(repfold_engine_open(path, threads, 0, "fp32", "auto", "4x4", error_, sizeof(error_))) {
+    Opened(const char* path, int threads)
+        : engine_(repfold_engine_open(path, threads, 0, "fp32", "auto", "4x4", error_, sizeof(error_))) {
         check(engine_ || std::string(error_).find("convolution") != std::string::npos, error_);
         if (!engine_) engine_ = repfold_engine_open(path, threads, 0, "fp32", "auto", "auto", error_, sizeof(error_));
         check(engine_, error_);
@@ -50,7 +51,8 @@ public:
         char error[500] = "";
         const std::vector<float> images = image(size, first);
         std::vector<float> out(repfold_engine_outputs(engine_, 1, channels, size, size, error, sizeof(error)));
-        const size_t written = repfold_engine_run(engine_, images.data(), 1, channels, size, size, out.data(), out.size(), error, sizeof(error));
+        const size_t written = repfold_engine_run(engine_, images.data(), 1, channels, size, size, out.data(),
+                                                  out.size(), error, sizeof(error));
         check(!out.empty() && written == out.size(), error);
         return out;
     }
@@ -83,12 +85,14 @@ void calls_from_threads(const char* model, int rounds) {
     const Opened shared(model, 2);
     const std::vector<float> expected = shared.run(16);
     std::vector<std::thread> callers;
+    callers.reserve(3);
     for (int caller = 0; caller < 3; ++caller)
         callers.emplace_back([&, caller] {
             for (int i = 0; i < rounds; ++i) {
                 check(shared.run(16) == expected, "a result differs");
                 shared.run(8 + (i + caller) % 8, i % 3 == 0 ? std::nanf("") : 0);
-                if (i % 4 == caller) check(Opened(model, 1 + i % 3).run(16).size() == expected.size(), "an engine beside it");
+                if (i % 4 == caller)
+                    check(Opened(model, 1 + i % 3).run(16).size() == expected.size(), "an engine beside it");
             }
         });
     for (std::thread& caller : callers) caller.join();

@@ -22,11 +22,13 @@ struct Case {
 
 std::vector<float> run(const char* path, const Case& c, const std::vector<float>& images, int channels) {
     char error[500] = "";
-    repfold_engine* engine = repfold_engine_open(path, c.threads, 0, c.precision.c_str(), c.kernels.c_str(), c.convolution.c_str(), error, sizeof(error));
+    repfold_engine* engine = repfold_engine_open(path, c.threads, 0, c.precision.c_str(), c.kernels.c_str(),
+                                                 c.convolution.c_str(), error, sizeof(error));
     if (!engine) std::fprintf(stderr, "open: %s\n", error), std::exit(1);
     const size_t size = repfold_engine_outputs(engine, c.n, channels, c.h, c.w, error, sizeof(error));
     std::vector<float> out(size);
-    const size_t written = repfold_engine_run(engine, images.data(), c.n, channels, c.h, c.w, out.data(), size, error, sizeof(error));
+    const size_t written =
+        repfold_engine_run(engine, images.data(), c.n, channels, c.h, c.w, out.data(), size, error, sizeof(error));
     if (size == 0 || written != size) std::fprintf(stderr, "run: %s\n", error), std::exit(1);
     repfold_engine_close(engine);
     return out;
@@ -55,19 +57,24 @@ int main(int argc, char** argv) {
     float worst = 0;
     for (int i = 0; i < count; ++i) {
         const auto below = [&](size_t bound) { return static_cast<int>(random() % bound); };
-        Case c{1 + below(4), 1 + below(40), 1 + below(40), 1 + below(4), "fp32", kernels[static_cast<size_t>(below(kernels.size()))], tiles[below(8)]};
+        Case c{1 + below(4),   1 + below(40), 1 + below(40),
+               1 + below(4),   "fp32",        kernels[static_cast<size_t>(below(kernels.size()))],
+               tiles[below(8)]};
         if (c.kernels == "bf16") c.precision = "bf16", c.kernels = "auto";
         if (c.kernels == "scalar") c.convolution = "auto";
         std::vector<float> images(static_cast<size_t>(c.n * channels * c.h * c.w));
         for (float& value : images) value = normal(random);
         Case reference = c;
-        reference.threads = 1, reference.precision = "fp32", reference.kernels = "scalar", reference.convolution = "auto";
+        reference.threads = 1, reference.precision = "fp32", reference.kernels = "scalar",
+        reference.convolution = "auto";
         const float error = error_of(run(argv[1], c, images, channels), run(argv[1], reference, images, channels));
         const bool narrow = c.precision == "bf16";
         if (!narrow) worst = std::max(worst, error);
         if (!(error < (narrow ? 0.3f : 2e-5f)))
-            return std::fprintf(stderr, "%dx%dx%d, %d threads, %s %s %s: error %g\n", c.n, c.h, c.w, c.threads, c.precision.c_str(),
-                                c.kernels.c_str(), c.convolution.c_str(), static_cast<double>(error)), 1;
+            return std::fprintf(stderr, "%dx%dx%d, %d threads, %s %s %s: error %g\n", c.n, c.h, c.w, c.threads,
+                                c.precision.c_str(), c.kernels.c_str(), c.convolution.c_str(),
+                                static_cast<double>(error)),
+                   1;
     }
     std::printf("%d cases, largest float32 error %g\n", count, static_cast<double>(worst));
     return 0;

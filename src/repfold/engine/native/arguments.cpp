@@ -23,12 +23,12 @@ const Json& Arguments::need(const char* name, const char* kind, bool (*fits)(con
     return *found;
 }
 
-int Arguments::whole(const Json& number, const char* name, int low, int high) const {
+Size Arguments::whole(const Json& number, const char* name, Size low, Size high) const {
     const Json* size = number.find("size");
-    const double value = is_size(number) ? evaluate(size ? *size : number, input_) : std::nan("");
-    if (!(value >= low && value <= high) || std::floor(value) != value)
+    const double value = is_size(number) ? evaluate(size ? *size : number, images_) : std::nan("");
+    if (!(value >= static_cast<double>(low) && value <= static_cast<double>(high)) || std::floor(value) != value)
         fail("'", name, "' of layer '", owner_, "' must be an integer from ", low, " to ", high);
-    return static_cast<int>(value);
+    return static_cast<Size>(value);
 }
 
 const std::string* Arguments::value(const char* name) const {
@@ -37,14 +37,14 @@ const std::string* Arguments::value(const char* name) const {
     return value && value->is(Json::Kind::string) ? &value->string : nullptr;
 }
 
-int Arguments::integer(const char* name, int low, int high) const {
+Size Arguments::integer(const char* name, Size low, Size high) const {
     return whole(need(name, "an integer", is_size), name, low, high);
 }
 
 double Arguments::number(const char* name) const {
     const Json& found = need(name, "a number", is_size);
     const Json* size = found.find("size");
-    return evaluate(size ? *size : found, input_);
+    return evaluate(size ? *size : found, images_);
 }
 
 bool Arguments::boolean(const char* name) const {
@@ -55,18 +55,18 @@ const std::string& Arguments::text(const char* name) const {
     return need(name, "a text", [](const Json& json) { return json.is(Json::Kind::string); }).string;
 }
 
-std::vector<int> Arguments::integers(const char* name, int low, int high) const {
-    std::vector<int> values;
-    for (const Json& item : need(name, "a list of integers", [](const Json& json) { return json.is(Json::Kind::array); }).items)
+std::vector<Size> Arguments::integers(const char* name, Size low, Size high) const {
+    std::vector<Size> values;
+    for (const Json& item :
+         need(name, "a list of integers", [](const Json& json) { return json.is(Json::Kind::array); }).items)
         values.push_back(whole(item, name, low, high));
     return values;
 }
 
-void Arguments::pair(const char* name, int low, int high, int& vertical, int& horizontal) const {
-    const std::vector<int> both = integers(name, low, high);
+HW Arguments::pair(const char* name, Size low, Size high) const {
+    const std::vector<Size> both = integers(name, low, high);
     if (both.size() != 1 && both.size() != 2) fail("'", name, "' of layer '", owner_, "' must be one integer or two");
-    vertical = both.front();
-    horizontal = both.back();
+    return {both.front(), both.back()};
 }
 
 }  // namespace repfold

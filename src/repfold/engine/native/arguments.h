@@ -11,8 +11,8 @@ namespace repfold {
 
 class Arguments {
 public:
-    Arguments(const std::string& owner, const Json& named, const InputSize& input)
-        : owner_(owner), named_(named), input_(input) {}
+    Arguments(const std::string& owner, const Json& named, const Shape& images)
+        : owner_(owner), named_(named), images_(images) {}
 
     /// Whether the argument is there and not None.
     bool given(const char* name) const { return find(name) != nullptr; }
@@ -22,23 +22,23 @@ public:
 
     /// Readers of one argument each, which must be there.
     /// They throw Error, naming the layer, when it is of another kind or out of bounds.
-    int integer(const char* name, int low, int high) const;
+    Size integer(const char* name, Size low, Size high) const;
     double number(const char* name) const;
     bool boolean(const char* name) const;
     const std::string& text(const char* name) const;
-    std::vector<int> integers(const char* name, int low, int high) const;
+    std::vector<Size> integers(const char* name, Size low, Size high) const;
 
     /// One integer for each direction, or one for both.
-    void pair(const char* name, int low, int high, int& vertical, int& horizontal) const;
+    HW pair(const char* name, Size low, Size high) const;
 
 private:
     const Json* find(const char* name) const;
     const Json& need(const char* name, const char* kind, bool (*fits)(const Json&)) const;
-    int whole(const Json& number, const char* name, int low, int high) const;
+    Size whole(const Json& number, const char* name, Size low, Size high) const;
 
     const std::string& owner_;
     const Json& named_;
-    const InputSize& input_;
+    const Shape& images_;
 };
 
 }  // namespace repfold

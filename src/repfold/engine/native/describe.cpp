@@ -1,4 +1,5 @@
 // The plan as JSON: for each operation the algorithm, tile, tasks and sizes; and the buffers.
+#include <locale>
 #include <sstream>
 
 #include "plan.h"
@@ -15,31 +16,13 @@ std::string quoted(const std::string& text) {
     return out + "\"";
 }
 
-const char* kind_name(OpKind kind) {
-    switch (kind) {
-        case OpKind::convolution: return "convolution";
-        case OpKind::affine: return "affine";
-        case OpKind::max_pool: return "max pool";
-        case OpKind::average_pool: return "average pool";
-        case OpKind::adaptive_pool: return "adaptive average pool";
-        case OpKind::add: return "add";
-        case OpKind::scale: return "scale";
-        case OpKind::activation: return "activation";
-        case OpKind::flatten: return "flatten";
-        case OpKind::pad: return "zero padding";
-    }
-    return "";
-}
-
-std::string algorithm(const Step& step) {
-    const Choice& choice = step.choice;
-    if (step.op->kind != OpKind::convolution) return "plain";
+std::string algorithm(const Choice& choice) {
     switch (choice.algorithm) {
         case Algorithm::reference: return "reference";
         case Algorithm::direct: return "direct";
         case Algorithm::depthwise: return "depthwise";
         case Algorithm::winograd:
-            return "winograd F(" + std::to_string(choice.tile_h) + "x" + std::to_string(choice.tile_w) + ",3x3)";
+            return "winograd F(" + std::to_string(choice.tile.h) + "x" + std::to_string(choice.tile.w) + ",3x3)";
     }
     return "";
 }
@@ -54,16 +37,18 @@ const char* split_name(Split split) {
 }
 
 void write_step(std::ostream& out, const Step& step, int threads) {
-    const Tensor &in = step.conv.in, &to = step.conv.out;
-    const Window& window = step.op->window;
-    out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind_name(step.op->kind))
-        << ", \"algorithm\": " << quoted(algorithm(step)) << ", \"in\": [" << in.c << ", " << in.h << ", " << in.w
-        << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
-    if (step.op->kind == OpKind::convolution) {
-        const double macs = static_cast<double>(to.n) * to.h * to.w * to.c * step.conv.in_channels * window.kernel_h * window.kernel_w;
-        out << ", \"kernel\": [" << window.kernel_h << ", " << window.kernel_w << "], \"stride\": [" << window.stride_h << ", "
-            << window.stride_w << "], \"groups\": " << step.conv.groups << ", \"multiply_adds\": " << macs
-            << ", \"weight_bytes\": " << step.weights->data.bytes() << ", \"slices\": " << step.conv.slice_count;
+    const Tensor &in = step.in, &to = step.out;
+    const auto* conv = std::get_if<Conv>(&step.op->operation);
+    const char* kind = std::visit([](const auto& operation) { return operation.name; }, step.op->operation);
+    out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind)
+        << ", \"algorithm\": " << quoted(conv ? algorithm(step.choice) : "plain") << ", \"in\": [" << in.c << ", "
+        << in.h << ", " << in.w << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
+    if (conv) {
+        const HW kernel = conv->window.kernel, stride = conv->window.stride;
+        const double macs = static_cast<double>(to.n * to.h * to.w) * (conv->filters() * kernel.area());
+        out << ", \"kernel\": [" << kernel.h << ", " << kernel.w << "], \"stride\": [" << stride.h << ", " << stride.w
+            << "], \"groups\": " << conv->groups << ", \"multiply_adds\": " << macs
+            << ", \"weight_bytes\": " << step.weights->data.bytes() << ", \"slices\": " << step.weights->slices.size();
     }
     if (step.choice.algorithm == Algorithm::winograd)
         out << ", \"block\": " << step.choice.block << ", \"split\": " << quoted(split_name(step.choice.split));
@@ -75,14 +60,16 @@ void write_step(std::ostream& out, const Step& step, int threads) {
 std::string describe(const Plan& plan, const Settings& settings, int threads) {
     std::ostringstream out;
     out.imbue(std::locale::classic());
-    out << "{\"kernels\": " << quoted(settings.kernels->name) << ", \"precision\": "
-        << quoted(settings.kernels->element == 4 ? "fp32" : "bf16") << ", \"threads\": " << threads << ", \"input\": ["
-        << plan.size.n << ", " << plan.size.c << ", " << plan.size.h << ", " << plan.size.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes() << ", \"activations\": " << plan.arena.bytes()
-        << ", \"largest_activation\": " << plan.largest
+    const Shape& images = plan.images;
+    out << "{\"kernels\": " << quoted(settings.kernels->name)
+        << ", \"precision\": " << quoted(settings.kernels == settings.wide ? "fp32" : "bf16")
+        << ", \"threads\": " << threads << ", \"input\": [" << images.n << ", " << images.c << ", " << images.h << ", "
+        << images.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes()
+        << ", \"activations\": " << plan.arena.bytes() << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
-    for (size_t i = 0; i < plan.steps.size(); ++i) {
-        if (i) out << ", ";
-        write_step(out, plan.steps[i], threads);
+    for (const Step& step : plan.steps) {
+        if (&step != plan.steps.data()) out << ", ";
+        write_step(out, step, threads);
     }
     out << "]}";
     return out.str();

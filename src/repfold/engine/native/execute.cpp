@@ -9,25 +9,56 @@
 namespace repfold {
 namespace {
 
+template <class... Bodies>
+struct Overloaded : Bodies... {
+    using Bodies::operator()...;
+};
+template <class... Bodies>
+Overloaded(Bodies...) -> Overloaded<Bodies...>;
+
+/// The step's convolution with these weights of it.
+Convolution convolution(const Conv& conv, const Step& step, const PackedWeights& weights) {
+    Convolution made;
+    made.in = step.in, made.out = step.out, made.residual = step.second;
+    made.window = conv.window;
+    made.activation = conv.activation;
+    made.groups = conv.groups;
+    made.in_channels = conv.in_channels / conv.groups;
+    made.out_channels = conv.out_channels / conv.groups;
+    made.bias = weights.bias.data();
+    made.weights = weights.data.data();
+    made.slices = weights.slices.data();
+    made.slice_count = static_cast<Size>(weights.slices.size());
+    made.group_stride = weights.group_stride;
+    return made;
+}
+
 /// One run of a plan. Every thread calls run() and finds its way through the same phases: what decides over them is
 /// written only by tasks, and never taken back, since a late thread may read it when others are far ahead.
 class Execution {
 public:
-    Execution(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool, const float* images,
-              float* logits)
-        : file_(file), kernels_(*settings.kernels), settings_(settings), plan_(plan), store_(store), pool_(pool), images_(images),
-          logits_(logits), again_(plan.steps.size()) {}
+    Execution(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool,
+              const float* images, float* logits)
+        : file_(file),
+          kernels_(*settings.kernels),
+          settings_(settings),
+          plan_(plan),
+          store_(store),
+          pool_(pool),
+          images_(images),
+          logits_(logits),
+          again_(plan.steps.size()) {}
 
     void run(int thread) {
         clear_border(plan_.input);
-        rows(plan_.input, [&](int first, int last) { kernels_.load_image(images_, plan_.input, first, last); });
+        rows(plan_.input, [&](Range range) { kernels_.load_image(images_, plan_.input, range); });
         for (Step& step : plan_.steps) {
-            clear_odd(step.conv.out);
-            clear_border(step.conv.out);
+            clear_odd(step.out);
+            clear_border(step.out);
             run_step(step, thread);
             if (failed_) return;
         }
-        rows(plan_.output, [&](int first, int last) { kernels_of(plan_.output).store_vector(plan_.output, logits_, first, last); });
+        rows(plan_.output, [&](Range range) { kernels_of(plan_.output).store_vector(plan_.output, logits_, range); });
     }
 
     std::exception_ptr failure() const { return failure_; }
@@ -39,19 +70,16 @@ private:
         Buffer narrow;
     };
 
-    Again& again_of(const Step& step) { return again_[static_cast<size_t>(&step - plan_.steps.data())]; }
+    Again& again_of(const Step& step) { return again_[&step - plan_.steps.data()]; }
 
     /// The kernels that take the tensor's values for their elements.
     const Kernels& kernels_of(const Tensor& t) const { return t.wide ? *settings_.wide : kernels_; }
 
-    /// Share 0..all-1 in as many stretches, or fewer: body(first, last).
+    /// Share 0..all-1 in as many stretches, or fewer.
     template <class Body>
-    void stretches(int all, int most, Body body) {
-        const int tasks = std::min(all, most);
-        pool_.share(tasks, [&](int t) {
-            const auto bound = [&](int at) { return static_cast<int>(static_cast<int64_t>(all) * at / tasks); };
-            body(bound(t), bound(t + 1));
-        });
+    void stretches(Size all, Size most, Body body) {
+        const Size tasks = std::min(all, most);
+        pool_.share(tasks, [&](Size task) { body(part(all, task, tasks)); });
     }
 
     /// Share the rows of all images of `out` in a few stretches a thread.
@@ -62,65 +90,69 @@ private:
 
     /// Another value lay here before.
     void clear_border(const Tensor& t) {
-        if (t.border_h == 0 && t.border_w == 0) return;
-        stretches(t.n * (t.h + 2 * t.border_h), pool_.threads(),
-                  [&](int first, int last) { kernels_of(t).clear_border(t, first, last); });
+        if (t.border.h == 0 && t.border.w == 0) return;
+        stretches(t.bordered_rows(), pool_.threads(), [&](Range range) { kernels_of(t).clear_border(t, range); });
     }
 
     /// Kernels that take channels in pairs read one more than an odd number, times a weight of zero: it must not be the
     /// NaN of what lay here before, and not every operation writes it.
     void clear_odd(const Tensor& t) {
         if (t.c % kernels_.channel_step == 0) return;
-        const size_t row = static_cast<size_t>(t.row()) * kernels_of(t).element;
-        stretches(t.n * (t.h + 2 * t.border_h), pool_.threads(), [&](int first, int last) {
-            std::memset(static_cast<char*>(t.data) + static_cast<size_t>(first) * row, 0, static_cast<size_t>(last - first) * row);
+        const Size row = t.row() * kernels_of(t).element;
+        stretches(t.bordered_rows(), pool_.threads(), [&](Range range) {
+            std::memset(static_cast<char*>(t.data) + range.first * row, 0, range.size() * row);
         });
     }
 
     void run_step(Step& step, int thread) {
-        const Op& op = *step.op;
         const Kernels& kernels = *step.kernels;
-        const Convolution& conv = step.conv;
-        const auto each = [&](auto body) { rows(conv.out, body); };
-        switch (op.kind) {
-            case OpKind::convolution: return convolve(step, thread);
-            case OpKind::affine:
-                return each([&](int a, int b) { kernels.affine(conv.in, conv.out, step.scale.data(), step.shift.data(), a, b); });
-            case OpKind::max_pool: return each([&](int a, int b) { kernels.max_pool(conv, a, b); });
-            case OpKind::average_pool: return each([&](int a, int b) { kernels.average_pool(conv, op.count_padding, a, b); });
-            case OpKind::adaptive_pool: return each([&](int a, int b) { kernels.adaptive_pool(conv.in, conv.out, a, b); });
-            case OpKind::add:
-                return each([&](int a, int b) { kernels.add(conv.in, step.other, op.sign, op.activation, conv.out, a, b); });
-            case OpKind::scale: return each([&](int a, int b) { kernels.scale(conv.in, step.other, conv.out, a, b); });
-            case OpKind::activation: return each([&](int a, int b) { kernels.activate(conv.in, op.activation, conv.out, a, b); });
-            case OpKind::flatten: return each([&](int a, int b) { kernels.flatten(conv.in, conv.out, a, b); });
-            case OpKind::pad:
-                return each([&](int a, int b) { kernels.pad(conv.in, conv.out, op.padding.top, op.padding.left, op.padding.front, a, b); });
-        }
+        const Tensor &in = step.in, &second = step.second, &out = step.out;
+        const auto each = [&](auto body) { rows(out, body); };
+        std::visit(
+            Overloaded{
+                [&](const Conv& conv) { convolve(conv, step, thread); },
+                [&](const Affine&) {
+                    each([&](Range r) { kernels.affine(in, out, step.scale.data(), step.shift.data(), r); });
+                },
+                [&](const MaxPool& pool) { each([&](Range r) { kernels.max_pool(in, out, pool.window, r); }); },
+                [&](const AveragePool& pool) {
+                    each([&](Range r) { kernels.average_pool(in, out, pool.window, pool.count_padding, r); });
+                },
+                [&](const AdaptivePool&) { each([&](Range r) { kernels.adaptive_pool(in, out, r); }); },
+                [&](const Add& add) {
+                    each([&](Range r) { kernels.add(in, second, add.sign, add.activation, out, r); });
+                },
+                [&](const Scale&) { each([&](Range r) { kernels.scale(in, second, out, r); }); },
+                [&](const Activation& activation) { each([&](Range r) { kernels.activate(in, activation, out, r); }); },
+                [&](const Flatten&) { each([&](Range r) { kernels.flatten(in, out, r); }); },
+                [&](const Pad& pad) { each([&](Range r) { kernels.pad(in, out, pad.corner, pad.front, r); }); },
+            },
+            step.op->operation);
     }
 
-    void convolve(Step& step, int thread) {
+    void convolve(const Conv& conv, Step& step, int thread) {
         const Kernels& kernels = *step.kernels;
+        const Convolution made = convolution(conv, step, *step.weights);
         switch (step.choice.algorithm) {
-            case Algorithm::reference: return rows(step.conv.out, [&](int a, int b) { kernels.reference(step.conv, a, b); });
-            case Algorithm::depthwise: return rows(step.conv.out, [&](int a, int b) { kernels.depthwise(step.conv, a, b); });
-            case Algorithm::direct: return direct(kernels, step.conv);
-            case Algorithm::winograd: return winograd(step, thread);
+            case Algorithm::reference: return rows(made.out, [&](Range range) { kernels.reference(made, range); });
+            case Algorithm::depthwise: return rows(made.out, [&](Range range) { kernels.depthwise(made, range); });
+            case Algorithm::direct: return direct(kernels, made);
+            case Algorithm::winograd:
+                if (!winograd(made, step, thread)) again_by_definition(conv, step);
         }
     }
 
     void direct(const Kernels& kernels, Convolution conv) {
-        if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.kernel_h * conv.kernel_w == 1) images_as_pixels(conv);
+        if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.window.kernel.area() == 1)
+            images_as_pixels(conv);
         // Images whose input stays in the cache beside a slice's weights are done together.
-        const double bytes = static_cast<double>(conv.in.image()) * static_cast<double>(kernels.element);
-        const int together = std::clamp(static_cast<int>((384 << 10) / bytes), 1, conv.in.n);
-        const int blocks = (conv.in.n + together - 1) / together, slices = conv.slice_count * conv.groups;
-        const int wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 6;
-        const int chunks = std::clamp((wanted + blocks * slices - 1) / (blocks * slices), 1, conv.out.h);
-        pool_.share(blocks * slices * chunks, [&](int task) {
-            const int chunk = task % chunks, slice = task / chunks % slices, block = task / chunks / slices;
-            const auto row = [&](int at) { return static_cast<int>(static_cast<int64_t>(conv.out.h) * at / chunks); };
-            kernels.direct(conv, block * together, std::min(conv.in.n, (block + 1) * together), row(chunk), row(chunk + 1),
+        const Size together = std::clamp<Size>((384 << 10) / (conv.in.image() * kernels.element), 1, conv.in.n);
+        const Size blocks = divide_up(conv.in.n, together), slices = conv.slice_count * conv.groups;
+        const Size wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 6;
+        const Size chunks = std::clamp<Size>(divide_up(wanted, blocks * slices), 1, conv.out.h);
+        pool_.share(blocks * slices * chunks, [&](Size task) {
+            const Size chunk = task % chunks, slice = task / chunks % slices, first = task / chunks / slices * together;
+            kernels.direct(conv, {first, std::min(conv.in.n, first + together)}, part(conv.out.h, chunk, chunks),
                            slice / conv.slice_count, slice % conv.slice_count);
         });
     }
@@ -128,7 +160,7 @@ private:
     /// A linear layer: the images of the batch are the pixels of one row.
     static void images_as_pixels(Convolution& conv) {
         for (Tensor* t : {&conv.in, &conv.out, &conv.residual}) {
-            if (t->border_h || t->border_w) return;
+            if (t->border.h || t->border.w) return;
         }
         for (Tensor* t : {&conv.in, &conv.out, &conv.residual}) {
             t->w = t->n;
@@ -136,100 +168,87 @@ private:
         }
     }
 
-    void winograd(Step& step, int thread) {
+    /// False when a result was infinite or NaN.
+    bool winograd(const Convolution& conv, const Step& step, int thread) {
         const Kernels& kernels = *step.kernels;
-        const Convolution& conv = step.conv;
         const Choice& choice = step.choice;
         Tiling tiling;
-        tiling.m_h = choice.tile_h;
-        tiling.m_w = choice.tile_w;
-        tiling.rows = (conv.out.h + tiling.m_h - 1) / tiling.m_h;
-        tiling.columns = (conv.out.w + tiling.m_w - 1) / tiling.m_w;
-        const int points = (tiling.m_h + 2) * (tiling.m_w + 2);
-        const int tiles = conv.out.n * tiling.rows * tiling.columns, blocks = (tiles + choice.block - 1) / choice.block;
+        tiling.tile = choice.tile;
+        tiling.rows = divide_up(conv.out.h, choice.tile.h);
+        tiling.columns = divide_up(conv.out.w, choice.tile.w);
         tiling.transformed = step.scratch.transformed_of(thread);
         tiling.products = step.scratch.products_of(thread);
-        const auto take_block = [&](int block) {
+        tiling.product_row = choice.split == Split::points ? conv.out.stride_c : kernels.lanes * kernels.max_vectors;
+        const Size tiles = conv.out.n * tiling.rows * tiling.columns, blocks = divide_up(tiles, choice.block);
+        const auto take_block = [&](Size block) {
             tiling.first = block * choice.block;
             tiling.count = std::min(choice.block, tiles - tiling.first);
             // One cache line more, or the points of a tile would compete for the same sets of the cache.
-            tiling.point_stride = static_cast<std::ptrdiff_t>(tiling.count) * conv.in.stride_c + static_cast<std::ptrdiff_t>(64 / kernels.element);
-            tiling.product_row = choice.split == Split::points ? conv.out.stride_c : kernels.lanes * kernels.max_vectors;
+            tiling.point_stride = tiling.count * conv.in.stride_c + 64 / kernels.element;
             tiling.product_point = tiling.count * tiling.product_row + 16;
         };
         std::atomic<bool>& not_finite = again_of(step).needed;
+        const auto one_slice = [&](Size slice) {
+            kernels.multiply(conv, tiling, {0, choice.points()}, slice);
+            if (!kernels.finish(conv, tiling, {0, tiling.count}, {slice, slice + 1})) not_finite = true;
+        };
         if (choice.split == Split::tiles) {
-            pool_.share(blocks, [&](int block) {
+            pool_.share(blocks, [&](Size block) {
                 take_block(block);
-                kernels.transform_input(conv, tiling, 0, tiling.count);
-                bool finite = true;
-                for (int slice = 0; slice < conv.slice_count; ++slice) finite &= one_slice(kernels, conv, tiling, points, slice);
-                if (!finite) not_finite = true;
+                kernels.transform_input(conv, tiling, {0, tiling.count});
+                for (Size slice = 0; slice < conv.slice_count; ++slice) one_slice(slice);
+            });
+            return !not_finite;
+        }
+        for (Size block = 0; block < blocks; ++block) {
+            take_block(block);
+            pool_.share(tiling.count, [&](Size t) { kernels.transform_input(conv, tiling, {t, t + 1}); });
+            if (choice.split == Split::channels) {
+                pool_.share(conv.slice_count, one_slice);
+                continue;
+            }
+            pool_.share(choice.points(), [&](Size point) { multiply_point(kernels, conv, tiling, point); });
+            pool_.share(tiling.count, [&](Size t) {
+                if (!kernels.finish(conv, tiling, {t, t + 1}, {0, conv.slice_count})) not_finite = true;
             });
         }
-        for (int block = 0; block < blocks && choice.split != Split::tiles; ++block) {
-            take_block(block);
-            pool_.share(tiling.count, [&](int t) { kernels.transform_input(conv, tiling, t, t + 1); });
-            if (choice.split == Split::channels)
-                pool_.share(conv.slice_count, [&](int slice) {
-                    if (!one_slice(kernels, conv, tiling, points, slice)) not_finite = true;
-                });
-            else
-                by_points(kernels, conv, tiling, points, not_finite);
+        return !not_finite;
+    }
+
+    /// The products of one point for all channels.
+    static void multiply_point(const Kernels& kernels, const Convolution& conv, Tiling tiling, Size point) {
+        float* const products = tiling.products;
+        for (Size slice = 0; slice < conv.slice_count; ++slice) {
+            const bool last = slice + 1 == conv.slice_count;
+            const Slice& next = conv.slices[last ? 0 : slice + 1];
+            tiling.next = static_cast<const char*>(conv.weights) +
+                          (next.offset + (last ? point + 1 : point) * next.panel) * kernels.element;
+            tiling.products = products + conv.slices[slice].first;
+            kernels.multiply(conv, tiling, {point, point + 1}, slice);
         }
-        if (not_finite) again_by_definition(step);
-    }
-
-    bool one_slice(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points, int slice) {
-        kernels.multiply(conv, tiling, 0, points, slice);
-        return kernels.finish(conv, tiling, 0, tiling.count, slice, slice + 1);
-    }
-
-    void by_points(const Kernels& kernels, const Convolution& conv, const Tiling& tiling, int points, std::atomic<bool>& not_finite) {
-        pool_.share(points, [&](int point) {
-            Tiling part = tiling;
-            float* const products = part.products;
-            for (int slice = 0; slice < conv.slice_count; ++slice) {
-                const bool last = slice + 1 == conv.slice_count;
-                const Slice& next = conv.slices[last ? 0 : slice + 1];
-                part.next = static_cast<const char*>(conv.weights) +
-                            (next.offset + (last ? point + 1 : point) * next.panel) * static_cast<std::ptrdiff_t>(kernels.element);
-                part.products = products + conv.slices[slice].first;
-                kernels.multiply(conv, part, point, point + 1, slice);
-            }
-        });
-        pool_.share(tiling.count, [&](int t) {
-            if (!kernels.finish(conv, tiling, t, t + 1, 0, conv.slice_count)) not_finite = true;
-        });
     }
 
     /// Winograd spreads an infinity or NaN over its tile; such a layer is computed again as the reference computes it.
-    void again_by_definition(Step& step) {
+    void again_by_definition(const Conv& conv, Step& step) {
         Again& again = again_of(step);
-        pool_.share(1, [&](int) {
+        pool_.share(1, [&](Size) {
             try {
                 // Held by the plan from now on: where one image is not finite, more will follow.
-                const Choice choice{Algorithm::direct, 0, 0, 0, Split::tiles};
-                if (!step.direct_weights) step.direct_weights = store_.get(file_, *step.op, kernels_, choice);
-                again.narrow = Buffer(step.conv.in.wide ? static_cast<size_t>(step.conv.in.size()) * kernels_.element + 64 : 0);
+                if (!step.direct_weights) step.direct_weights = store_.get(file_, conv, kernels_, {Algorithm::direct});
+                again.narrow = Buffer(step.in.wide ? step.in.size() * kernels_.element + 64 : 0);
             } catch (...) {
                 failure_ = std::current_exception();
                 failed_ = true;
             }
         });
         if (failed_) return;
-        Convolution conv = step.conv;
-        if (conv.in.wide) {
-            conv.in.wide = false;
-            conv.in.data = again.narrow.data();
-            const int all = conv.in.n * (conv.in.h + 2 * conv.in.border_h);
-            pool_.share(all, [&](int row) { kernels_.narrow(step.conv.in, conv.in, row, row + 1); });
+        Convolution made = convolution(conv, step, *step.direct_weights);
+        if (made.in.wide) {
+            made.in.wide = false;
+            made.in.data = again.narrow.data();
+            pool_.share(made.in.bordered_rows(), [&](Size row) { kernels_.narrow(step.in, made.in, {row, row + 1}); });
         }
-        conv.weights = step.direct_weights->data.data();
-        conv.slices = step.direct_weights->slices.data();
-        conv.slice_count = static_cast<int>(step.direct_weights->slices.size());
-        conv.group_stride = step.direct_weights->group_stride;
-        direct(kernels_, conv);
+        direct(kernels_, made);
     }
 
     const ModelFile& file_;
@@ -247,8 +266,8 @@ private:
 
 }  // namespace
 
-void execute(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool, const float* images,
-             float* logits) {
+void execute(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool,
+             const float* images, float* logits) {
     Execution execution(file, settings, plan, store, pool, images, logits);
     pool.run([&](int thread) { execution.run(thread); });
     if (execution.failure()) std::rethrow_exception(execution.failure());

@@ -1,64 +1,62 @@
 // Convolution + residual addition + activation become one operation, so that the result is written once.
-#include <vector>
+#include <algorithm>
 
 #include "network.h"
 
 namespace repfold {
 namespace {
 
-std::vector<int> count_uses(const Network& network) {
-    std::vector<int> uses(network.shapes.size(), 0);
+std::vector<size_t> count_uses(const Network& network) {
+    std::vector<size_t> uses(network.shapes.size(), 0);
     for (const Op& op : network.ops)
-        for (const int value : {op.inputs[0], op.inputs[1], op.residual})
-            if (value >= 0) ++uses[static_cast<size_t>(value)];
-    ++uses[static_cast<size_t>(network.output)];
+        for (const size_t value : op.inputs) ++uses[value];
+    ++uses[network.output];
     return uses;
 }
 
-/// The operation that makes each value, -1 for the input.
-std::vector<int> makers(const Network& network) {
-    std::vector<int> maker(network.shapes.size(), -1);
-    for (size_t i = 0; i < network.ops.size(); ++i) maker[static_cast<size_t>(network.ops[i].output)] = static_cast<int>(i);
+/// The operation that makes each value; of the input, which none makes, nullptr.
+std::vector<Op*> makers(Network& network) {
+    std::vector<Op*> maker(network.shapes.size(), nullptr);
+    for (Op& op : network.ops) maker[op.output] = &op;
     return maker;
 }
 
-bool is_plain(const Op& op) { return op.activation.kind == Activation::Kind::none; }
+/// What the operation applies last, or nullptr when it can apply nothing.
+Activation* last_activation(Op& op) {
+    if (auto* conv = std::get_if<Conv>(&op.operation)) return &conv->activation;
+    if (auto* add = std::get_if<Add>(&op.operation)) return &add->activation;
+    return nullptr;
+}
 
-/// Try to merge operation i into the convolution that makes its operand; true when i is then superfluous.
-bool merge(Network& network, size_t i, const std::vector<int>& uses, const std::vector<int>& maker) {
-    Op& op = network.ops[i];
-    const auto absorbs = [&](int value) -> Op* {
-        const int at = maker[static_cast<size_t>(value)];
-        if (at < 0 || uses[static_cast<size_t>(value)] != 1) return nullptr;
-        Op& before = network.ops[static_cast<size_t>(at)];
-        return is_plain(before) ? &before : nullptr;
-    };
-    if (op.kind == OpKind::activation) {
-        Op* before = absorbs(op.inputs[0]);
-        if (!before || (before->kind != OpKind::convolution && before->kind != OpKind::add)) return false;
-        before->activation = op.activation;
+/// Try to merge an operation into the one that makes its operand; true when it is then superfluous.
+bool merge(const Op& op, const std::vector<size_t>& uses, const std::vector<Op*>& maker) {
+    const auto absorb = [&](size_t value, const Activation& activation) {
+        Op* before = uses[value] == 1 ? maker[value] : nullptr;
+        Activation* last = before ? last_activation(*before) : nullptr;
+        if (!last || last->kind != Activation::Kind::none) return false;
+        *last = activation;
         before->output = op.output;
         return true;
-    }
-    if (op.kind != OpKind::add || op.sign != 1 || op.inputs[0] == op.inputs[1]) return false;
-    // The later of the two operands must be the convolution's, or its residual would not be there yet.
-    for (const int side : {0, 1}) {
-        const int value = op.inputs[side], other = op.inputs[1 - side];
-        Op* before = absorbs(value);
-        if (!before || before->kind != OpKind::convolution || before->residual >= 0) continue;
-        if (maker[static_cast<size_t>(other)] > maker[static_cast<size_t>(value)]) continue;
-        before->residual = other;
-        before->activation = op.activation;
-        before->output = op.output;
+    };
+    if (const auto* activation = std::get_if<Activation>(&op.operation)) return absorb(op.inputs[0], *activation);
+    const auto* add = std::get_if<Add>(&op.operation);
+    if (!add || add->sign != 1 || op.inputs[0] == op.inputs[1]) return false;
+    for (const size_t side : {0, 1}) {
+        const size_t value = op.inputs[side], other = op.inputs[1 - side];
+        Op* before = maker[value];
+        if (!before || !std::holds_alternative<Conv>(before->operation) || before->inputs.size() > 1) continue;
+        // The later of the two operands must be the convolution's, or its residual would not be there yet.
+        if ((maker[other] && maker[other] > before) || !absorb(value, add->activation)) continue;
+        before->inputs.push_back(other);
         return true;
     }
     return false;
 }
 
 void drop_unread(Network& network) {
-    for (size_t i = network.ops.size(); i-- > 0;) {
-        const auto result = static_cast<size_t>(network.ops[i].output);
-        if (count_uses(network)[result] == 0) network.ops.erase(network.ops.begin() + static_cast<std::ptrdiff_t>(i));
+    for (auto op = network.ops.end(); op != network.ops.begin();) {
+        --op;
+        if (count_uses(network)[op->output] == 0) op = network.ops.erase(op);
     }
 }
 
@@ -66,15 +64,13 @@ void drop_unread(Network& network) {
 
 void fuse(Network& network) {
     drop_unread(network);
-    for (bool changed = true; changed;) {
-        changed = false;
-        const std::vector<int> uses = count_uses(network), maker = makers(network);
-        for (size_t i = 0; i < network.ops.size(); ++i) {
-            if (!merge(network, i, uses, maker)) continue;
-            network.ops.erase(network.ops.begin() + static_cast<std::ptrdiff_t>(i));
-            changed = true;
-            break;
-        }
+    while (true) {
+        const std::vector<size_t> uses = count_uses(network);
+        const std::vector<Op*> maker = makers(network);
+        const auto merged =
+            std::find_if(network.ops.begin(), network.ops.end(), [&](const Op& op) { return merge(op, uses, maker); });
+        if (merged == network.ops.end()) return;
+        network.ops.erase(merged);
     }
 }
 

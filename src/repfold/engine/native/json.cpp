@@ -15,8 +15,8 @@ constexpr int max_depth = 64;
 /// The number that the whole text is, whatever the process's locale holds for a decimal point.
 bool read_double(std::string_view digits, double& value) {
 #if defined(__cpp_lib_to_chars)
-    const char* const end = digits.data() + digits.size();
-    const auto [stop, error] = std::from_chars(digits.data(), end, value);
+    const char *const begin = digits.data(), *const end = begin + digits.size();
+    const auto [stop, error] = std::from_chars(begin, end, value);
     return error == std::errc() && stop == end;
 #else  // libraries older than GCC's of 2021 have it for integers only
     std::istringstream text{std::string(digits)};
@@ -119,7 +119,9 @@ private:
         }
     }
 
-    static bool is_of_number(char c) { return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'; }
+    static bool is_of_number(char c) {
+        return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+    }
 
     unsigned hex4() {
         if (at_ + 4 > text_.size()) wrong("a broken \\u escape");
@@ -156,7 +158,9 @@ private:
     void parse_escape(std::string& out) {
         if (at_ >= text_.size()) wrong("a string without an end");
         switch (const char c = text_[at_++]) {
-            case '"': case '\\': case '/': out += c; break;
+            case '"':
+            case '\\':
+            case '/': out += c; break;
             case 'b': out += '\b'; break;
             case 'f': out += '\f'; break;
             case 'n': out += '\n'; break;

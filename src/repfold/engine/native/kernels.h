@@ -4,87 +4,95 @@
 // read from front to back. One task is one slice of a stretch of rows (direct) or of a block of tiles (Winograd).
 #pragma once
 
-#include <cstddef>
-
 #include "tensor.h"
 
 namespace repfold {
 
 struct Slice {
-    int first = 0;    // output channel, counted within the group
-    int vectors = 0;  // that the slice is wide
-    std::ptrdiff_t offset = 0;  // of its weights, in elements
-    std::ptrdiff_t panel = 0;   // elements of one Winograd point
+    Size first = 0;    // output channel, counted within the group
+    Size vectors = 0;  // that the slice is wide
+    Size offset = 0;   // of its weights, in elements
+    Size panel = 0;    // elements of one Winograd point
 };
 
 /// One convolution with what is done to its result before it is written.
 struct Convolution {
     Tensor in, out, residual;  // residual.data is nullptr when there is none
+    Window window;
     Activation activation;
-    const float* bias = nullptr;  // of all output channels, and readable one vector beyond
-    int groups = 1, in_channels = 0, out_channels = 0;  // channels within one group
-    int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, padding_h = 0, padding_w = 0;
-    int dilation_h = 1, dilation_w = 1;
-    const void* weights = nullptr;  // packed for the algorithm
+    Size groups = 1, in_channels = 0, out_channels = 0;  // channels within one group
+    const float* bias = nullptr;                         // of all output channels, and readable one slice beyond
+    const void* weights = nullptr;                       // packed for the algorithm
     const Slice* slices = nullptr;
-    int slice_count = 0;  // of one group
-    std::ptrdiff_t group_stride = 0;  // of the weights, in elements
+    Size slice_count = 0;   // of one group
+    Size group_stride = 0;  // of the weights, in elements
+
+    /// Where the window over output pixel (y, x) begins.
+    template <class Element>
+    REPFOLD_INLINE const Element* window_at(Size image, Size y, Size x) const {
+        return in.pixel<const Element>(image, y * window.stride.h - window.padding.h,
+                                       x * window.stride.w - window.padding.w);
+    }
+    /// Elements from there to where its tap (y, x) reads.
+    REPFOLD_INLINE Size tap(Size y, Size x) const {
+        return y * window.dilation.h * in.row() + x * window.dilation.w * in.stride_c;
+    }
 };
 
-/// Tiles of m_h x m_w outputs; tile t lies in image t / (rows * columns).
+/// Winograd's tiles of outputs; tile t lies in image t / (rows * columns).
 struct Tiling {
-    int m_h = 0, m_w = 0;
-    int rows = 0, columns = 0;   // of one image
-    int first = 0, count = 0;    // the tiles of the block
-    void* transformed = nullptr; // [point][count][channels]: the block's transformed input
-    std::ptrdiff_t point_stride = 0;  // elements between the points of `transformed`
-    float* products = nullptr;   // [point][count][channels of one slice or of all]
-    std::ptrdiff_t product_point = 0, product_row = 0;  // floats between points, between tiles
+    HW tile;
+    Size rows = 0, columns = 0;               // of one image
+    Size first = 0, count = 0;                // the tiles of the block
+    void* transformed = nullptr;              // [point][count][channels]: the block's transformed input
+    Size point_stride = 0;                    // elements between the points of `transformed`
+    float* products = nullptr;                // [point][count][channels of one slice or of all]
+    Size product_point = 0, product_row = 0;  // floats between points, between tiles
     const void* next = nullptr;  // weights that are needed after the last of the points, if not the following ones
 };
 
+/// Rows are those of the output, counted over all images, unless said.
 struct Kernels {
     const char* name;
-    int lanes;           // floats in a vector
-    int max_vectors;     // width of a slice
-    int channel_step;    // input channels that one step of the inner loop takes: 2 for bf16
-    size_t element;      // bytes of a stored activation or weight
+    Size lanes;         // floats in a vector
+    Size max_vectors;   // width of a slice
+    Size channel_step;  // input channels that one step of the inner loop takes: 2 for bf16
+    Size element;       // bytes of a stored activation or weight
 
-    /// NCHW float32 images first..last into `out`, its border included.
-    void (*load_image)(const float* images, const Tensor& out, int first, int last);
-    /// Zero the border of rows first..last, counted over all images and border rows.
-    void (*clear_border)(const Tensor& tensor, int first, int last);
-    /// Rows first..last of the output, counted over all images; a vector to NCHW float32.
-    void (*store_vector)(const Tensor& in, float* out, int first, int last);
+    /// NCHW float32 images into `out`, without its border.
+    void (*load_image)(const float* images, const Tensor& out, Range rows);
+    /// Zero the border; its rows are counted.
+    void (*clear_border)(const Tensor& tensor, Range rows);
+    /// To NCHW float32.
+    void (*store_vector)(const Tensor& in, float* out, Range rows);
 
-    /// Output rows first..last of the images image_first..image_last, of one slice of one group.
-    void (*direct)(const Convolution&, int image_first, int image_last, int first, int last, int group, int slice);
-    /// One filter a channel, weights [kernel_h][kernel_w][channels] in float32; rows first..last of all images.
-    void (*depthwise)(const Convolution&, int first, int last);
-    /// Any convolution by the definition, weights float32 OIHW; rows first..last of all images.
-    void (*reference)(const Convolution&, int first, int last);
+    /// Output rows of each image, of one slice of one group.
+    void (*direct)(const Convolution&, Range images, Range rows, Size group, Size slice);
+    /// One filter a channel, weights [kernel_h][kernel_w][channels] in float32.
+    void (*depthwise)(const Convolution&, Range rows);
+    /// Any convolution by the definition, weights float32 OIHW.
+    void (*reference)(const Convolution&, Range rows);
     /// Whether a Winograd tile of this size is implemented.
-    bool (*has_tile)(int m_h, int m_w);
-    void (*transform_input)(const Convolution&, const Tiling&, int first, int last);
-    /// The products of points first..last of one slice, for the whole block.
-    void (*multiply)(const Convolution&, const Tiling&, int first, int last, int slice);
-    /// Tiles first..last of the block back to pixels, for slices slice_first..slice_last, the first of which is the first
-    /// in `products`. False when a result was infinite or NaN.
-    bool (*finish)(const Convolution&, const Tiling&, int first, int last, int slice_first, int slice_last);
+    bool (*has_tile)(HW tile);
+    void (*transform_input)(const Convolution&, const Tiling&, Range tiles);
+    /// The products of these points of one slice, for the whole block.
+    void (*multiply)(const Convolution&, const Tiling&, Range points, Size slice);
+    /// Tiles of the block back to pixels, for slices the first of which is the first in `products`. False when a result
+    /// was infinite or NaN.
+    bool (*finish)(const Convolution&, const Tiling&, Range tiles, Range slices);
 
-    /// The plain operations on rows first..last of the output, counted over all images.
-    void (*affine)(const Tensor& in, const Tensor& out, const float* scale, const float* shift, int first, int last);
-    void (*max_pool)(const Convolution&, int first, int last);
-    void (*average_pool)(const Convolution&, bool count_padding, int first, int last);
-    void (*adaptive_pool)(const Tensor& in, const Tensor& out, int first, int last);
-    void (*add)(const Tensor& a, const Tensor& b, float sign, Activation, const Tensor& out, int first, int last);
-    void (*scale)(const Tensor& a, const Tensor& gate, const Tensor& out, int first, int last);
-    void (*activate)(const Tensor& in, Activation, const Tensor& out, int first, int last);
-    /// Rows first..last, counted over all images and border rows, of a wide tensor as elements.
-    void (*narrow)(const Tensor& in, const Tensor& out, int first, int last);
-    void (*flatten)(const Tensor& in, const Tensor& out, int first, int last);
-    /// `in` with its first pixel at (top, left) and its first channel at `front`; elsewhere zeros.
-    void (*pad)(const Tensor& in, const Tensor& out, int top, int left, int front, int first, int last);
+    void (*affine)(const Tensor& in, const Tensor& out, const float* scale, const float* shift, Range rows);
+    void (*max_pool)(const Tensor& in, const Tensor& out, const Window&, Range rows);
+    void (*average_pool)(const Tensor& in, const Tensor& out, const Window&, bool count_padding, Range rows);
+    void (*adaptive_pool)(const Tensor& in, const Tensor& out, Range rows);
+    void (*add)(const Tensor& a, const Tensor& b, float sign, Activation, const Tensor& out, Range rows);
+    void (*scale)(const Tensor& a, const Tensor& gate, const Tensor& out, Range rows);
+    void (*activate)(const Tensor& in, Activation, const Tensor& out, Range rows);
+    /// A wide tensor as elements; rows of the border are counted.
+    void (*narrow)(const Tensor& in, const Tensor& out, Range rows);
+    void (*flatten)(const Tensor& in, const Tensor& out, Range rows);
+    /// `in` with its first pixel at `corner` and its first channel at `front`; elsewhere zeros.
+    void (*pad)(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows);
 };
 
 /// The tables that this build holds; nullptr where the compiler could not build one.

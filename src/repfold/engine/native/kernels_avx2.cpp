@@ -1,4 +1,6 @@
-// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, up to 6 pixels x 2 vectors of sums in 12 of 16 registers.
+// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, 6 pixels x 2 vectors of sums in 12 of 16 registers.
+#include "kernels.h"
+
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 
@@ -11,13 +13,11 @@ struct Avx2 {
     using Element = float;
     using Vector = __m256;
     using Packed = __m256;
-    static constexpr int lanes = 8, max_vectors = 2, step = 1;
-    static constexpr int max_rows(int) { return 6; }
+    static constexpr Size lanes = 8, max_vectors = 2, step = 1;
+    static constexpr int max_rows(Size) { return 6; }
 
     static Vector zero() { return _mm256_setzero_ps(); }
     static Vector set(float value) { return _mm256_set1_ps(value); }
-    static Vector load(const float* from) { return _mm256_loadu_ps(from); }
-    static void store(float* to, Vector x) { _mm256_storeu_ps(to, x); }
     static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
     static Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
     static Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
@@ -29,28 +29,26 @@ struct Avx2 {
     }
     static bool all_zero(Vector x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, zero(), _CMP_NEQ_UQ)) == 0; }
 
-    static __m256i first(int count) {
-        return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    static __m256i first(Size count) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                                  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     }
-    static Vector keep_first(Vector x, int count) { return _mm256_and_ps(x, _mm256_castsi256_ps(first(count))); }
-    static Vector load_element(const Element* from) { return load(from); }
-    static Vector load_element_first(const Element* from, int count) { return _mm256_maskload_ps(from, first(count)); }
-    static void store_element(Element* to, Vector x) { store(to, x); }
-    static void store_element_first(Element* to, Vector x, int count) { _mm256_maskstore_ps(to, first(count), x); }
+    static Vector keep_first(Vector x, Size count) { return _mm256_and_ps(x, _mm256_castsi256_ps(first(count))); }
+    static Vector load(const float* from) { return _mm256_loadu_ps(from); }
+    static Vector load_first(const float* from, Size count) { return _mm256_maskload_ps(from, first(count)); }
+    static void store(float* to, Vector x) { _mm256_storeu_ps(to, x); }
+    static void store_first(float* to, Vector x, Size count) { _mm256_maskstore_ps(to, first(count), x); }
 
-    static Packed load_weights(const Element* from) { return load(from); }
-    static Packed broadcast(const Element* from) { return _mm256_broadcast_ss(from); }
-    static Vector multiply_add(Vector sum, Packed a, Packed b) { return _mm256_fmadd_ps(a, b, sum); }
+    static Packed load_weights(const float* from) { return load(from); }
+    static Packed broadcast(const float* from) { return _mm256_broadcast_ss(from); }
 };
 
 constexpr Kernels table = vector_table<Avx2>("avx2");
 
 }  // namespace
-
-const Kernels* avx2_kernels() { return &table; }
-
 }  // namespace repfold
+
+const repfold::Kernels* repfold::avx2_kernels() { return &repfold::table; }
 #else
-#include "kernels.h"
 const repfold::Kernels* repfold::avx2_kernels() { return nullptr; }
 #endif

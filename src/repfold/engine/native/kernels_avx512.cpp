@@ -1,54 +1,10 @@
-// AVX-512 in float32: vectors of 16, slices of 48 channels, up to 9 pixels x 3 vectors of sums in 27 of 32 registers.
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#include <immintrin.h>
-
-#include "vector_table.h"
-
-namespace repfold {
-namespace {
-
-struct Avx512 {
-    using Element = float;
-    using Vector = __m512;
-    using Packed = __m512;
-    static constexpr int lanes = 16, max_vectors = 3, step = 1;
-    static constexpr int max_rows(int vectors) { return vectors == 3 ? 9 : vectors == 2 ? 13 : 14; }
-
-    static Vector zero() { return _mm512_setzero_ps(); }
-    static Vector set(float value) { return _mm512_set1_ps(value); }
-    static Vector load(const float* from) { return _mm512_loadu_ps(from); }
-    static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
-    static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
-    static Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
-    static Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
-    static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
-    static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }  // b when either is NaN
-    static Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
-    static Vector select_positive(Vector x, Vector yes, Vector no) {
-        return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(x, zero(), _CMP_GT_OQ), yes);
-    }
-    static bool all_zero(Vector x) { return _mm512_cmp_ps_mask(x, zero(), _CMP_NEQ_UQ) == 0; }
-
-    static __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1); }
-    static Vector keep_first(Vector x, int count) { return _mm512_maskz_mov_ps(first(count), x); }
-    static Vector load_element(const Element* from) { return load(from); }
-    static Vector load_element_first(const Element* from, int count) { return _mm512_maskz_loadu_ps(first(count), from); }
-    static void store_element(Element* to, Vector x) { store(to, x); }
-    static void store_element_first(Element* to, Vector x, int count) { _mm512_mask_storeu_ps(to, first(count), x); }
-
-    static Packed load_weights(const Element* from) { return load(from); }
-    static Packed broadcast(const Element* from) { return _mm512_set1_ps(*from); }
-    static Vector multiply_add(Vector sum, Packed a, Packed b) { return _mm512_fmadd_ps(a, b, sum); }
-};
-
-constexpr Kernels table = vector_table<Avx512>("avx512");
-
-}  // namespace
-
-const Kernels* avx512_kernels() { return &table; }
-
-}  // namespace repfold
-#else
 #include "kernels.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "avx512.h"
+
+static constexpr repfold::Kernels table = repfold::vector_table<repfold::Avx512>("avx512");
+const repfold::Kernels* repfold::avx512_kernels() { return &table; }
+#else
 const repfold::Kernels* repfold::avx512_kernels() { return nullptr; }
 #endif

@@ -1,5 +1,4 @@
 // The portable reference: no instruction set assumed, every convolution by its definition with sums in float64.
-#include "plain_kernels.h"
 #include "plain_pooling.h"
 
 namespace repfold {
@@ -13,9 +12,7 @@ constexpr Kernels make_table() {
     Kernels table{};
     fill_plain<Scalar>(table);
     table.name = "scalar";
-    table.lanes = 1;
-    table.max_vectors = 1;
-    table.channel_step = 1;
+    table.lanes = table.max_vectors = table.channel_step = 1;
     return table;
 }
 

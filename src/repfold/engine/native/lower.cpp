@@ -1,8 +1,6 @@
 // From the graph of a model file to the engine's operations, for one size of images.
 #include "lower.h"
 
-#include "shapes.h"
-
 namespace repfold {
 namespace {
 
@@ -29,8 +27,8 @@ Network Lowering::run() {
 
 void Lowering::check_conditions(const Json& graph) const {
     for (const Json& check : member(graph, "checks", list).items)
-        if (evaluate(member(check, "condition", list), size_) == 0)
-            fail("the model does not take images [", size_.n, ", ", size_.c, ", ", size_.h, ", ", size_.w,
+        if (evaluate(member(check, "condition", list), images_) == 0)
+            fail("the model does not take images [", images_.n, ", ", images_.c, ", ", images_.h, ", ", images_.w,
                  "]: ", member(check, "reason", text).string);
 }
 
@@ -38,12 +36,12 @@ void Lowering::lower_value(const Json& value) {
     const std::string &own_name = member(value, "name", text).string, &op = member(value, "op", text).string;
     const Json* scope = value.find("scope");
     name_ = scope && !scope->string.empty() ? scope->string : own_name;
-    const Arguments arguments(name_, member(value, "arguments", Json::Kind::object), size_);
+    const Arguments arguments(name_, member(value, "arguments", Json::Kind::object), images_);
     Meaning meaning;
     if (op == "input") {
         meaning = input(value, arguments);
     } else if (op == "state") {
-        meaning.tensor = arguments.text("path");
+        meaning = arguments.text("path");
     } else {
         const auto found = operators.find(op);
         if (found == operators.end()) refuse("a '" + op + "'");
@@ -52,32 +50,30 @@ void Lowering::lower_value(const Json& value) {
     if (!meanings_.emplace(own_name, meaning).second) fail("the graph has two values named '", own_name, "'");
 }
 
-Meaning Lowering::input(const Json& value, const Arguments& arguments) {
+Value Lowering::input(const Json& value, const Arguments& arguments) {
     if (!network_.shapes.empty() || arguments.integer("index", 0, 1 << 20) != 0) refuse("a second input");
     const std::vector<Json>& axes = member(value, "shape", list).items;
     if (axes.size() != 4) refuse("an input that is no image");
-    if (axes[1].is(Json::Kind::number)) network_.in_channels = static_cast<int>(axes[1].integer("the input's channels", 1, 1 << 16));
-    if (network_.in_channels && size_.c != network_.in_channels)
-        fail("the model wants images of ", network_.in_channels, " channels, these have ", size_.c);
-    Tensor images;
-    images.n = size_.n, images.c = size_.c, images.h = size_.h, images.w = size_.w;
-    network_.shapes.push_back(images);
-    return {0, false, ""};
+    if (axes[1].is(Json::Kind::number)) network_.in_channels = axes[1].integer("the input's channels", 1, 1 << 16);
+    if (network_.in_channels && images_.c != network_.in_channels)
+        fail("the model wants images of ", network_.in_channels, " channels, these have ", images_.c);
+    network_.shapes.push_back(images_);
+    return {};
 }
 
 void Lowering::read_output(const Json& graph) {
     const std::vector<Json>& outputs = member(graph, "outputs", list).items;
     name_ = "output";
     if (outputs.size() != 1) refuse("more or less than one tensor");
-    const Meaning& result = meaning(outputs[0].string);
-    if (result.value < 0) refuse("a constant");
-    network_.output = result.value;
+    const auto* result = std::get_if<Value>(&meaning(outputs[0].string));
+    if (!result) refuse("a constant");
+    network_.output = result->index;
 }
 
 void Lowering::read_image_size() {
     const Json* preprocessing = file_.description().find("preprocessing");
     const Json* size = preprocessing ? preprocessing->find("image_size") : nullptr;
-    if (size && size->is(Json::Kind::number)) network_.image_size = static_cast<int>(size->integer("image_size", 1, 65535));
+    if (size && size->is(Json::Kind::number)) network_.image_size = size->integer("image_size", 1, 65535);
 }
 
 const Meaning& Lowering::meaning(const std::string& value) const {
@@ -86,59 +82,60 @@ const Meaning& Lowering::meaning(const std::string& value) const {
     return found->second;
 }
 
-Meaning Lowering::image(const Arguments& arguments, const char* name) const {
+Value Lowering::image(const Arguments& arguments, const char* name) const {
     const std::string* value = arguments.value(name);
-    if (!value || meaning(*value).value < 0) refuse("an operation on something that is no image");
-    return meaning(*value);
+    const auto* image = value ? std::get_if<Value>(&meaning(*value)) : nullptr;
+    if (!image) refuse("an operation on something that is no image");
+    return *image;
 }
 
 std::string Lowering::parameter(const Arguments& arguments, const char* name) const {
+    if (!arguments.given(name)) return "";
     const std::string* value = arguments.value(name);
-    if (!value && !arguments.given(name)) return "";
-    if (!value || meaning(*value).tensor.empty()) refuse("a layer whose " + std::string(name) + " is computed");
-    return meaning(*value).tensor;
+    const auto* tensor = value ? std::get_if<std::string>(&meaning(*value)) : nullptr;
+    if (!tensor || tensor->empty()) refuse("a layer whose " + std::string(name) + " is computed");
+    return *tensor;
 }
 
-const std::vector<int64_t>& Lowering::shape_of(const std::string& tensor) const {
+const std::vector<Size>& Lowering::shape_of(const std::string& tensor) const {
     const TensorEntry* entry = file_.find(tensor);
     if (!entry) fail("the file has no tensor '", tensor, "', which its graph needs");
     return entry->shape;
 }
 
-void Lowering::check_shape(const std::string& tensor, const std::vector<int64_t>& shape) const {
-    if (!tensor.empty() && shape_of(tensor) != shape) fail("tensor '", tensor, "' has not the shape that layer '", name_, "' needs");
+void Lowering::check_shape(const std::string& tensor, const std::vector<Size>& shape) const {
+    if (!tensor.empty() && shape_of(tensor) != shape)
+        fail("tensor '", tensor, "' has not the shape that layer '", name_, "' needs");
 }
 
-Op Lowering::new_op(OpKind kind, const Meaning& x) const {
-    Op op;
-    op.kind = kind;
-    op.name = name_;
-    op.inputs[0] = x.value;
-    op.in_channels = op.out_channels = shape(x).c;
-    return op;
+Value Lowering::add(Operation operation, std::vector<size_t> inputs, const Shape& result, bool vector) {
+    if (result.h < 1 || result.w < 1) {
+        const Shape& in = network_.shapes[inputs[0]];
+        fail("the images are too small: of ", in.h, "x", in.w, " values nothing is left at layer '", name_, "'");
+    }
+    // The largest input has as many values; no product of sizes overflows from here on.
+    if (static_cast<double>(result.c) * static_cast<double>(result.h) * static_cast<double>(result.w) > 0x1p48)
+        fail("layer '", name_, "' makes too large an image");
+    const size_t index = network_.shapes.size();
+    network_.shapes.push_back(result);
+    network_.ops.push_back({name_, std::move(inputs), index, std::move(operation)});
+    return {index, vector};
 }
 
-Meaning Lowering::add(Op op, bool vector) {
-    const auto shape_at = [&](int value) { return value < 0 ? nullptr : &network_.shapes[static_cast<size_t>(value)]; };
-    op.output = static_cast<int>(network_.shapes.size());
-    network_.shapes.push_back(result_shape(op, *shape_at(op.inputs[0]), shape_at(op.inputs[1])));
-    network_.ops.push_back(std::move(op));
-    return {network_.ops.back().output, vector, ""};
-}
-
-InputSize example_size(const ModelFile& file) {
-    int sizes[4] = {0, 0, 0, 0};
+Shape example_size(const ModelFile& file) {
+    Size sizes[4] = {0, 0, 0, 0};
     for (const Json& size : member(*file.description().find("graph"), "sizes", list).items) {
         if (size.items.size() != 3) fail("the model file's graph lacks the sizes of its input");
         if (size.items[0].integer("the input of a size", 0, 1 << 20) == 0)
-            sizes[size.items[1].integer("the axis of a size", 0, 3)] = static_cast<int>(size.items[2].integer("an input's size", 1, 1 << 16));
+            sizes[size.items[1].integer("the axis of a size", 0, 3)] =
+                size.items[2].integer("an input's size", 1, 1 << 16);
     }
     if (!sizes[0] || !sizes[1] || !sizes[2] || !sizes[3]) fail("the model file's graph takes no images");
     return {sizes[0], sizes[1], sizes[2], sizes[3]};
 }
 
-Network lower(const ModelFile& file, const InputSize& size) {
-    Network network = Lowering(file, size).run();
+Network lower(const ModelFile& file, const Shape& images) {
+    Network network = Lowering(file, images).run();
     fuse(network);
     return network;
 }

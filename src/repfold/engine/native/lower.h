@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "arguments.h"
@@ -12,21 +13,23 @@
 
 namespace repfold {
 
-/// What a value of the graph is here: a value of the network, or a tensor of the file.
-struct Meaning {
-    int value = -1;
-    bool vector = false;  // [N, C] and not [N, C, H, W]
-    std::string tensor;
+/// A value of the network: [N, C, H, W], or [N, C] with height and width 1.
+struct Value {
+    size_t index = 0;
+    bool vector = false;
 };
+
+/// What a value of the graph is here: one of the network, or a tensor of the file.
+using Meaning = std::variant<Value, std::string>;
 
 class Lowering {
 public:
-    Lowering(const ModelFile& file, const InputSize& size) : file_(file), size_(size) {}
+    Lowering(const ModelFile& file, const Shape& images) : file_(file), images_(images) {}
 
     Network run();
 
 private:
-    using Operator = Meaning (Lowering::*)(const Arguments&, const Meaning&);
+    using Operator = Value (Lowering::*)(const Arguments&, Value);
     /// By name, how an operator of `x` and its other arguments is lowered.
     static const std::unordered_map<std::string, Operator> operators;
 
@@ -37,51 +40,52 @@ private:
 
     void check_conditions(const Json& graph) const;
     void lower_value(const Json& value);
-    Meaning input(const Json& value, const Arguments& arguments);
+    Value input(const Json& value, const Arguments& arguments);
     void read_output(const Json& graph);
     void read_image_size();
     const Meaning& meaning(const std::string& value) const;
-    Meaning image(const Arguments& arguments, const char* name) const;
+    Value image(const Arguments& arguments, const char* name) const;
     /// The file's tensor that an argument is; "" where it is None.
     std::string parameter(const Arguments& arguments, const char* name) const;
-    const std::vector<int64_t>& shape_of(const std::string& tensor) const;
-    void check_shape(const std::string& tensor, const std::vector<int64_t>& shape) const;
-    const Tensor& shape(const Meaning& value) const { return network_.shapes[static_cast<size_t>(value.value)]; }
-    Op new_op(OpKind kind, const Meaning& x) const;
-    /// Append the operation, whose result becomes a value.
-    Meaning add(Op op, bool vector = false);
+    const std::vector<Size>& shape_of(const std::string& tensor) const;
+    void check_shape(const std::string& tensor, const std::vector<Size>& shape) const;
+    const Shape& shape(Value value) const { return network_.shapes[value.index]; }
+    /// Append the operation, whose result, of this shape, becomes a value.
+    Value add(Operation operation, std::vector<size_t> inputs, const Shape& result, bool vector = false);
 
     // in lower_layers.cpp
-    Meaning same(const Arguments&, const Meaning& x) { return x; }
-    Meaning convolution(const Arguments& arguments, const Meaning& x);
-    Meaning linear(const Arguments& arguments, const Meaning& x);
-    Meaning batch_norm(const Arguments& arguments, const Meaning& x);
-    void read_window(Op& op, const Arguments& arguments) const;
-    Meaning max_pool(const Arguments& arguments, const Meaning& x);
-    Meaning average_pool(const Arguments& arguments, const Meaning& x);
-    Meaning adaptive_pool(const Arguments& arguments, const Meaning& x);
+    Value same(const Arguments&, Value x) { return x; }
+    Value convolution(const Arguments& arguments, Value x);
+    Value linear(const Arguments& arguments, Value x);
+    Value add_conv(Conv conv, Value x);
+    Value batch_norm(const Arguments& arguments, Value x);
+    /// Append a pooling, whose window is read.
+    template <class Pooling>
+    Value pool(Pooling pooling, const Arguments& arguments, Value x);
+    Value max_pool(const Arguments& arguments, Value x);
+    Value average_pool(const Arguments& arguments, Value x);
+    Value adaptive_pool(const Arguments& arguments, Value x);
     /// The mean over height and width is the global average pool.
-    Meaning mean(const Arguments& arguments, const Meaning& x);
-    Meaning pad(const Arguments& arguments, const Meaning& x);
+    Value mean(const Arguments& arguments, Value x);
+    Value pad(const Arguments& arguments, Value x);
     /// Every k-th row or column: an average over windows of one pixel.
-    Meaning slice(const Arguments& arguments, const Meaning& x);
-    Meaning view(const Arguments& arguments, const Meaning& x);
-    Meaning combine(OpKind kind, float sign, const Arguments& arguments, const Meaning& x);
-    Meaning sum(const Arguments& arguments, const Meaning& x) { return combine(OpKind::add, 1, arguments, x); }
-    Meaning difference(const Arguments& arguments, const Meaning& x) { return combine(OpKind::add, -1, arguments, x); }
-    Meaning product(const Arguments& arguments, const Meaning& x) { return combine(OpKind::scale, 1, arguments, x); }
-    Meaning dropout(const Arguments& arguments, const Meaning& x);
-    Meaning clamp(const Arguments& arguments, const Meaning& x);
-    Meaning leaky_relu(const Arguments& arguments, const Meaning& x);
+    Value slice(const Arguments& arguments, Value x);
+    Value view(const Arguments& arguments, Value x);
+    Value other(const Arguments& arguments, Value x) const;
+    void check_same(Value a, Value b) const;
+    template <int sign>
+    Value sum(const Arguments& arguments, Value x);
+    Value product(const Arguments& arguments, Value x);
+    Value dropout(const Arguments& arguments, Value x);
+    Value clamp(const Arguments& arguments, Value x);
+    Value leaky_relu(const Arguments& arguments, Value x);
     template <Activation::Kind kind>
-    Meaning activate(const Arguments&, const Meaning& x) {
-        Op op = new_op(OpKind::activation, x);
-        op.activation.kind = kind;
-        return add(op, x.vector);
+    Value activate(const Arguments&, Value x) {
+        return add(Activation{kind}, {x.index}, shape(x), x.vector);
     }
 
     const ModelFile& file_;
-    const InputSize& size_;
+    const Shape& images_;
     std::map<std::string, Meaning> meanings_;
     std::string name_;  // of the layer at hand
     Network network_;

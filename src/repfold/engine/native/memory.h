@@ -40,7 +40,7 @@ public:
     size_t bytes() const { return bytes_; }
 
 private:
-    void swap(Buffer& other) {
+    void swap(Buffer& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(bytes_, other.bytes_);
     }

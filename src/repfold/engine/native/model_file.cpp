@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "element.h"
 #include "error.h"
 
 namespace repfold {
@@ -29,10 +30,7 @@ float half_to_float(uint16_t half) {
         const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
         return sign ? -magnitude : magnitude;
     }
-    const uint32_t bits = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | (fraction << 13);
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
+    return float_of_bits(sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | (fraction << 13));
 }
 
 template <class Stored, class Convert>
@@ -125,7 +123,8 @@ void ModelFile::add_tensor(const std::string& name, const Json& entry) {
 void ModelFile::read_description(const Json* metadata) {
     const Json* text = metadata ? metadata->find("repfold") : nullptr;
     if (!text || !text->is(Json::Kind::string))
-        fail("'", path_, "' is a safetensors file without RepFold's description; save the folded network with "
+        fail("'", path_,
+             "' is a safetensors file without RepFold's description; save the folded network with "
              "repfold.save or `repfold fold`");
     description_ = parse_json(text->string);
     const Json* format = description_.find("format");
@@ -162,12 +161,7 @@ std::vector<float> ModelFile::read(const std::string& name) const {
     } else if (tensor->dtype == "F16") {
         widen<uint16_t>(bytes, values, half_to_float);
     } else if (tensor->dtype == "BF16") {
-        widen<uint16_t>(bytes, values, [](uint16_t v) {
-            const uint32_t bits = static_cast<uint32_t>(v) << 16;
-            float value;
-            std::memcpy(&value, &bits, 4);
-            return value;
-        });
+        widen<Bf16>(bytes, values, [](Bf16 v) { return to_float(v); });
     } else {
         fail("tensor '", name, "' has dtype ", tensor->dtype, "; a layer's parameters must be floating point");
     }

@@ -11,7 +11,7 @@
 namespace repfold {
 
 struct TensorEntry {
-    std::string dtype;           // "F32", "F64", "F16", "BF16", ...
+    std::string dtype;  // "F32", "F64", "F16", "BF16", ...
     std::vector<int64_t> shape;
     int64_t elements = 0;
     uint64_t begin = 0, end = 0;  // bytes, counted from the start of the data part

@@ -1,7 +1,6 @@
 // Pooling by its definition; see plain_kernels.h for `Target`.
 #pragma once
 
-#include <algorithm>
 #include <limits>
 
 #include "plain_kernels.h"
@@ -12,88 +11,77 @@ template <class Target>
 struct PlainPooling {
     using Element = typename Target::Element;
 
-    static constexpr int stretch = 64;  // channels whose sums are held at once
+    static constexpr Size stretch = 64;  // channels that are computed at once
 
-    /// The part of a window that lies inside the image.
-    struct Range {
-        int first, last;
-    };
-
-    static Range inside(int out, int stride, int padding, int kernel, int in) {
-        const int start = out * stride - padding;
-        return {std::max(start, 0), std::min(start + kernel, in)};
+    static void max_pool(const Tensor& in, const Tensor& out, const Window& w, Range rows) {
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
+            pool(out, image, y, x, -std::numeric_limits<float>::infinity(), [&](float* best, Size c, Size count) {
+                for (Size ky = 0; ky < w.kernel.h; ++ky) {
+                    const Size from_y = y * w.stride.h - w.padding.h + ky * w.dilation.h;
+                    if (from_y < 0 || from_y >= in.h) continue;
+                    for (Size kx = 0; kx < w.kernel.w; ++kx) {
+                        const Size from_x = x * w.stride.w - w.padding.w + kx * w.dilation.w;
+                        if (from_x < 0 || from_x >= in.w) continue;
+                        const auto* from = in.pixel<const Element>(image, from_y, from_x) + c;
+                        for (Size i = 0; i < count; ++i) {
+                            const float value = to_float(from[i]);
+                            best[i] = best[i] >= value || best[i] != best[i] ? best[i] : value;  // a NaN wins
+                        }
+                    }
+                }
+            });
+        });
     }
 
-    static void max_pool(const Convolution& pool, int first, int last) {
-        const Tensor &in = pool.in, &out = pool.out;
-        for (int row = first; row < last; ++row)
-            for (int x = 0; x < out.w; ++x)
-                for (int c = 0; c < out.c; c += stretch) max_of_window(pool, row / out.h, row % out.h, x, c, std::min(stretch, in.c - c));
-    }
-
-    static void average_pool(const Convolution& pool, bool count_padding, int first, int last) {
-        const Tensor &in = pool.in, &out = pool.out;
-        for (int row = first; row < last; ++row)
-            for (int x = 0; x < out.w; ++x) {
-                const int y = row % out.h;
-                const Range rows = inside(y, pool.stride_h, pool.padding_h, pool.kernel_h, in.h);
-                const Range columns = inside(x, pool.stride_w, pool.padding_w, pool.kernel_w, in.w);
-                int divisor = (rows.last - rows.first) * (columns.last - columns.first);
-                if (count_padding)  // the window is cut at the padded image's end, as PyTorch does in ceil mode
-                    divisor = (std::min(y * pool.stride_h - pool.padding_h + pool.kernel_h, in.h + pool.padding_h) -
-                               (y * pool.stride_h - pool.padding_h)) *
-                              (std::min(x * pool.stride_w - pool.padding_w + pool.kernel_w, in.w + pool.padding_w) -
-                               (x * pool.stride_w - pool.padding_w));
-                mean(in, out, row / out.h, y, x, rows, columns, divisor);
-            }
-    }
-
-    static void adaptive_pool(const Tensor& in, const Tensor& out, int first, int last) {
-        const auto bounds = [](int at, int size, int parts) {
-            return Range{static_cast<int>(static_cast<long long>(at) * size / parts),
-                         static_cast<int>((static_cast<long long>(at + 1) * size + parts - 1) / parts)};
+    static void average_pool(const Tensor& in, const Tensor& out, const Window& w, bool count_padding, Range rows) {
+        const auto inside = [](Range range, Size size) {
+            return Range{std::max<Size>(range.first, 0), std::min(range.last, size)};
         };
-        for (int row = first; row < last; ++row)
-            for (int x = 0; x < out.w; ++x) {
-                const Range rows = bounds(row % out.h, in.h, out.h), columns = bounds(x, in.w, out.w);
-                mean(in, out, row / out.h, row % out.h, x, rows, columns,
-                     (rows.last - rows.first) * (columns.last - columns.first));
-            }
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
+            const Size top = y * w.stride.h - w.padding.h, left = x * w.stride.w - w.padding.w;
+            // The window is cut at the padded image's end, as PyTorch does in ceil mode.
+            const Range ys{top, std::min(top + w.kernel.h, in.h + w.padding.h)};
+            const Range xs{left, std::min(left + w.kernel.w, in.w + w.padding.w)};
+            const Range inner_ys = inside(ys, in.h), inner_xs = inside(xs, in.w);
+            const Size counted = count_padding ? ys.size() * xs.size() : inner_ys.size() * inner_xs.size();
+            mean(in, out, image, y, x, inner_ys, inner_xs, counted);
+        });
+    }
+
+    static void adaptive_pool(const Tensor& in, const Tensor& out, Range rows) {
+        const auto bounds = [](Size i, Size size, Size parts) {
+            return Range{i * size / parts, divide_up((i + 1) * size, parts)};
+        };
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
+            const Range ys = bounds(y, in.h, out.h), xs = bounds(x, in.w, out.w);
+            mean(in, out, image, y, x, ys, xs, ys.size() * xs.size());
+        });
     }
 
 private:
-    static void max_of_window(const Convolution& pool, int image, int y, int x, int c, int count) {
-        float best[stretch];
-        std::fill(best, best + stretch, -std::numeric_limits<float>::infinity());
-        for (int ky = 0; ky < pool.kernel_h; ++ky) {
-            const int from_y = y * pool.stride_h - pool.padding_h + ky * pool.dilation_h;
-            if (from_y < 0 || from_y >= pool.in.h) continue;
-            for (int kx = 0; kx < pool.kernel_w; ++kx) {
-                const int from_x = x * pool.stride_w - pool.padding_w + kx * pool.dilation_w;
-                if (from_x < 0 || from_x >= pool.in.w) continue;
-                const Element* from = Plain<Target>::pixel(pool.in, image, from_y, from_x) + c;
-                for (int i = 0; i < count; ++i) {
-                    const float value = to_float(from[i]);
-                    best[i] = best[i] >= value || best[i] != best[i] ? best[i] : value;  // a NaN wins
-                }
-            }
+    /// One pixel of `out`, a stretch of channels after the other: body(values, first channel, count).
+    template <class Body>
+    static void pool(const Tensor& out, Size image, Size y, Size x, float start, Body body) {
+        for (Size c = 0; c < out.c; c += stretch) {
+            const Size count = std::min(stretch, out.c - c);
+            float values[stretch];
+            std::fill(values, values + stretch, start);
+            body(values, c, count);
+            auto* to = out.pixel<Element>(image, y, x) + c;
+            for (Size i = 0; i < count; ++i) to[i] = from_float<Element>(values[i]);
         }
-        Element* to = Plain<Target>::pixel(pool.out, image, y, x) + c;
-        for (int i = 0; i < count; ++i) to[i] = from_float<Element>(best[i]);
     }
 
-    static void mean(const Tensor& in, const Tensor& out, int image, int y, int x, Range rows, Range columns, int divisor) {
-        for (int c = 0; c < out.c; c += stretch) {
-            const int count = std::min(stretch, out.c - c);
-            float sum[stretch] = {};
-            for (int from_y = rows.first; from_y < rows.last; ++from_y)
-                for (int from_x = columns.first; from_x < columns.last; ++from_x) {
-                    const Element* from = Plain<Target>::pixel(in, image, from_y, from_x) + c;
-                    for (int i = 0; i < count; ++i) sum[i] += to_float(from[i]);
+    static void mean(const Tensor& in, const Tensor& out, Size image, Size y, Size x, Range ys, Range xs,
+                     Size divisor) {
+        pool(out, image, y, x, 0, [&](float* sum, Size c, Size count) {
+            for (Size from_y = ys.first; from_y < ys.last; ++from_y)
+                for (Size from_x = xs.first; from_x < xs.last; ++from_x) {
+                    const auto* from = in.pixel<const Element>(image, from_y, from_x) + c;
+                    for (Size i = 0; i < count; ++i) sum[i] += to_float(from[i]);
                 }
-            Element* to = Plain<Target>::pixel(out, image, y, x) + c;
-            for (int i = 0; i < count; ++i) to[i] = from_float<Element>(sum[i] / static_cast<float>(divisor));
-        }
+            for (Size i = 0; i < count; ++i) sum[i] /= static_cast<float>(divisor);
+        });
     }
 };
 

@@ -104,15 +104,15 @@ uint32_t& Pool::own_phase() {
     return phase;
 }
 
-int Pool::take(uint32_t phase, int count) {
+Size Pool::take(uint32_t phase, Size count) {
     uint64_t ticket = ticket_.load(std::memory_order_acquire);
     do {
-        if (phase_of(ticket) != phase || static_cast<uint32_t>(ticket) >= static_cast<uint32_t>(count)) return -1;
+        if (phase_of(ticket) != phase || static_cast<uint32_t>(ticket) >= count) return -1;
     } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel));
-    return static_cast<int>(static_cast<uint32_t>(ticket));
+    return static_cast<uint32_t>(ticket);
 }
 
-void Pool::finish(uint32_t phase, int count) {
+void Pool::finish(uint32_t phase, Size count) {
     if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 < count) return;
     done_.store(0, std::memory_order_relaxed);
     ticket_.store(static_cast<uint64_t>(phase + 1) << 32);

@@ -9,11 +9,13 @@
 #include <thread>
 #include <vector>
 
+#include "tensor.h"
+
 namespace repfold {
 
-/// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless it
-/// has taken a task. It then finds the phases over that it missed, and joins at the one at hand. Who waits spins for a
-/// tenth of a millisecond and then sleeps, so that on a busy machine the time is not taken from those who are awaited.
+/// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless
+/// it has taken a task. It then finds the phases over that it missed, and joins at the one at hand. Who waits spins for
+/// a tenth of a millisecond and then sleeps, so that on a busy machine those who are awaited get the time.
 class Pool {
 public:
     /// With so many threads, the calling one among them; fewer where the system grants no more.
@@ -28,16 +30,16 @@ public:
     /// have returned. The body must not throw, and all must share() the same numbers of tasks in the same order.
     void run(const std::function<void(int)>& body);
 
-    /// Within run: do tasks 0..count-1 together with the others; returns when all are done.
+    /// Within run: do tasks 0..count-1, fewer than 2^31, together with the others; returns when all are done.
     template <class Task>
-    void share(int count, Task&& task) {
+    void share(Size count, Task&& task) {
         if (threads_ == 1) {
-            for (int t = 0; t < count; ++t) task(t);
+            for (Size t = 0; t < count; ++t) task(t);
             return;
         }
         if (count <= 0) return;
         const uint32_t phase = next_phase();
-        for (int t = take(phase, count); t >= 0; t = take(phase, count)) {
+        for (Size t = take(phase, count); t >= 0; t = take(phase, count)) {
             task(t);
             finish(phase, count);
         }
@@ -50,8 +52,8 @@ private:
     static uint32_t next_phase() { return own_phase()++; }
 
     /// A task of the phase; -1 when none is left.
-    int take(uint32_t phase, int count);
-    void finish(uint32_t phase, int count);
+    Size take(uint32_t phase, Size count);
+    void finish(uint32_t phase, Size count);
     void wait(uint32_t phase);
 
     /// Who sleeps until something changes.
@@ -60,7 +62,7 @@ private:
         std::condition_variable changed;
     };
 
-    /// Return when `done`: changes that it looks at are followed by wake(sleepers), and both are sequentially consistent.
+    /// Return when `done`: what it looks at changes before wake(sleepers), both sequentially consistent.
     template <class Done>
     void await(Sleepers& sleepers, Done done);
     void wake(Sleepers& sleepers);
@@ -74,7 +76,7 @@ private:
     std::vector<std::thread> workers_;
 
     alignas(64) std::atomic<uint64_t> ticket_{0};  // the phase at hand (high half) and its next task
-    alignas(64) std::atomic<int> done_{0};         // tasks of that phase that are done
+    alignas(64) std::atomic<Size> done_{0};        // tasks of that phase that are done
 
     alignas(64) std::atomic<unsigned> gate_{closed};  // workers within run, and whether more may enter
     std::atomic<unsigned> round_{0};                  // calls of run

@@ -12,8 +12,8 @@ struct NoRoom : Error {
     using Error::Error;
 };
 
-/// Throws NoRoom, with the figures, when `bytes` beside what the process holds are more than `allowed`; 0 stands for the
-/// machine's memory. Many systems grant more than there is, and kill who uses it.
+/// Throws NoRoom, with the figures, when `bytes` beside what the process holds are more than `allowed`; 0 stands for
+/// the machine's memory. Many systems grant more than there is, and kill who uses it.
 void check_room(size_t bytes, size_t allowed);
 
 }  // namespace repfold

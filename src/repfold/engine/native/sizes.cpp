@@ -46,26 +46,26 @@ const std::unordered_map<std::string, Unary> unary = {
     {"not", [](double a) { return a == 0 ? 1.0 : 0.0; }},
 };
 
-double leaf(const Json& size, const InputSize& input) {
+double leaf(const Json& size, const Shape& images) {
     if (size.items.size() != 3) fail("a size in the model file's graph is no axis of an input");
     size.items[1].integer("the input of a size", 0, 0);
-    const int sizes[] = {input.n, input.c, input.h, input.w};
-    return sizes[size.items[2].integer("the axis of a size", 0, 3)];
+    const Size sizes[] = {images.n, images.c, images.h, images.w};
+    return static_cast<double>(sizes[size.items[2].integer("the axis of a size", 0, 3)]);
 }
 
 }  // namespace
 
-double evaluate(const Json& size, const InputSize& input) {
+double evaluate(const Json& size, const Shape& images) {
     if (size.is(Json::Kind::number)) return size.number;
     if (size.items.size() < 2 || !size.items[0].is(Json::Kind::string))
         fail("a size in the model file's graph is neither a number nor an expression");
     const std::string& operation = size.items[0].string;
-    if (operation == "size") return leaf(size, input);
-    double value = evaluate(size.items[1], input);
+    if (operation == "size") return leaf(size, images);
+    double value = evaluate(size.items[1], images);
     if (const auto one = unary.find(operation); one != unary.end() && size.items.size() == 2) return one->second(value);
     const auto two = binary.find(operation);
     if (two == binary.end()) fail("a size in the model file's graph is computed by the unknown '", operation, "'");
-    for (size_t i = 2; i < size.items.size(); ++i) value = two->second(value, evaluate(size.items[i], input));
+    for (size_t i = 2; i < size.items.size(); ++i) value = two->second(value, evaluate(size.items[i], images));
     return value;
 }
 

@@ -1,30 +1,81 @@
-// Activations in memory, and the activation functions. Included by kernels of every instruction set: plain structs.
+// Shapes, windows, activations in memory, and the activation functions. Included by kernels of every instruction set:
+// plain structs, whose functions are inlined.
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
+
+#include "unroll.h"
 
 namespace repfold {
 
-/// N images of H x W pixels of C channels, channels innermost ("NHWC"), within a border of zeros.
-/// `stride_c` values lie between neighbouring pixels; those beyond C are finite and never matter.
-struct Tensor {
+/// Of images, channels, strides and tasks. Plans are bounded (see plan.cpp), so that no product of sizes overflows.
+using Size = std::int64_t;
+
+/// Of a window, a tile, a stride, ...
+struct HW {
+    Size h = 0, w = 0;
+
+    REPFOLD_INLINE Size area() const { return h * w; }
+};
+
+/// N images of H x W pixels of C channels.
+struct Shape {
+    Size n = 0, c = 0, h = 0, w = 0;
+};
+
+REPFOLD_INLINE bool operator==(const Shape& a, const Shape& b) {
+    return a.n == b.n && a.c == b.c && a.h == b.h && a.w == b.w;
+}
+
+/// first, first + 1, ..., last - 1
+struct Range {
+    Size first = 0, last = 0;
+
+    REPFOLD_INLINE Size size() const { return last - first; }
+};
+
+/// Part i of `parts` nearly equal ones of 0..all-1.
+REPFOLD_INLINE Range part(Size all, Size i, Size parts) { return {all * i / parts, all * (i + 1) / parts}; }
+
+REPFOLD_INLINE constexpr Size divide_up(Size a, Size b) { return (a + b - 1) / b; }
+
+/// Channels innermost ("NHWC"), the image within a border of zeros. `stride_c` values lie between neighbouring pixels;
+/// those beyond C are finite and never matter.
+struct Tensor : Shape {
     void* data = nullptr;
-    int n = 0, h = 0, w = 0, c = 0;
-    int border_h = 0, border_w = 0;
-    int stride_c = 0;
+    HW border{};
+    Size stride_c = 0;
     bool wide = false;  // float32 values in a network that computes in bfloat16
 
-    std::ptrdiff_t row() const { return static_cast<std::ptrdiff_t>(w + 2 * border_w) * stride_c; }
-    std::ptrdiff_t image() const { return (h + 2 * border_h) * row(); }
-    std::ptrdiff_t size() const { return n * image(); }
+    /// Rows of all images, with those of the border.
+    REPFOLD_INLINE Size bordered_rows() const { return n * (h + 2 * border.h); }
+    REPFOLD_INLINE Size row() const { return (w + 2 * border.w) * stride_c; }
+    REPFOLD_INLINE Size image() const { return (h + 2 * border.h) * row(); }
+    REPFOLD_INLINE Size size() const { return n * image(); }
 
-    /// Where pixel (y, x) of image i begins; y and x may lie in the border.
-    std::ptrdiff_t at(int i, int y, int x) const {
-        return i * image() + (y + border_h) * row() + static_cast<std::ptrdiff_t>(x + border_w) * stride_c;
+    /// Pixel (y, x) of image i, which may lie in the border.
+    template <class Element>
+    REPFOLD_INLINE Element* pixel(Size i, Size y, Size x) const {
+        return static_cast<Element*>(data) + i * image() + (y + border.h) * row() + (x + border.w) * stride_c;
     }
 };
 
+/// body(image, y, x) of every pixel of these rows, counted over all images.
+template <class Body>
+void each_pixel(const Tensor& t, Range rows, Body body) {
+    for (Size row = rows.first; row < rows.last; ++row) {
+        const Size image = row / t.h, y = row % t.h;
+        for (Size x = 0; x < t.w; ++x) body(image, y, x);
+    }
+}
+
+/// What a convolution or a pooling slides over the image.
+struct Window {
+    HW kernel{1, 1}, stride{1, 1}, padding{}, dilation{1, 1};
+};
+
 struct Activation {
+    static constexpr const char* name = "activation";
     enum class Kind { none, relu, relu6, leaky_relu, hard_swish, hard_sigmoid, sigmoid, silu };
 
     Kind kind = Kind::none;

@@ -18,7 +18,7 @@ constexpr Kernels vector_table(const char* name) {
     table.depthwise = DirectConvolution<Isa>::depthwise;
     table.has_tile = WinogradTable<Isa>::has_tile;
     table.transform_input = WinogradTable<Isa>::transform_input;
-    table.multiply = WinogradTable<Isa>::multiply;
+    table.multiply = WinogradConvolution<Isa>::multiply;
     table.finish = WinogradTable<Isa>::finish;
     return table;
 }

@@ -25,42 +25,38 @@ enum class Split {
 /// How one convolution is computed.
 struct Choice {
     Algorithm algorithm = Algorithm::reference;
-    int tile_h = 0, tile_w = 0;  // of Winograd
-    int block = 0;               // tiles transformed together
+    HW tile{};       // of Winograd
+    Size block = 0;  // tiles transformed together
     Split split = Split::tiles;
+
+    Size points() const { return (tile.h + 2) * (tile.w + 2); }
 };
 
 struct PackedWeights {
     Buffer data;
     std::vector<Slice> slices;  // of one group
-    std::ptrdiff_t group_stride = 0;
+    Size group_stride = 0;
     std::vector<float> bias;  // padded by one slice of zeros
 };
 
-/// Cut `channels` into slices of at most max_vectors vectors, as even as possible.
-std::vector<Slice> cut_slices(int channels, int lanes, int max_vectors);
-
-/// Read a convolution's parameters from the file and lay them out for `choice`.
-std::shared_ptr<const PackedWeights> pack_weights(const ModelFile& file, const Op& op, const Kernels& kernels,
-                                                  const Choice& choice);
-
-/// The most bytes that packing takes at once, and how many of them stay.
+/// Bytes that packing takes for good, and on top of them until it is done.
 struct PackingRoom {
-    size_t most = 0, kept = 0;
+    Size kept = 0, passing = 0;
 };
-PackingRoom packing_room(const Op& op, const Kernels& kernels, const Choice& choice);
+PackingRoom packing_room(const Conv& conv, const Kernels& kernels, const Choice& choice);
 
 /// Packed weights of all plans of an engine, each held as long as a plan uses it.
 class WeightStore {
 public:
-    /// Of this convolution, packed now if they are not held.
-    std::shared_ptr<const PackedWeights> get(const ModelFile& file, const Op& op, const Kernels& kernels, const Choice& choice);
-    bool holds(const Op& op, const Kernels& kernels, const Choice& choice) const;
+    /// Of this convolution, read from the file and packed now if they are not held.
+    std::shared_ptr<const PackedWeights> get(const ModelFile& file, const Conv& conv, const Kernels& kernels,
+                                             const Choice& choice);
+    bool holds(const Conv& conv, const Kernels& kernels, const Choice& choice) const;
 
 private:
-    using Key = std::tuple<std::string, std::string, int, Algorithm, int, int, const Kernels*>;
-    static Key key(const Op& op, const Kernels& kernels, const Choice& choice) {
-        return {op.weight, op.bias, op.groups, choice.algorithm, choice.tile_h, choice.tile_w, &kernels};
+    using Key = std::tuple<std::string, std::string, Size, Algorithm, Size, Size, const Kernels*>;
+    static Key key(const Conv& conv, const Kernels& kernels, const Choice& choice) {
+        return {conv.weight, conv.bias, conv.groups, choice.algorithm, choice.tile.h, choice.tile.w, &kernels};
     }
     std::map<Key, std::weak_ptr<const PackedWeights>> held_;
 };

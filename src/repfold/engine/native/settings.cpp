@@ -1,0 +1,74 @@
+#include "settings.h"
+
+#include "error.h"
+
+namespace repfold {
+namespace {
+
+bool cpu_has(const Kernels* kernels) {
+#if defined(__x86_64__) || defined(__i386__)
+    if (kernels == nullptr) return false;
+    if (kernels == avx512_kernels())
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (kernels == avx512_bf16_kernels()) return cpu_has(avx512_kernels()) && __builtin_cpu_supports("avx512bf16");
+    if (kernels == avx2_kernels()) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return kernels == scalar_kernels();
+}
+
+std::vector<const Kernels*> fp32_kernels() {
+    std::vector<const Kernels*> found;
+    for (const Kernels* kernels : {avx512_kernels(), avx2_kernels(), scalar_kernels()})
+        if (cpu_has(kernels)) found.push_back(kernels);
+    return found;
+}
+
+const Kernels* parse_kernels(const std::string& precision, const std::string& name) {
+    if (precision == "bf16") {
+        if (name != "auto" && name != "avx512") fail("precision bf16 needs the avx512 kernels, not '", name, "'");
+        if (!cpu_has(avx512_bf16_kernels()))
+            fail("precision bf16 needs a CPU with AVX-512 BF16, which this one lacks; load with precision fp32");
+        return avx512_bf16_kernels();
+    }
+    if (precision != "fp32") fail("unknown precision '", precision, "'; known: fp32, bf16");
+    for (const Kernels* kernels : fp32_kernels())
+        if (name == "auto" || name == kernels->name) return kernels;
+    fail("this CPU cannot run the kernels '", name, "'; it has: ", cpu_kernels());
+}
+
+void parse_convolution(const std::string& text, Settings& settings) {
+    if (text == "direct") return;
+    if (text == "auto") {
+        // F(6) loses the digits that a logit error of 1e-5 leaves; in bf16 only F(2) keeps the error of plain bf16.
+        settings.tiles = {{2, 2}, {4, 2}, {3, 3}, {4, 4}, {5, 5}};
+        if (settings.kernels != settings.wide) settings.tiles.resize(1);
+        return;
+    }
+    settings.cheapest = false;
+    if (text.size() == 3 && text[1] == 'x') settings.tiles = {{text[0] - '0', text[2] - '0'}};
+    if (settings.tiles.empty() || !settings.kernels->has_tile || !settings.kernels->has_tile(settings.tiles[0]))
+        fail("unknown convolution '", text, "'; known: auto, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
+}
+
+}  // namespace
+
+Settings parse_settings(int threads, size_t memory, const std::string& precision, const std::string& kernels,
+                        const std::string& convolution) {
+    if (threads < 1 || threads > 256) fail("threads must be 1 to 256, not ", threads);
+    Settings settings;
+    settings.threads = threads;
+    settings.memory = memory;
+    settings.kernels = parse_kernels(precision, kernels);
+    settings.wide = settings.kernels == avx512_bf16_kernels() ? avx512_kernels() : settings.kernels;
+    parse_convolution(convolution, settings);
+    return settings;
+}
+
+std::string cpu_kernels() {
+    std::string names;
+    for (const Kernels* kernels : fp32_kernels()) names += (names.empty() ? "" : " ") + std::string(kernels->name);
+    return names + (cpu_has(avx512_bf16_kernels()) ? " bf16" : "");
+}
+
+}  // namespace repfold

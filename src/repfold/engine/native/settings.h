@@ -1,0 +1,27 @@
+// What the caller of the C interface asks for, parsed and checked.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace repfold {
+
+struct Settings {
+    int threads = 1;
+    size_t memory = 0;                 // bytes that the process may hold; 0: those of the machine
+    const Kernels* kernels = nullptr;  // of the precision
+    const Kernels* wide = nullptr;     // float32 kernels of the same vectors
+    std::vector<HW> tiles;             // of Winograd that a convolution may take
+    bool cheapest = true;              // a tile is taken only where it is cheaper than a direct convolution
+};
+
+/// Throws Error when a text is unknown, or this CPU cannot run what it asks for.
+Settings parse_settings(int threads, size_t memory, const std::string& precision, const std::string& kernels,
+                        const std::string& convolution);
+
+/// The kernels that this CPU can run, best first, separated by spaces; "bf16" at the end when it computes in bfloat16.
+std::string cpu_kernels();
+
+}  // namespace repfold
