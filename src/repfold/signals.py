@@ -26,7 +26,7 @@ _PATIENCE = 1.0
 
 
 class Interrupted(BaseException):
-    """A signal arrived where nothing is to be finished first. ``told``: what is done and what is not, if known.
+    """A signal arrived where nothing is to be finished first. ``status``: what is done and what is not, if known.
 
     No Exception, as KeyboardInterrupt is none: what handles the failures of a command must not take it for one.
     """
@@ -34,7 +34,7 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-        self.told = ""
+        self.status = ""
 
     @property
     def exit_code(self) -> int:
@@ -62,7 +62,7 @@ class Request:
 
 
 def asked_to_stop() -> tuple[int, ...]:
-    """The signals to answer: those of this system, but for what whoever started the process told it to ignore (nohup).
+    """The signals to answer: those of this system, but for what whoever started the process had it ignore (nohup).
 
     None outside of the main thread, where Python delivers no signals.
     """

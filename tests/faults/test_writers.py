@@ -155,7 +155,7 @@ def test_a_fault_of_the_disk_leaves_the_old_file_and_is_told(name, fault, faults
     assert [entry.name for entry in path.parent.iterdir()] == [name]
     told = str(caught.value)
     assert str(path) in told and "\n" not in told
-    assert "Make room" in told or "Choose another place" in told
+    assert "Make room" in told or "Choose another path" in told
 
 
 def halving(write: Callable[..., Any], place: int) -> Callable[..., Any]:

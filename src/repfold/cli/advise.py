@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 
 
 def advise(
@@ -24,7 +24,7 @@ def advise(
 
     Args:
         run: A run directory; the run need not be finished.
-        plot: Where to draw the two accuracies that tell of over- and underfitting, an .svg file.
+        plot: Where to draw the two accuracies that show over- and underfitting, an .svg file.
         json: Print one JSON object.
     """
     from dataclasses import asdict
@@ -47,13 +47,13 @@ def advise(
         print_json({**content, "plot": str(plot) if plot else None})
         return
     for finding in findings:
-        tell(finding.says)
+        echo(finding.says)
         for sentence in finding.evidence:
-            tell(f"  {sentence}")
+            echo(f"  {sentence}")
         for change in finding.changes:
-            tell(f"  try: --{change.setting.replace('_', '-')} {_quoted(change.then)}   (now {change.now})")
+            echo(f"  try: --{change.setting.replace('_', '-')} {_quoted(change.then)}   (now {change.now})")
     if plot is not None:
-        tell(f"Written: {plot}")
+        echo(f"Written: {plot}")
 
 
 def _quoted(value: str) -> str:

@@ -1,5 +1,5 @@
 """One answer to each failure: what the user or the machine can mend is one message with the remedy and no traceback;
-everything else is a fault of RepFold, and is told with all that a report needs."""
+everything else is a fault of RepFold, and is printed with all that a report needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import echo
 from repfold.errors import RepFoldError
 
 USERS_MISTAKE, FAULT = 2, 1
@@ -31,7 +31,7 @@ def give(error: Exception) -> int:
     if answer is None:
         traceback.print_exception(error)
         answer = Answer(_report_of(error), FAULT)
-    tell(f"repfold: {answer.text}", error=True)
+    echo(f"repfold: {answer.text}", error=True)
     return answer.exit_code
 
 
@@ -55,9 +55,9 @@ def _of_text(error: Exception) -> Answer | None:
 def _of_system(error: Exception) -> Answer | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
-    places = [os.fsdecode(place) for place in (error.filename, error.filename2) if isinstance(place, str | bytes)]
+    paths = [os.fsdecode(path) for path in (error.filename, error.filename2) if isinstance(path, str | bytes)]
     remedy = _REMEDIES.get(error.errno, "Check the path, the disk and what you may do there.")
-    where = " -> ".join(places) or "The system says"
+    where = " -> ".join(paths) or "The system says"
     return Answer(f"{where}: {error.strerror}. {remedy}")
 
 
@@ -82,21 +82,21 @@ def _report_of(error: Exception) -> str:
     )
 
 
-_MAY_NOT = "See to its permissions, or choose another place."
-_ROOM = "Make room there, or choose another place."
+_MAY_NOT = "See to its permissions, or choose another path."
+_ROOM = "Make room there, or choose another path."
 _DISK = "Check the disk, and its connection."
 _REMEDIES = {
     errno.ENOENT: "Check the path.",
     errno.ENOTDIR: "A part of the path is a file: check the path.",
     errno.EISDIR: "Give the path of a file.",
-    errno.EEXIST: "Choose another place.",
-    errno.ENOTEMPTY: "Choose another place.",
+    errno.EEXIST: "Choose another path.",
+    errno.ENOTEMPTY: "Choose another path.",
     errno.ELOOP: "Its symbolic links go round in a circle: mend them.",
     errno.ENAMETOOLONG: "Give a shorter name.",
     errno.ENXIO: "Give the path of an ordinary file.",
     errno.EACCES: _MAY_NOT,
     errno.EPERM: _MAY_NOT,
-    errno.EROFS: "Choose another place.",
+    errno.EROFS: "Choose another path.",
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.EFBIG: _ROOM,

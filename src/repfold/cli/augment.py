@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 from repfold.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def augment(
         print_json({"preview": str(preview), "augment": str(chain), "rows": shown, "images": len(x_NCHW)})
         return
     if augment is None:
-        tell(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
-    tell(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
+        echo(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
+    echo(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
 
 
 def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool, max_pixels: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 
 
 def convert(
@@ -25,7 +25,7 @@ def convert(
         source: A model file, or a checkpoint in any known layout, train or folded form.
         output: The file to write: .safetensors, or .pt or .pth for other code.
         to: Whose layout: repfold (a model file), original (RepVGG's authors), timm, apple (MobileOne).
-        preset: The strides of the network, which a checkpoint does not always tell; imagenet where both fit.
+        preset: The strides of the network, which a checkpoint does not always show; imagenet where both fit.
         json: Print one JSON object.
     """
     from dataclasses import asdict
@@ -37,5 +37,5 @@ def convert(
         print_json({**asdict(done), "path": str(done.path)})
         return
     classes = done.architecture.num_classes
-    tell(f"{done.architecture.name}, {classes} classes, {done.form} form: {done.source} -> {done.target}.")
-    tell(f"Written: {done.path} ({done.tensors} tensors).")
+    echo(f"{done.architecture.name}, {classes} classes, {done.form} form: {done.source} -> {done.target}.")
+    echo(f"Written: {done.path} ({done.tensors} tensors).")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from repfold.cli.model_flags import ModelFlags
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 
 if TYPE_CHECKING:
     from repfold.deploy import Serving
@@ -47,9 +47,9 @@ def deploy(
 
 def _print(serving: Serving, folder: Path) -> None:
     for row in sorted(serving.timings.rows, key=lambda row: row.median_ms):
-        tell(f"{row.form:26s} {row.median_ms:9.2f} ms  (10 %: {row.low_ms:.2f}, 90 %: {row.high_ms:.2f}, n = {row.n})")
+        echo(f"{row.form:26s} {row.median_ms:9.2f} ms  (10 %: {row.low_ms:.2f}, 90 %: {row.high_ms:.2f}, n = {row.n})")
     for name, reason in serving.without.items():
-        tell(f"Not with {name}: {reason}")
-    tell(f"\nIn {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    tell(f"Fastest here for a batch of {serving.batch} on {serving.threads} threads:\n")
-    tell(serving.program(folder))
+        echo(f"Not with {name}: {reason}")
+    echo(f"\nIn {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    echo(f"Fastest here for a batch of {serving.batch} on {serving.threads} threads:\n")
+    echo(serving.program(folder))

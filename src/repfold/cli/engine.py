@@ -45,7 +45,7 @@ def engine(
     if path.exists() and not path.is_file():  # reading a FIFO, say, would wait for ever
         raise RepFoldError(f"{path} is no ordinary file. Give a folded model file, or the run directory that holds it.")
     try:
-        with suppress(FileNotFoundError):  # which the engine tells
+        with suppress(FileNotFoundError):  # which the engine reports
             regular.opened(path).close()
         loaded = engines.load(path, threads=threads, precision=precision)
         size = image_size or loaded.image_size or 224

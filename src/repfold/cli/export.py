@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from repfold.cli.model_flags import ModelFlags, output_path
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 
 
 def export(
@@ -38,11 +38,11 @@ def export(
     if json:
         print_json({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size})
         return
-    tell(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
+    echo(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
     if written.error is None:
-        tell(
+        echo(
             "Not compared with the network: ONNX Runtime is not installed, or this dtype is one that it cannot be fed."
         )
     else:
         runtime = "ONNX Runtime" if path.suffix == ".onnx" else "The loaded program"
-        tell(f"{runtime} agrees with the network to a relative error of {written.error:.1e}.")
+        echo(f"{runtime} agrees with the network to a relative error of {written.error:.1e}.")

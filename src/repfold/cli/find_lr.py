@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.recipe_flags import RecipeFlags, given
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import echo
 
 if TYPE_CHECKING:
     from repfold.train.find_lr import RangeTest
@@ -64,11 +64,11 @@ def find_lr(
 
 
 def _print(found: RangeTest, plot: str | None) -> None:
-    tell(f"{len(found.rates)} steps, from {found.rates[0]:.3g} to {found.rates[-1]:.3g}: {found.stopped}.")
+    echo(f"{len(found.rates)} steps, from {found.rates[0]:.3g} to {found.rates[-1]:.3g}: {found.stopped}.")
     if found.suggestion is None:
-        tell("The loss fell at no rate: try more steps, a wider range, or look at the data and the network.")
+        echo("The loss fell at no rate: try more steps, a wider range, or look at the data and the network.")
     else:
-        tell(f"The loss falls fastest at {found.steepest:.3g} and is lowest at {found.limit:.3g}.")
-        tell(f"Suggestion: --lr {found.suggestion:.2g} (for a schedule that ends near 0, and this batch)")
+        echo(f"The loss falls fastest at {found.steepest:.3g} and is lowest at {found.limit:.3g}.")
+        echo(f"Suggestion: --lr {found.suggestion:.2g} (for a schedule that ends near 0, and this batch)")
     if plot is not None:
-        tell(f"Written: {plot}")
+        echo(f"Written: {plot}")

@@ -34,7 +34,7 @@ def yield_to_others() -> None:
 
 
 def is_busy() -> bool:
-    """Whether threads of others want at least half of the cores at this moment, as far as the system tells.
+    """Whether threads of others want at least half of the cores at this moment, as far as the system reports.
 
     Not the load average, which still remembers for a minute what this user's last command did.
     """
@@ -46,7 +46,7 @@ def is_busy() -> bool:
 
 
 def _running() -> int:
-    """Threads of the whole machine that run or wait for a core; this one where that is not told."""
+    """Threads of the whole machine that run or wait for a core; this one where that is unknown."""
     try:
         lines = _STATISTICS.read_text().splitlines()
     except OSError:

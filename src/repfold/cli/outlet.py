@@ -1,7 +1,7 @@
 """Where the command line prints: streams that may close while a command works, which goes on working.
 
 A reader that leaves (``| head``), a log on a full disk and a closed terminal take the output, not the work. What was
-not delivered is remembered, and the exit code tells it where the output was what the command was for.
+not delivered is remembered, and the exit code shows it where the output was what the command was for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The process around a command: its streams, its signals, its limits, and the exit code that tells what became of it.
+"""The process around a command: its streams, its signals, its limits, and the exit code of its outcome.
 
-Exit codes: 0, what was asked is done; 2, it could not be, for a reason that is told; 128 + n, signal n ended it; 141,
+Exit codes: 0, what was asked is done; 2, it could not be, for a reason that is given; 128 + n, signal n ended it; 141,
 it was to print, and who read it left before the end (as when SIGPIPE ends a program).
 """
 
@@ -16,7 +16,7 @@ from typing import Protocol, TextIO, cast
 from repfold import atomic
 from repfold.cli import openmp
 from repfold.cli.outlet import Outlet, open_closed_descriptors
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import echo
 from repfold.signals import Interrupted, interrupting
 
 # Fewer open files than these are not enough to import PyTorch and to read images; and how many are asked for.
@@ -33,7 +33,7 @@ class Command(Protocol):
 def guarded(command: Command) -> Command:
     """``command`` (the whole command line) with a process around it that it can rely on.
 
-    Signals that ask to stop raise Interrupted in it, which is told here; what it prints never raises; and it ends with
+    Signals that ask to stop raise Interrupted in it, reported here; what it prints never raises; and it ends with
     the exit code that is true: a lost output does not make a failure of finished files, nor a success of lost answers.
     """
 
@@ -49,7 +49,7 @@ def guarded(command: Command) -> Command:
             if undelivered and code == 0 and (_written() == [] or "--json" in words):
                 code = _BROKEN_PIPE if undelivered.errno == errno.EPIPE else 2
                 if code != _BROKEN_PIPE:
-                    _tell(f"The output could not be written: {undelivered.strerror}. Send it elsewhere.")
+                    _echo_error(f"The output could not be written: {undelivered.strerror}. Send it elsewhere.")
             if errors:
                 errors.finish()
         if code:
@@ -64,11 +64,11 @@ def _code(command: Command, arguments: list[str] | None) -> int:
             _allow_files()
             command(arguments)
     except Interrupted as stopped:
-        _tell(f"{stopped} {stopped.told or _what_is_done()}")
+        _echo_error(f"{stopped} {stopped.status or _what_is_done()}")
         return stopped.exit_code
     except SystemExit as leaving:
         if isinstance(leaving.code, str):
-            _tell(leaving.code)
+            _echo_error(leaving.code)
             return 2
         return leaving.code or 0
     return 0
@@ -86,8 +86,8 @@ def _written() -> list[str]:
     return [str(path) for path in atomic.completed if path.exists()]
 
 
-def _tell(message: str) -> None:
-    tell(f"repfold: {message}", error=True)
+def _echo_error(message: str) -> None:
+    echo(f"repfold: {message}", error=True)
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _allow_files() -> None:
         limit = min(_USUAL_FILES, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     if limit != resource.RLIM_INFINITY and limit < _FEWEST_FILES:
-        _tell(
+        _echo_error(
             f"Only {limit} files may be open at once here, too few to work with. Allow more: ulimit -n {_USUAL_FILES}"
         )
         sys.exit(2)

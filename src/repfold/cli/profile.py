@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.model_flags import ModelFlags
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
     heads = columns("layer", *(head for title in MEASURES.values() for head in (f"#{title}", "#folded")))
     rows = [(layer.name, *_cells(layer.train, layer.folded)) for layer in comparison.layers]
     rows.append(("total", *_cells(comparison.train.total, comparison.folded.total)))
-    tell(to_text(Table(heads, tuple(rows))))
-    tell(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
+    echo(to_text(Table(heads, tuple(rows))))
+    echo(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
 
 
 def _cells(train: Cost | None, folded: Cost | None) -> tuple[str, ...]:

@@ -62,5 +62,5 @@ else:
 def given(flags: RecipeFlags) -> dict[str, Any]:
     """Return the recipe fields that were given as flags."""
     values = {field.name: getattr(flags, field.name) for field in dataclasses.fields(flags)}
-    told = {name: value for name, value in values.items() if value is not None}
-    return {name if name in field_types() else name.removeprefix("no_"): value for name, value in told.items()}
+    set_values = {name: value for name, value in values.items() if value is not None}
+    return {name if name in field_types() else name.removeprefix("no_"): value for name, value in set_values.items()}

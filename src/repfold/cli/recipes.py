@@ -6,13 +6,13 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 
 
 def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json: bool = False) -> None:
     """List the recipes that come with RepFold and what they reached, or print one, complete, to begin one's own with.
 
-    A recipe may stand for a table of runs: what varies is told with each figure.
+    A recipe may stand for a table of runs: what varies is given with each figure.
 
     Args:
         name: The recipe to print, with every figure that is published or was reached, and where that is recorded.
@@ -26,13 +26,13 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
     texts = recipe_file.shipped()
     if name is not None:
         recipe = recipe_file.find(name)
-        told = remarks(texts.get(name, ""))
+        found = remarks(texts.get(name, ""))
         if json:
             print_json(asdict(recipe))
             return
-        for remark in told:
-            tell(f"# {remark.kind} {remark.flags()}".rstrip() + f": {remark.text}")
-        tell(recipe_file.to_toml(recipe), end="")
+        for remark in found:
+            echo(f"# {remark.kind} {remark.flags()}".rstrip() + f": {remark.text}")
+        echo(recipe_file.to_toml(recipe), end="")
         return
     if json:
         known = {
@@ -42,5 +42,5 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
         print_json(known)
         return
     for name, text in texts.items():
-        tell(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")
-    tell("\nUse one with: repfold train DATA --recipe NAME; see its figures with: repfold recipes NAME")
+        echo(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")
+    echo("\nUse one with: repfold train DATA --recipe NAME; see its figures with: repfold recipes NAME")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 
 
 def report(
@@ -38,7 +38,7 @@ def report(
     if json:
         print_json({"report": str(path), **digest(found)})
         return
-    tell(to_text(digest_table(found)))
+    echo(to_text(digest_table(found)))
     for note in found.notes():
-        tell(f"note: {note}")
-    tell(f"\nThe page: {path}")
+        echo(f"note: {note}")
+    echo(f"\nThe page: {path}")

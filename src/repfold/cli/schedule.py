@@ -81,8 +81,8 @@ def _read(rate: LearningRate, steps_per_epoch: int, epochs: float) -> tuple[dict
         steps = landmarks(rate.schedule, steps_per_epoch, epochs)
         rates = {name: {"step": step, "lr": rate(step, steps_per_epoch, epochs)} for name, step in steps.items()}
         x, multipliers = curve(rate.schedule, steps_per_epoch, epochs)
-    told = {str(item.message): None for item in caught if issubclass(item.category, ScheduleWarning)}
-    row = {"schedule": str(rate.schedule), "rates": rates, "warnings": list(told)}
+    warned = {str(item.message): None for item in caught if issubclass(item.category, ScheduleWarning)}
+    row = {"schedule": str(rate.schedule), "rates": rates, "warnings": list(warned)}
     return row, (x, [rate.base * multiplier for multiplier in multipliers])
 
 
@@ -91,12 +91,12 @@ def _print(rows: list[dict[str, Any]], plot: Path | None) -> None:
 
     from repfold.cli.console import Console
 
-    places = list(dict.fromkeys(place for row in rows for place in row["rates"]))
+    names = list(dict.fromkeys(name for row in rows for name in row["rates"]))
     table = Table("schedule", box=None)
-    for place in places:
-        table.add_column(place, justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
     for row in rows:
-        cells = [row["rates"].get(place) for place in places]
+        cells = [row["rates"].get(name) for name in names]
         table.add_row(row["name"], *(f"{cell['lr']:.6g}" if cell else "-" for cell in cells))
     console, stderr = Console(), Console(stderr=True)
     console.print(table)

@@ -26,6 +26,6 @@ def print_json(content: object) -> None:
     print(json.dumps(content))
 
 
-def tell(text: str = "", *, end: str = "\n", error: bool = False) -> None:
+def echo(text: str = "", *, end: str = "\n", error: bool = False) -> None:
     """Print ``text``, clean, to stdout or with ``error`` to stderr."""
     print(clean(text), end=end, file=sys.stderr if error else sys.stdout)

@@ -13,7 +13,7 @@ import tyro
 
 from repfold import run_files
 from repfold.cli.recipe_flags import RecipeFlags, given
-from repfold.cli.terminal import print_json, tell
+from repfold.cli.terminal import echo, print_json
 from repfold.errors import RepFoldError
 from repfold.signals import Interrupted, look
 
@@ -103,13 +103,13 @@ def train_with_display(
         with display:
             return train_network(recipe, directory, resume=resume, override=override, trust=trust, on_event=display)
     except RunLostError as lost:
-        tell(f"\nrepfold: {lost}", error=True)
+        echo(f"\nrepfold: {lost}", error=True)
         sys.exit(lost.exit_code)
     except Stopped as stopped:
-        tell(f"\n{stopped}", error=True)
+        echo(f"\n{stopped}", error=True)
         sys.exit(stopped.exit_code)
     except Interrupted as stopped:
-        stopped.told = display.where_it_was(directory, recipe)
+        stopped.status = display.where_it_was(directory, recipe)
         raise
 
 
@@ -133,7 +133,7 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
         go_on = restart_command.to_resume(directory, recipe)
-        stopped.told = f"Training is complete; of what follows it, {done} is done. Go on with: {go_on}"
+        stopped.status = f"Training is complete; of what follows it, {done} is done. Go on with: {go_on}"
         raise
 
 
@@ -161,12 +161,12 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
 def _run_of(
     data: str | None, name: str | None, flags: dict[str, object], out: Path | None, resume: Resume, trust: bool
 ) -> tuple[Recipe, Path]:
-    """What to train, and where. A run that begins without a place of its own gets one that is free, but with auto the
+    """What to train, and where. A run that begins without a directory gets one that is free, but with auto the
     one that it will be found in again."""
     if resume == "yes" and out is None:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
     if out is None and resume == "auto":
-        out = _places(_recipe(data, name, flags, None, trust))[0]
+        out = _directories(_recipe(data, name, flags, None, trust))[0]
     recipe = _recipe(data, name, flags, out if resume != "no" else None, trust)
     if out is not None:
         try:
@@ -176,7 +176,7 @@ def _run_of(
         return recipe, out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RepFoldError("With several processes say where the run goes: --out RUN.")
-    return recipe, next(path for path in _places(recipe) if not path.exists())
+    return recipe, next(path for path in _directories(recipe) if not path.exists())
 
 
 def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
@@ -201,7 +201,7 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
     return chosen
 
 
-def _places(recipe: Recipe) -> list[Path]:
-    """Where a run goes that is given no place: the first of these that is free."""
+def _directories(recipe: Recipe) -> list[Path]:
+    """Where a run goes that is given no directory: the first of these that is free."""
     name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{os.path.basename(os.path.realpath(recipe.data))}"
     return [Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]

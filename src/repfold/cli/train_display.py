@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from repfold import run_files
 from repfold.cli.console import Console
-from repfold.cli.terminal import tell
+from repfold.cli.terminal import echo
 from repfold.signals import look
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
@@ -47,7 +47,7 @@ class TrainDisplay:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[status]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -90,7 +90,7 @@ class TrainDisplay:
         """Show something that the user should know."""
         self.line(f"Note: {event.text}", "yellow")
         if event.severe and not self.console.stderr:
-            tell(f"repfold: {event.text}", error=True)
+            echo(f"repfold: {event.text}", error=True)
 
     def start(self, event: Started) -> None:
         """Show what will happen, and the head of the table of epochs."""
@@ -104,21 +104,21 @@ class TrainDisplay:
 
     def step(self, event: Stepped) -> None:
         """Move the bars."""
-        told = f"loss {event.loss:.4f}  lr {event.lr:.3g}  {event.images_per_second:.0f} images/s"
+        status = f"loss {event.loss:.4f}  lr {event.lr:.3g}  {event.images_per_second:.0f} images/s"
         self._bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps)
-        self._bar("epoch", event.step, event.steps, f"{told}")
+        self._bar("epoch", event.step, event.steps, f"{status}")
 
     def end_epoch(self, event: EpochDone) -> None:
         """Add a line to the table of epochs."""
         self.complete = event.record["epoch"] == self.epochs
         cells = [f"{read(event.record):>{width}}" for _, width, read in _COLUMNS]
-        place = f"{event.record['epoch']}/{self.epochs}"
-        self.line("  ".join([f"{place:>9}", *cells]) + ("  best" if event.best else ""))
+        epoch = f"{event.record['epoch']}/{self.epochs}"
+        self.line("  ".join([f"{epoch:>9}", *cells]) + ("  best" if event.best else ""))
 
-    def _bar(self, name: str, done: int, total: int, told: str = "") -> None:
+    def _bar(self, name: str, done: int, total: int, status: str = "") -> None:
         if name not in self.bars:
-            self.bars[name] = self.progress.add_task(name, told=told)
-        self.progress.update(self.bars[name], completed=done, total=total, told=told)
+            self.bars[name] = self.progress.add_task(name, status=status)
+        self.progress.update(self.bars[name], completed=done, total=total, status=status)
 
 
 _HANDLERS: dict[type, Callable[[TrainDisplay, Any], None]] = {

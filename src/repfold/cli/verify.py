@@ -47,8 +47,8 @@ def verify(
         )
     passed = all(check.result != "failed" for check in checks)
     if json:
-        told = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
-        print_json({"run": str(run), "passed": passed, "checks": told})
+        rows = [{"name": check.name, "result": check.result, "detail": check.detail} for check in checks]
+        print_json({"run": str(run), "passed": passed, "checks": rows})
     else:
         _print_table(run, checks, passed)
     if not passed:

@@ -38,14 +38,14 @@ def time_forms(
     if not forms or rounds < 1:
         raise RepFoldError(f"{len(forms)} forms in {rounds} rounds leave nothing to time.")
     if rounds > MOST_ROUNDS:
-        raise RepFoldError(f"rounds is more than {MOST_ROUNDS:,}, which would not end: 20 to 100 tell enough.")
+        raise RepFoldError(f"rounds is more than {MOST_ROUNDS:,}, which would not end: 20 to 100 are enough.")
     with _threads(threads):
         repeats = {name: _repeats(run) for name, run in forms.items()}
         names = list(forms)
         measured: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(rounds):
-            for place in range(len(names)):
-                name = names[(place + turn) % len(names)]
+            for index in range(len(names)):
+                name = names[(index + turn) % len(names)]
                 measured[name].append(_milliseconds(forms[name], repeats[name]))
         machine = describe_machine()
     return Timings(machine, tuple(_timing(name, batch, measured[name]) for name in names))

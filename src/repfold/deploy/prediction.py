@@ -32,7 +32,7 @@ def predict(
         raise RepFoldError(f"{path}: the model's outputs are not finite numbers, so its weights are not to be trusted.")
     if description.classes is not None and len(description.classes) != len(percent_K):
         raise RepFoldError(
-            f"The model names {len(description.classes)} classes, but its network tells {len(percent_K)} apart: the "
+            f"The model names {len(description.classes)} classes, but its network has {len(percent_K)}: the "
             "names are of another network."
         )
     values, indices = percent_K.topk(min(top, len(percent_K)))
