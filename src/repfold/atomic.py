@@ -73,8 +73,7 @@ def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> 
 
 
 def keep(path: Path, previous: Path) -> None:
-    """Have ``previous`` be the present content of ``path``, which stays: by a hard link where there are such, which
-    costs nothing, else by renaming."""
+    """Make ``previous`` a second name of ``path``: a hard link where the file system has them, else by renaming."""
     link = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         link.hardlink_to(path)

@@ -43,6 +43,7 @@ class Block(nn.Module):
         self.se_after = SqueezeExcite(out_channels, hidden) if se == "after" else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = self.branches(x_NCHW)
         if self.se_before is not None:
             y_NCHW = self.se_before(y_NCHW)

@@ -152,6 +152,7 @@ class Reframe(nn.Module):
         self.mode = "constant" if padding_mode == "zeros" else padding_mode
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H + top + bottom, W + left + right]."""
         if any(self.added):
             x_NCHW = F.pad(x_NCHW, self.added, mode=self.mode)
         return F.pad(x_NCHW, self.cut) if any(self.cut) else x_NCHW

@@ -60,9 +60,11 @@ class CSLABranches(Invertible):
             self.register_parameter(name, nn.Parameter(scale_O11))
 
     def inverse(self) -> Inverse:
+        """The full kernel takes the kernel less what the constant branches add, and the bias."""
         return Inverse(self.kxk.weight, bias=self.kxk.bias, absorbs=self.kxk.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of the scaled branches: [N, I, H, W] -> [N, O, H', W']."""
         centre_NCHW = self.under_centre(x_NCHW)
         y_NCHW: torch.Tensor = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(centre_NCHW)
         return y_NCHW if self.identity_scale_O11 is None else y_NCHW + self.identity_scale_O11 * centre_NCHW

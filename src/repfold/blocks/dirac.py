@@ -45,6 +45,7 @@ class DiracConv2d(Invertible):
         self.register_buffer("delta_OIHW", _delta(self.shape, self.weight.shape))
 
     def inverse(self) -> Inverse:
+        """W takes the kernel, which ``settle`` splits into W, α and β, and the bias is its own."""
         return Inverse(self.weight, bias=self.bias)
 
     @torch.no_grad()
@@ -56,6 +57,7 @@ class DiracConv2d(Invertible):
         self.beta.copy_(length_O)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         weight = self.weight
         norm_O111 = weight.square().sum((1, 2, 3), keepdim=True).sqrt()
         alpha_O111, beta_O111 = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)

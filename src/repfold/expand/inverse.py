@@ -82,8 +82,9 @@ def _passing(like: Any) -> nn.BatchNorm2d:
 
 
 def _absorb(structure: nn.Module, parameter: Tensor, conv: nn.Conv2d, kernel_OIHW: Tensor) -> None:
-    """Add Lᵀ(K − fold(structure)) to the parameter whose part in the fold is L, for the L of all structures has
-    L·Lᵀ = 1 on that difference; once more for what rounding left.
+    """Add Lᵀ(K − fold(structure)) to the parameter whose part in the fold is L, twice for what rounding leaves.
+
+    The L of every structure has L·Lᵀ = 1 on that difference.
     """
     # Any size will do that reflection can pad.
     axes = conv_axes(conv.kernel_size, conv.stride, conv.padding, conv.dilation)

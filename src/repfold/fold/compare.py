@@ -124,8 +124,10 @@ def _comparable(x: Tensor) -> Tensor:
 
 
 def distance(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Return max|a − b|/max|b| and max|a − b|, in float64; both are infinite unless infinities and what is not a
-    number stand at the same positions. a and b are of one shape."""
+    """Return max|a − b|/max|b| and max|a − b| of two tensors of one shape, in float64.
+
+    Both are infinite unless infinities and NaNs stand at the same positions.
+    """
     a, b = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in (a, b))
     a, b = a.double(), b.double()
     if not b.numel():
@@ -192,6 +194,8 @@ def _is_float(x: Tensor) -> bool:
 
 
 def in_float64(arguments: Arguments) -> Arguments:
+    """The arguments with every real floating-point tensor in float64."""
+
     def double(leaf: Any) -> Any:
         return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
@@ -237,4 +241,5 @@ def resized(arguments: Arguments, batch: Callable[[int], int], image: Callable[[
 
 
 def shapes(arguments: Arguments) -> tuple[tuple[int, ...], ...]:
+    """The shapes of all tensors in ``arguments``, in the order of their leaves."""
     return tuple(tuple(leaf.shape) for leaf in take_apart(arguments) if isinstance(leaf, Tensor))

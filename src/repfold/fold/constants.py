@@ -24,6 +24,7 @@ class Constants:
 
     @cached_property
     def values(self) -> frozenset[Value]:
+        """The numeric values that depend on no input and on no random operator."""
         found: set[Value] = set()
         for value in self.graph.values:
             fixed = value.op != INPUT and not is_random(value.op) and _is_numeric(value)

@@ -32,20 +32,23 @@ class Context:
         return len(value.shape) == 2 or (isinstance(piece, Apply) and piece.reading.channels_last)
 
     def is_constant(self, argument: Any) -> bool:
+        """Whether ``argument`` is a number or a value that depends on no input."""
         return isinstance(argument, (int, float)) or (isinstance(argument, Value) and argument in self.constants)
 
     def weight(self, argument: Value) -> Value:
-        """Raises: Unfoldable when it depends on the input."""
+        """``argument`` itself. Raises: Unfoldable when it depends on the input."""
         if argument not in self.constants:
             raise Unfoldable("its weight depends on the input")
         return argument
 
     def number(self, argument: Any, state: State, dtype: torch.dtype) -> Tensor:
+        """A number or a constant value as a tensor of ``dtype``, computed from ``state``."""
         if isinstance(argument, Value):
             return self.constants.number(argument, state, dtype)
         return torch.as_tensor(argument, dtype=dtype)
 
     def optional(self, argument: Any, state: State, dtype: torch.dtype) -> Tensor | None:
+        """``number``, or None for an argument that is None."""
         return None if argument is None else self.number(argument, state, dtype)
 
 
@@ -53,4 +56,5 @@ Reader = Callable[[Context, Value], Piece]
 
 
 def each_axis(given: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """``given`` with one entry for each of ``n`` axes; a single one holds for all."""
     return tuple(given) * n if len(given) == 1 else tuple(given)

@@ -35,6 +35,7 @@ class AxisLayout:
     offset: int = 0
 
     def with_axis(self, axis: int, atoms: tuple[Atom, ...]) -> AxisLayout:
+        """The same layout with other atoms along ``axis``."""
         return replace(self, axes=(*self.axes[:axis], atoms, *self.axes[axis + 1 :]))
 
 

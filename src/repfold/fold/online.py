@@ -74,7 +74,7 @@ class OnlineFold(nn.Module):
         state = {path: named.get(path, tensor) for path, tensor in self._plan.recorded.state.items()}
         for region, name in zip(self._plan.regions, self._names, strict=True):
             dtype = torch.promote_types(region.target.dtype, torch.float32)
-            with torch.autocast(region_device(state), enabled=False):
+            with torch.autocast(_region_device(state), enabled=False):
                 state |= layer_tensors(region.reading.build(state, dtype), region, name)
         return state
 
@@ -82,7 +82,7 @@ class OnlineFold(nn.Module):
         return OnlineFold(copy.deepcopy(self.network, memo), self.example)
 
 
-def region_device(state: dict[str, Tensor]) -> str:
+def _region_device(state: dict[str, Tensor]) -> str:
     return next(iter(state.values())).device.type
 
 

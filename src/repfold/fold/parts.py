@@ -187,8 +187,7 @@ def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tu
 
 
 def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) -> list[str]:
-    """The paths of the outermost called modules below ``module``; a list of modules is never called, so its items
-    count."""
+    """Paths of the outermost called modules below ``module``; a container that is not called is searched through."""
     found: list[str] = []
     for name, child in module.named_children():
         if name in calls:

@@ -29,6 +29,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True)
 class Joined:
+    """The regions that were joined, and what the certificate must remark on them."""
+
     regions: list[FoldedRegion]
     remarks: list[str]
 

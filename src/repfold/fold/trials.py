@@ -24,6 +24,8 @@ MOST_DECISIONS = 8  # of a forward that are each tried apart
 
 @dataclass(frozen=True)
 class Proof:
+    """The largest errors over all trials, the shapes of the inputs tried, and what could not be shown."""
+
     relative: float
     absolute: float
     sizes: tuple[tuple[tuple[int, ...], ...], ...]

@@ -12,11 +12,15 @@ from repfold.graph.graph import Value
 
 
 class Recorder(Protocol):
+    """What translations need of a recorder."""
+
     values: list[Value]
 
-    def add(self, op: str, arguments: dict[str, Any], like: Any) -> Value: ...
+    def add(self, op: str, arguments: dict[str, Any], like: Any) -> Value:
+        """Append an operator; its shape and dtype are those of ``like``."""
 
-    def shape(self, tensor: Tensor) -> tuple[Any, ...]: ...
+    def shape(self, tensor: Tensor) -> tuple[Any, ...]:
+        """The tensor's sizes: numbers, or Expressions of the inputs' sizes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Call:
 
     @property
     def first(self) -> Any:
+        """The output, or the first of several."""
         return self.output[0] if isinstance(self.output, (tuple, list)) else self.output
 
     def give(self, op: str, **arguments: Any) -> Value:
@@ -46,6 +51,7 @@ class Call:
         return self.recorder.add(op, arguments, self.first)
 
     def like(self, tensor: Tensor, op: str, **arguments: Any) -> Value:
+        """A new Value of the shape and dtype of ``tensor``."""
         return self.recorder.add(op, arguments, tensor)
 
 

@@ -53,9 +53,11 @@ class Calls:
         return self._once(("detach", value), lambda: self.method("detach", node))
 
     def function(self, target: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
+        """Append a call of a function to the target graph."""
         return self.target.call_function(target, arguments, keywords)
 
     def method(self, name: str, *arguments: Any) -> fx.Node:
+        """Append a call of a tensor's method; ``arguments`` begin with the tensor."""
         return self.target.call_method(name, arguments)
 
     def write(self, value: Value) -> fx.Node:
@@ -66,6 +68,7 @@ class Calls:
         return special(self, value) if special is not None else self._plain(value)
 
     def argument(self, value: Value, name: str) -> Any:
+        """An argument of ``value`` with its operands and symbolic sizes replaced by nodes."""
         return map_argument(value[name], lambda operand: self.read(operand, value), lambda size: self.size(size, value))
 
     def size(self, size: Any, reader: Value | None = None) -> Any:

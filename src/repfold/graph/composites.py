@@ -20,12 +20,15 @@ Described = tuple[str, dict[str, Any]]  # an operator and its arguments, tensors
 
 
 class Recorder(Protocol):
+    """What composites and marks need of a recorder."""
+
     scope: str
     values: list[Value]
 
     def whole(
         self, op: str, arguments: Mapping[str, Any], run: Callable[[], Tensor], *, stands_in: bool = False
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Record ``run`` as one operator; with ``stands_in``, it returns a tensor of the right shape alone."""
 
 
 class Composites(TorchFunctionMode):
@@ -59,6 +62,7 @@ class Marks:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
+        """Within it, every call of a module sets the recorder's scope to its path."""
         handles = []
         for path, module in self.network.named_modules():
             if isinstance(module, torch.jit.ScriptModule):  # takes no hooks

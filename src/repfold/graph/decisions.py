@@ -18,6 +18,7 @@ class SizeDecisions(ShapeEnv):
         self.decisions: list[tuple[Any, str]] = []
 
     def evaluate_expr(self, orig_expr: Any, *arguments: Any, **keywords: Any) -> Any:
+        """As in ShapeEnv; a decision on free sizes is remembered with the line of code that made it."""
         result = super().evaluate_expr(orig_expr, *arguments, **keywords)
         line = _deciding_line()
         if line is not None and getattr(orig_expr, "free_symbols", None):

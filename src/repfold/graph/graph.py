@@ -125,6 +125,7 @@ class Graph:
 
     @cached_property
     def position(self) -> Mapping[Value, int]:
+        """The index of each value in ``values``."""
         return {value: i for i, value in enumerate(self.values)}
 
     @property
@@ -134,10 +135,12 @@ class Graph:
 
     @property
     def state(self) -> tuple[Value, ...]:
+        """The parameters and buffers among the values."""
         return tuple(value for value in self.values if value.op == STATE)
 
     @property
     def holds_for_example(self) -> bool:
+        """Whether all checks hold for the sizes of the example."""
         return all(check.holds(self.sizes) for check in self.checks)
 
     def numeric(self, shape: tuple[Size, ...]) -> tuple[int, ...]:

@@ -36,7 +36,8 @@ class Session(Protocol):
     tensors: dict[str, Tensor]
     shared: dict[str, str]
 
-    def with_plain_sizes(self, output: Any) -> Any: ...
+    def with_plain_sizes(self, output: Any) -> Any:
+        """The output with one symbol for each size that is a long expression."""
 
 
 # What makes new sizes of others.
@@ -86,9 +87,11 @@ class Recorder(TorchDispatchMode):
         return output
 
     def name_state(self, path: str, fake: Tensor) -> None:
+        """Record ``fake`` as the parameter or buffer at ``path``."""
         self._keep(fake, self._add(STATE, {"path": path}, fake, name=path.replace(".", "_")))
 
     def name_input(self, fake: Tensor, example: Tensor) -> None:
+        """Record ``fake`` as the next input, its sizes as free symbols with the numbers of ``example``."""
         index = len(self.inputs)
         self.shapes.append(tuple(fake.shape))
         for axis, (size, hint) in enumerate(zip(fake.shape, example.shape, strict=True)):
@@ -155,6 +158,7 @@ class Recorder(TorchDispatchMode):
         return self._add(op, arguments, like, grad=torch.is_grad_enabled())
 
     def shape(self, tensor: Tensor) -> tuple[Any, ...]:
+        """The tensor's sizes: numbers, or Expressions of the inputs' sizes."""
         return tuple(self.session.symbols.number(size) for size in tensor.shape)
 
     def _add(self, op: str, arguments: dict[str, Any], like: Any, *, name: str = "", grad: bool = True) -> Value:

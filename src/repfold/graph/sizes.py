@@ -68,6 +68,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 def size_of(input_index: int, axis: int) -> Expression:
+    """The Expression for the size of one axis of one input."""
     return Expression("size", (input_index, axis))
 
 

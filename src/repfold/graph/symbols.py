@@ -56,6 +56,7 @@ class Symbols:
         return self._convert(self.env.simplify(value.node.expr))
 
     def condition(self, expr: sympy.Basic) -> Any:
+        """A condition of sympy as an Expression of the inputs' sizes."""
         return self._convert(expr)
 
     def _convert(self, expr: Any) -> Any:

@@ -35,6 +35,8 @@ def view(call: Call) -> Value | None:
 
 
 def permute(dims: Callable[[Call, int], tuple[int, ...]]) -> Translation:
+    """A translation to one permutation; consecutive ones are joined, and those that change nothing dropped."""
+
     def translate(call: Call) -> Value:
         x = call.x
         order = dims(call, len(x.shape))
@@ -51,6 +53,7 @@ def permute(dims: Callable[[Call, int], tuple[int, ...]]) -> Translation:
 
 
 def transpose_dims(call: Call, rank: int) -> tuple[int, ...]:
+    """The permutation that exchanges ``dim0`` and ``dim1``."""
     order = list(range(rank))
     a, b = call["dim0"] % max(rank, 1), call["dim1"] % max(rank, 1)
     if rank:
@@ -59,11 +62,13 @@ def transpose_dims(call: Call, rank: int) -> tuple[int, ...]:
 
 
 def expand(call: Call) -> Value:
+    """Broadcast to the output's shape; nothing where that is the input's."""
     shape = call.recorder.shape(call.first)
     return call["self"] if shape == call["self"].shape else call.give("expand", x=call["self"], size=shape)
 
 
 def slice_(call: Call) -> Value:
+    """``x[start:end:step]`` along an axis, positions counted from the end kept so; nothing for the whole axis."""
     x, dim = call.x, call["dim"] % len(call.x.shape)
     start, end, step = call["start"] or 0, call["end"], call["step"]
     start, end = _from_border(start, x.shape[dim]), _from_border(end, x.shape[dim])
@@ -105,10 +110,12 @@ def copy(call: Call) -> Value:
 
 
 def select(call: Call) -> Value:
+    """One index along an axis, which goes."""
     return call.give("select", x=call["self"], dim=call["dim"] % len(call["self"].shape), index=call["index"])
 
 
 def unbind(call: Call) -> list[Any]:
+    """All entries along an axis as selections."""
     dim = call["dim"] % len(call["self"].shape)
     return [call.like(item, "select", x=call["self"], dim=dim, index=i) for i, item in enumerate(call.output)]
 
@@ -129,16 +136,19 @@ def split(call: Call) -> list[Any]:
 
 
 def cat(call: Call) -> Value:
+    """Concatenation; empty one-dimensional tensors, which PyTorch skips, are dropped."""
     xs = tuple(x for x in call["tensors"] if x.shape != (0,))
     rank = len(call.recorder.shape(call.first))
     return xs[0] if len(xs) == 1 else call.give("cat", xs=xs, dim=call["dim"] % rank)
 
 
 def constant_pad(call: Call) -> Value:
+    """Padding by a constant; nothing where all pads are 0."""
     if all(pad == 0 for pad in call["pad"]):
         return call.x
     return call.give("pad", x=call["self"], pads=call["pad"], mode="constant", value=call["value"])
 
 
 def mode_pad(mode: str) -> Translation:
+    """The translation of padding by "reflect", "replicate" or "circular"."""
     return lambda call: call.give("pad", x=call["self"], pads=call["padding"], mode=mode, value=0.0)

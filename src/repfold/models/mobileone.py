@@ -76,6 +76,7 @@ class MobileOne(nn.Module):
         style.initialise(self)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> logits [N, num_classes]."""
         x_NCHW = self.stages(self.stem(x_NCHW))
         logits_NK: torch.Tensor = self.head(torch.flatten(self.pool(x_NCHW), 1))
         return logits_NK

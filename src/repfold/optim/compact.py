@@ -30,6 +30,7 @@ class CompactTensor:
 
     @property
     def is_zero(self) -> bool:
+        """Whether no entry is stored."""
         return self.values.numel() == 0
 
     def entries(self) -> tuple[Any, ...]:

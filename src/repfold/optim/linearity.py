@@ -27,6 +27,7 @@ class Probes:
 
     @cached_property
     def gradient(self) -> Kernel:
+        """g: a random gradient of the folded kernel, and of its bias where there is one."""
         return tuple(_random(tuple(part.shape), 1000 + i) for i, part in enumerate(self.operator.constant))
 
     @cached_property

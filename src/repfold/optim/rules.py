@@ -58,6 +58,7 @@ class Rule:
 
     @property
     def kind(self) -> str:
+        """What the rule is: "mask" where J·Jᵀ is diagonal, else "operator"."""
         return "mask" if self.operator is None else "operator"
 
     def mask(self, part: int = 0) -> Tensor:

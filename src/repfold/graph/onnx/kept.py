@@ -132,6 +132,7 @@ def to_keep(node: Any) -> tuple[Any, list[str]]:
 
 
 def to_json(node: Any) -> str:
+    """A NodeProto as one line of JSON, which ``node_from`` reads."""
     from google.protobuf.json_format import MessageToJson
 
     written: str = MessageToJson(node, indent=None)
@@ -185,6 +186,7 @@ def names_inside(node: Any) -> set[str]:
 
 
 def graphs_of(node: Any) -> list[Any]:
+    """The graphs directly inside a node, as those of If and Loop."""
     onnx = require_onnx()
     single = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
     return single + [graph for a in node.attribute for graph in a.graphs]
@@ -214,6 +216,7 @@ def infer(
 
 
 def type_of(found: Any) -> tuple[int, list[Any] | None]:
+    """(TensorProto.DataType, sizes) of a TypeProto.Tensor; None for sizes that it lacks."""
     if not found.HasField("shape"):
         return found.elem_type, None
     sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in found.shape.dim]

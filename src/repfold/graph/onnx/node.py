@@ -17,19 +17,25 @@ Entry = Value | Known | tuple[Value, ...] | None  # what a file's name is: a tup
 
 
 class Reader(Protocol):
+    """What readings of nodes need of the reader of the file."""
+
     onnx: Any
     opset: int
     readers: dict[str, int]
     entries: dict[str, Entry]
     scope: str
 
-    def add(self, op: str, arguments: dict[str, Any], *, name: str = "") -> Value: ...
+    def add(self, op: str, arguments: dict[str, Any], *, name: str = "") -> Value:
+        """Append an operator to the graph; its shape follows from the arguments."""
 
-    def tensor(self, name: str, role: str = "", layout: str = "", scope: str = "") -> Value | None: ...
+    def tensor(self, name: str, role: str = "", layout: str = "", scope: str = "") -> Value | None:
+        """The Value of the name, None for ""; ``role`` and ``scope`` name a constant whose name is no path."""
 
-    def arranged(self, name: str, layout: str, array: np.ndarray, role: str, scope: str) -> Value: ...
+    def arranged(self, name: str, layout: str, array: np.ndarray, role: str, scope: str) -> Value:
+        """``array``, which is the file's constant ``name`` in another layout; made once for each layout."""
 
-    def sizes(self, value: Value) -> tuple[Any, ...]: ...
+    def sizes(self, value: Value) -> tuple[Any, ...]:
+        """The sizes of a value, free ones as PyTorch's symbols."""
 
 
 class Unsettled(Exception):
@@ -46,10 +52,12 @@ class Node:
     index: int
 
     def get(self, attribute: str, default: Any) -> Any:
+        """An attribute, or ``default`` where the node lacks it."""
         return self.attributes.get(attribute, default)
 
     @property
     def opset(self) -> int:
+        """The version of ONNX's operators that the file declares."""
         return self.reader.opset
 
     def has(self, i: int) -> bool:
@@ -76,6 +84,7 @@ class Node:
         return found
 
     def optional(self, i: int, role: str = "", layout: str = "") -> Value | None:
+        """``value``, or None where the input is not given."""
         return self.value(i, role, layout) if self.has(i) else None
 
     def arranged(self, i: int, array: np.ndarray, role: str, layout: str) -> Value:
@@ -95,6 +104,7 @@ class Node:
         return None if isinstance(found, (Value, tuple)) else found
 
     def constant(self, i: int) -> np.ndarray | None:
+        """The input where it is a constant of the file, else None."""
         found = self.known(i)
         return found if isinstance(found, np.ndarray) else None
 
@@ -138,6 +148,7 @@ class Node:
         return self.reader.sizes(value)
 
     def give(self, op: str, /, **arguments: Any) -> Value:
+        """A new Value of the graph's operator ``op``."""
         return self.reader.add(op, arguments)
 
     def view(self, x: Value, size: tuple[Any, ...]) -> Value:

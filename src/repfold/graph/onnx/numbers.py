@@ -34,6 +34,7 @@ class Unknown(Exception):
 
 
 def is_symbol(item: Any) -> bool:
+    """Whether ``item`` is one of PyTorch's symbolic numbers."""
     return isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
@@ -44,11 +45,14 @@ def _fits(item: Any) -> bool:
 
 @dataclass(frozen=True)
 class Given:
+    """A node whose inputs are known; its methods raise Unknown where they are not."""
+
     arguments: Arguments
     attributes: Attributes
     opset: int
 
     def items(self, i: int) -> np.ndarray:
+        """The elements of an argument, symbolic ones among them."""
         given = self.arguments[i]
         if given is None:
             raise Unknown
@@ -63,12 +67,14 @@ class Given:
         return None
 
     def dtype(self, i: int) -> np.dtype:
+        """The dtype of an argument in the file."""
         given = self.arguments[i]
         if given is None:
             raise Unknown
         return given.dtype
 
     def give(self, items: Any, dtype: np.dtype | None = None) -> Known:
+        """A result, of the first argument's dtype unless given. Raises: Unknown where it is too large to hold."""
         array = np.asarray(items)
         dtype = self.dtype(0) if dtype is None else dtype
         if array.size > LARGEST or (array.dtype == object and not all(map(_fits, array.flat))):

@@ -123,7 +123,7 @@ class Reader:
         if isinstance(known, tuple):
             raise NotRead(f"'{name}' is a sequence of tensors, which only some nodes can read")
         if isinstance(known, Numbers):
-            return self.computed(known)
+            return self._computed(known)
         if (name, layout) not in self.constants:
             self.constants[name, layout] = self.constant(known, self.path(name, role, scope))
         return self.constants[name, layout]
@@ -143,7 +143,7 @@ class Reader:
         """The sizes of a value, free ones as PyTorch's symbols."""
         return tuple(self.shapes.fake(value).shape)
 
-    def computed(self, numbers: Numbers) -> Value:
+    def _computed(self, numbers: Numbers) -> Value:
         dtype = {"f": torch.float32, "b": torch.bool}.get(numbers.dtype.kind, torch.int64)
         dtype = torch.float64 if numbers.dtype == np.float64 else torch.int32 if numbers.dtype == np.int32 else dtype
         parts = tuple(

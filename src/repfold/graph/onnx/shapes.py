@@ -59,6 +59,7 @@ class Shapes:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """Within it, operators run on tensors without values and on symbolic sizes."""
         log = logging.getLogger("torch._subclasses.fake_tensor")
         level = log.level
         log.setLevel(logging.CRITICAL)  # it logs the errors that it raises
@@ -98,6 +99,7 @@ class Shapes:
         return self.named.get(size, self.named.get(position, usual))
 
     def like(self, tensor: Tensor) -> Tensor:
+        """A tensor of the same shape and dtype without values."""
         return torch.empty(tensor.shape, dtype=tensor.dtype)
 
     def of(self, op: str, arguments: Mapping[str, Any]) -> Any:
@@ -109,13 +111,16 @@ class Shapes:
         return rule(**given) if rule is not None else run(op, given)
 
     def remember(self, value: Value, fake: Any) -> None:
+        """Store the tensor without values that stands for ``value``."""
         self._fakes[value] = fake
 
     def fake(self, value: Value) -> Tensor:
+        """The tensor without values that ``remember`` stored."""
         fake: Tensor = self._fakes[value]
         return fake
 
     def described_as(self, fake: Any) -> tuple[tuple[Size, ...], torch.dtype]:
+        """Shape and dtype for a Value; () and uint8 for what is no tensor."""
         if not isinstance(fake, Tensor):
             return (), torch.uint8
         return tuple(self.symbols.number(size) for size in fake.shape), fake.dtype
@@ -175,10 +180,12 @@ class Shapes:
         return found
 
     def checks(self, settled: Mapping[Expression, Any]) -> Iterator[tuple[Expression, str]]:
+        """The conditions that settled sizes put on the inputs, with their reason."""
         for pair in settled.items():
             yield Expression("==", pair), "the file fixes this size"
 
     def described(self) -> str:
+        """The example shapes of the inputs for a message, such as "2x3x224x224"."""
         return ", ".join("x".join(str(size) for size in self._numbers(index)) for index in range(len(self.inputs)))
 
     def _numbers(self, index: int) -> list[int]:

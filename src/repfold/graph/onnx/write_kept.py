@@ -18,6 +18,7 @@ def names_inside_kept(graph: Graph) -> set[str]:
 
 
 def write_kept(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+    """Write a node that was kept from a file; its opset is raised where the written file's is newer."""
     node = w.onnx.NodeProto()
     node.CopyFrom(kept.node_from(a["node"]))
     names = {f"x{i}": w.name(x) for i, x in enumerate(a["inputs"]) if x is not None}

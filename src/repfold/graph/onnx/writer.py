@@ -85,6 +85,7 @@ class Writer:
         return name
 
     def cast(self, x: Any, have: torch.dtype, want: torch.dtype) -> Any:
+        """Cast ``x`` unless both dtypes are the same."""
         return x if have == want else self.emit("Cast", x, to=onnx_dtype(self.onnx, want))
 
     def operand(self, argument: Any, dtype: torch.dtype) -> Any:
@@ -150,6 +151,7 @@ class Writer:
         return self.emit(_NODES[op], a, b)
 
     def rename_inputs(self, node: Any, names: Mapping[str, str]) -> None:
+        """Rename what ``node`` takes, also inside the graphs that it holds, in place."""
         kept.rename(node, names)
 
 
