@@ -85,7 +85,7 @@ def keep(path: Path, previous: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Have the system write the names in ``directory`` to the disk: a rename is not safe from a power cut before."""
+    """Flush the names in ``directory`` to disk, without which a rename does not survive a power cut."""
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Surgery on networks: modules put in the place of others, eval mode for a while, tensors that do not fit."""
+"""Surgery on networks: replacing modules, eval mode for a while, and tensors that do not fit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def differences(own: Mapping[str, object], given: Mapping[str, object]) -> str:
-    """Return why tensors ``given`` cannot take the place of a network's ``own``, or "" when they can.
+    """Return why tensors ``given`` cannot replace a network's ``own``, or "" when they can.
 
     Args:
         own, given: name -> what has to be equal, such as the shape.

@@ -39,7 +39,7 @@ def read(
 ) -> T:
     """Return what ``text`` describes, made by one of the ``known`` constructors.
 
-    ``kind`` names in errors what is read; ``given`` are arguments for the constructors that take them, unless told.
+    ``kind`` names in errors what is read; ``given`` are defaults for the constructors that take them.
 
     Raises: RepFoldError for unknown names and arguments (with the nearest match) and values that cannot be read.
     """
@@ -61,9 +61,9 @@ def read(
 
 
 def write(name: str, value: Any) -> str:
-    """Return the text that ``read`` makes an equal dataclass ``value`` from: what differs from its defaults is told.
+    """Return the text that ``read`` makes an equal dataclass ``value`` from; fields at their defaults are left out.
 
-    A field with ``metadata={"always_told": True}`` is told in any case.
+    A field with ``metadata={"always_written": True}`` is never left out.
     """
     told = [
         field

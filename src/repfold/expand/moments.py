@@ -1,4 +1,4 @@
-"""What the convolutions that have no norm behind them give on an example: the statistics of norms that are to come."""
+"""Output statistics, on an example, of convolutions without a norm behind them, for the norms that are put there."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def with_filled_borders(graph: Graph) -> Graph:
 
 
 def _filled(graph: Graph, constants: Constants, value: Value) -> tuple[Value, Value] | None:
-    """The padding whose border is filled when ``value`` is computed, and the number a channel that fills it."""
+    """The padding whose border ``value`` completes, and the number per channel that fills it."""
     if any(user.op == SCATTER and user["self"] is value for user in graph.users[value]):
         return None  # more of the border follows
     filled: dict[tuple[int, str], int] = {}

@@ -42,7 +42,7 @@ class FoldedRegion:
 
 @dataclass(frozen=True)
 class LeftRegion:
-    """Something linear that was left as it is, and why."""
+    """Something linear that was not folded, and why."""
 
     name: str
     reason: str
@@ -74,7 +74,7 @@ class Certificate:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        """A screenful: the error, the sizes, the caveats, and what was left, by reason."""
+        """A summary: the error, the sizes, the caveats, and what was left, by reason."""
         sizes = ", ".join(" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in self.sizes)
         lines = [f"{len(self.regions)} regions folded; {self.dtype}, relative error {self.error:.1e} on {sizes}"]
         lines += _shown([f"caveat: {caveat}" for caveat in self.caveats])

@@ -48,7 +48,7 @@ def run(network: nn.Module, arguments: Arguments) -> Any:
 
 
 def leaves(output: Any) -> list[Any]:
-    """Raises: FoldError where something returned cannot be compared."""
+    """The leaves of an output. Raises: FoldError where one cannot be compared."""
     try:
         return take_apart(output)
     except UnknownContainer as unknown:
@@ -118,7 +118,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _comparable(x: Tensor) -> Tensor:
-    """With what is not a number made one, so that it equals itself."""
+    """The tensor with NaNs replaced by a number, which equals itself."""
     x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
     return torch.nan_to_num(x, nan=7.0) if x.is_floating_point() else x
 
@@ -141,7 +141,7 @@ def distance(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 
 def _signs(x: Tensor) -> Tensor:
-    """0 for a number, 1 and -1 for the infinities, 2 for what is none."""
+    """0 for a finite number, 1 and -1 for the infinities, 2 for NaN."""
     return torch.where(torch.isnan(x), 2.0, torch.where(torch.isinf(x), x.sign(), 0.0))
 
 
@@ -204,7 +204,7 @@ def in_float64(arguments: Arguments) -> Arguments:
 
 
 def _condition(network: nn.Module, arguments: Arguments, expected: Any) -> float:
-    """How many times larger a relative change of the input comes out."""
+    """The relative change of the output over that of the input, estimated with random noise."""
     generator = torch.Generator().manual_seed(0)
 
     def nudge(leaf: Any) -> Any:

@@ -68,7 +68,7 @@ class Constants:
         return False
 
     def number(self, value: Value, state: State, dtype: torch.dtype) -> Tensor:
-        """The value's numbers in ``dtype``, computed in it wherever the network's own rounding decides nothing.
+        """The value in ``dtype``, computed in it unless the network's own rounding matters.
 
         One that was rounded to an integer or a narrower type, or compared, is computed as the network does.
         """
@@ -95,7 +95,7 @@ class Constants:
 
 
 def _decides(value: Value) -> bool:
-    """Whether rounding decides something here: integers, truths, or numbers of a narrower type are computed."""
+    """Whether rounding matters: the value is of integers, bools, or a narrower type."""
     if value.op == "to" and value.dtype.is_floating_point and value["x"].dtype.is_floating_point:
         return torch.finfo(value.dtype).eps > torch.finfo(value["x"].dtype).eps
     return bool(value.operands) and not value.dtype.is_floating_point and not value.dtype.is_complex

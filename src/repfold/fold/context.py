@@ -1,4 +1,4 @@
-"""What the readers of operators may look at."""
+"""The context in which the readers of operators read a value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Context:
     layouts: dict[Value, AxisLayout]
 
     def channels_last(self, value: Value) -> bool:
-        """Whether ``value`` has its channels last, as what it was computed by left them."""
+        """Whether ``value`` has its channels last, judged by the operator that computed it."""
         piece = self.pieces.get(value)
         if isinstance(piece, Sum):
             return self.channels_last(piece.terms[0][0])

@@ -52,7 +52,7 @@ class OnlineFold(nn.Module):
         self._folded = plan.recorded.rewritten(rewrite(plan).graph, {})
 
     def forward(self, *arguments: Any) -> Any:
-        """As the network's own."""
+        """The network's forward, with its branches folded while gradients are recorded."""
         graph = self._folded.graph
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
         sizes = {(i, axis): n for i, x in enumerate(tensors) for axis, n in enumerate(x.shape)}

@@ -37,7 +37,7 @@ def fold_proved(
     path: str = "",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> tuple[Folded, nn.Module, Proof]:
-    """The folded module, proved against ``module``; part by part where it would else take fewer sizes than that does.
+    """The folded module, proved against ``module``; part by part where it would otherwise take fewer sizes.
 
     Raises: FoldError when the two differ, or ``module`` from itself.
     """
@@ -160,7 +160,7 @@ def _fold_children(
 
 
 def _within(part: nn.Module, arguments: tuple[Any, ...], policy: str, path: str) -> Folded:
-    """The part itself, with what is in it folded: the module around it uses more of it than its output."""
+    """The part with its children folded, since the module around it uses more of it than its output."""
     try:
         folded = _fold_children(private_copy(part), part, arguments, policy, path, SEEN_INTO)
         expected = refuse_if_it_differs_from_itself(private_copy(part), arguments)
@@ -199,7 +199,7 @@ def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) ->
 
 
 def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
-    """Whether the network still runs with the part replaced; its values are proved at the end."""
+    """Whether the network still runs with the part replaced; its outputs are compared at the end."""
     try:
         network(*copies(arguments))
     except Exception:  # an attribute of the child that the parent reads and a folded one lacks

@@ -1,4 +1,4 @@
-"""How sums, differences, products and quotients read: of two values, or of a value and a constant."""
+"""Readers of sums, differences, products and quotients: of two values, or of a value and a constant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How convolutions, linear layers and norms read."""
+"""Readers of convolutions, linear layers and norms."""
 
 from __future__ import annotations
 

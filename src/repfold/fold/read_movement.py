@@ -1,4 +1,4 @@
-"""How pools, padding, slices, shuffles and what is the identity read."""
+"""Readers of pools, padding, slices, shuffles and identities."""
 
 from __future__ import annotations
 

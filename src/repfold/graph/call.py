@@ -1,4 +1,4 @@
-"""A call of one of PyTorch's operators, and what a translation of it gives."""
+"""A call of one of PyTorch's operators, as its translation to the vocabulary sees it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the operator, its arguments by the names of its schema, what it gave."""
+    """One call: the operator, its arguments by the names of its schema, and its output."""
 
     recorder: Recorder
     func: Any
@@ -37,7 +37,7 @@ class Call:
 
     @property
     def x(self) -> Value:
-        """What a method of tensors is called on."""
+        """The argument ``self``."""
         value: Value = self.arguments["self"]
         return value
 

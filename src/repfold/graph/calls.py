@@ -39,14 +39,14 @@ class Calls:
             self.keep(value, node)
 
     def keep(self, value: Value, node: fx.Node) -> None:
-        """``node`` is ``value``."""
+        """Register ``node`` as the node of ``value``, and the axes that carry its sizes."""
         self.nodes[value] = node
         for axis, size in enumerate(value.shape):
             if isinstance(size, Expression):
                 self.axes_of_size.setdefault(size, []).append((value, axis))
 
     def read(self, value: Value, reader: Value | None = None) -> fx.Node:
-        """The node of ``value`` for a reader (None: outside the graph): no gradient enters ``torch.no_grad``."""
+        """The node of ``value`` for ``reader`` (None: the output), detached if computed under ``torch.no_grad``."""
         node = self.nodes[value]
         if value.grad or (reader is not None and not reader.grad) or not value.dtype.is_floating_point:
             return node
@@ -61,7 +61,7 @@ class Calls:
         return self.target.call_method(name, arguments)
 
     def write(self, value: Value) -> fx.Node:
-        """The call of the operator of ``value``."""
+        """Append the call that computes ``value``."""
         if value.op.startswith(PREFIX):
             return self._aten(value)
         special = SPECIAL.get(value.op)
@@ -72,7 +72,7 @@ class Calls:
         return map_argument(value[name], lambda operand: self.read(operand, value), lambda size: self.size(size, value))
 
     def size(self, size: Any, reader: Value | None = None) -> Any:
-        """A number or a node of it: the size of an axis of what ``reader`` reads, of what is alive, or computed."""
+        """A number, or a node of it: the size of an axis of what ``reader`` reads or of a live value, else computed."""
         if not isinstance(size, Expression):
             return size
         axes = self.axes_of_size.get(size, [])
@@ -90,7 +90,7 @@ class Calls:
         return self._once(size, lambda: reduce(lambda a, b: self.function(call, a, b), operands))
 
     def may_write_to(self, operand: Any, value: Value) -> bool:
-        """Whether nobody else sees it if ``value`` is computed in the memory of ``operand``."""
+        """Whether ``value`` may be computed in place on ``operand``, as nothing else reads its memory."""
         return (
             isinstance(operand, Value)
             and operand.op in FRESH
@@ -117,7 +117,7 @@ class Calls:
         return self.function(call.target, *arguments, **keywords)
 
     def _aten(self, value: Value) -> fx.Node:
-        """PyTorch's operator, without its defaults; a tensor made of nothing is where the first input is."""
+        """PyTorch's operator without default arguments; a newly created tensor goes to the first input's device."""
         overload = aten(value.op)
         given = {name: self.argument(value, name) for name in value.arguments}
         if "device" in given:
@@ -222,7 +222,7 @@ def _scales(size: Size, factor: float | None, wanted: Size) -> bool:
 
 
 def _clamp(calls: Calls, value: Value) -> fx.Node:
-    """Between two numbers it is the activation, whose gradient is zero on the borders themselves."""
+    """Between two numbers it is hardtanh, whose gradient is zero at the bounds."""
     x, low, high = value["x"], value["low"], value["high"]
     if x.dtype.is_floating_point and isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high:
         inplace = {"inplace": True} if calls.may_write_to(x, value) else {}
@@ -236,7 +236,7 @@ def _pad(calls: Calls, value: Value) -> fx.Node:
 
 
 def _dropout(calls: Calls, value: Value) -> fx.Node:
-    """One that is on or off by the forward's own words; those that follow a module's mode are modules."""
+    """Dropout with a fixed ``training`` argument; dropouts that follow a module's mode are modules."""
     return calls.function(getattr(F, value["kind"]), calls.read(value["x"], value), value["p"], value["training"])
 
 

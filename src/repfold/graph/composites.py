@@ -53,7 +53,7 @@ class Composites(TorchFunctionMode):
 
 
 class Marks:
-    """Tells the recorder which module is running, and marks the modules that return what they are given."""
+    """Sets the recorder's scope to the running module, and marks modules that return their input."""
 
     def __init__(self, network: nn.Module, recorder: Recorder) -> None:
         self.network = network
@@ -102,7 +102,7 @@ def _dropout(kind: str) -> Callable[..., Described | None]:
 
 
 def _pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Described | None:
-    """Wrapping alone: PyTorch writes it as copies into an empty image."""
+    """Circular padding only: PyTorch decomposes it into copies into an empty tensor."""
     return ("pad", {"x": input, "pads": tuple(pad), "mode": mode, "value": 0.0}) if mode == "circular" else None
 
 
@@ -126,7 +126,7 @@ def _attention(
 
 
 def _avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *rest: Any, **named: Any) -> Any:
-    """One over the whole image, whose kernel is the image's size."""
+    """Pooling over the whole image, with the image's size as kernel."""
     sizes = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * 2
     if not any(isinstance(size, torch.SymInt) for size in sizes) or padding not in (0, (0, 0)) or rest or named:
         return None

@@ -1,4 +1,4 @@
-"""A graph's forward for torch.fx: layers of torch.nn where its values are some, else calls of torch's functions."""
+"""A graph's forward for torch.fx: layers of torch.nn where its values are calls of them, else functions of torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DROPOUTS: dict[str, type[nn.Module]] = {
 
 
 class Forward:
-    """The forward of one graph in the making, and the modules that it calls, below ``root``; ``modes``: which train."""
+    """Builds the forward of a graph, and the modules that it calls below ``root``; ``modes``: path -> training."""
 
     def __init__(self, plain: Settled, original: nn.Module | None, home: nn.Module | None) -> None:
         self.graph = plain.graph
@@ -49,7 +49,7 @@ class Forward:
             self._find_module(value)
 
     def write(self, arguments: tuple[Any, ...], output: Any, names: tuple[str, ...]) -> fx.Graph:
-        """The forward."""
+        """The torch.fx graph; it calls the modules of ``root``."""
         target = fx.Graph()
         inputs = self._placeholders(target, arguments, names)
         updates = {path: value for path, value in self.graph.updates.items() if path not in self._moved_by_norms()}
@@ -68,7 +68,7 @@ class Forward:
         return target
 
     def _find_module(self, value: Value) -> None:
-        """Make the module that ``value`` is a call of, unless it is one already, or none."""
+        """Create the module whose call ``value`` is, if it is one and does not exist yet."""
         layer = layer_of(value, self._original)
         if layer is not None:
             self._find_layer(value, layer)
@@ -99,7 +99,7 @@ class Forward:
         self.called[value] = layer.path
 
     def _with_count(self, path: str, before: nn.Module | None) -> State:
-        """The state, with the number of batches that a norm has seen, which no operator reads."""
+        """The state with the norm's number of batches seen, which no operator reads."""
         count = getattr(before, "num_batches_tracked", None)
         if not isinstance(count, Tensor):
             return self.state
@@ -115,7 +115,7 @@ class Forward:
         return below - layer.tensors.keys() - {"num_batches_tracked"}
 
     def _ignores_mode(self, value: Value) -> bool:
-        """Whether a dropout is on or off by the forward's own words, whichever mode its module is in."""
+        """Whether the forward fixes a dropout's ``training``, whatever the mode of its module."""
         module = self._original(value.scope)
         return self.home is None and module is not None and module.training != value["training"]
 
@@ -153,7 +153,7 @@ class Forward:
         return calls.write(value)
 
     def _needed(self, updates: Mapping[str, Value]) -> tuple[Value, ...]:
-        """The values to be written: not those that only the layers read."""
+        """The values to write, without those that only layers read."""
         needed: set[Value] = set()
         waiting = [*self.graph.outputs, *updates.values()]
         while waiting:
@@ -165,7 +165,7 @@ class Forward:
         return tuple(value for value in self.graph.values if value in needed or value.op == INPUT)
 
     def _moved_by_norms(self) -> set[str]:
-        """Buffers that a norm in training moves itself."""
+        """Buffers that a norm layer in training updates itself."""
         found: set[str] = set()
         for value in self.graph.values:
             if is_training(value):
@@ -178,7 +178,7 @@ class Forward:
     def _placeholders(
         self, target: fx.Graph, arguments: tuple[Any, ...], names: tuple[str, ...]
     ) -> dict[Value, fx.Node]:
-        """The forward's parameters, what is read from them, and the check of what they are given."""
+        """Write the forward's parameters, the reads of tensors from them, and the check of the call."""
         inputs: dict[Value, fx.Node] = {}
         paths: dict[Value, str] = {}
         plain: list[tuple[fx.Node, Any, str]] = []
@@ -204,7 +204,7 @@ class Forward:
             hold(self.root.get_submodule(owner), name, self.state[path])
 
     def _place(self, path: str, module: nn.Module) -> None:
-        """Put a module there; modules below its path that are there already stay."""
+        """Set the module at ``path``; modules that exist below it are kept."""
         parent = self.root
         *outer, last = path.split(".")
         for part in outer:

@@ -83,7 +83,7 @@ def map_argument(
 class Check:
     """A condition on the inputs' sizes without which the graph does not compute what the network does.
 
-    ``fixes``: it says what a size is; else it is something that the forward decided by.
+    ``fixes``: it fixes a size; else the forward branched on it.
     """
 
     condition: Expression
@@ -91,7 +91,7 @@ class Check:
     fixes: bool = False
 
     def holds(self, sizes: InputSizes) -> bool:
-        """Whether it does; where it divides by zero, nothing of what it is about exists."""
+        """Whether the condition is true for ``sizes``; not where it divides by zero."""
         try:
             return bool(evaluate(self.condition, sizes))
         except ZeroDivisionError:
@@ -100,11 +100,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Graph:
-    """``values`` in an order in which each comes after its operands.
+    """``values`` are in an order in which each comes after its operands.
 
-    ``inputs``: the placeholders, one a tensor of the call's arguments. ``outputs``: the tensors among the leaves of
-    what the network returns; how they are packed is its caller's matter. ``updates``: what the forward leaves in its
-    buffers, by path. ``sizes``: those of the example.
+    ``inputs``: the placeholders, one for each tensor among the call's arguments. ``outputs``: the tensors among the
+    leaves of the network's output, whose structure the caller keeps. ``updates``: the final values of the buffers that
+    the forward writes to, by path. ``sizes``: those of the example.
     """
 
     inputs: tuple[Value, ...]
@@ -130,7 +130,7 @@ class Graph:
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """All that must be computed: outputs and updates."""
+        """All values that must be computed: outputs and updates."""
         return (*self.outputs, *self.updates.values())
 
     @property
@@ -144,11 +144,11 @@ class Graph:
         return all(check.holds(self.sizes) for check in self.checks)
 
     def numeric(self, shape: tuple[Size, ...]) -> tuple[int, ...]:
-        """The shape on the example."""
+        """``shape`` with the sizes of the example."""
         return tuple(evaluate(size, self.sizes) for size in shape)
 
     def pruned(self) -> Graph:
-        """Without what no result is computed from; inputs stay."""
+        """The graph without values that no result depends on; inputs stay."""
         needed: set[Value] = set()
         waiting = list(self.results)
         while waiting:

@@ -45,7 +45,7 @@ class GraphNetwork(fx.GraphModule):
         self.repfold_parameter_names = parameter_names
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GraphNetwork:
-        """A graph is never changed: a copy carries the same."""
+        """Graphs are immutable, so the copy shares this one."""
         carried = (self.repfold_graph, self.repfold_arguments, self.repfold_output, self.repfold_parameter_names)
         memo.update({id(item): item for item in carried})
         twin = super().__deepcopy__(memo)

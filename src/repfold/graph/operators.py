@@ -67,7 +67,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """While ``training`` it normalises by the batch's statistics and moves the running ones."""
+    """While ``training`` it normalises by the batch's statistics and updates the running ones."""
     return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
@@ -257,7 +257,7 @@ OPERATORS: dict[str, Operator] = {
 
 @cache
 def operator(op: str) -> Operator:
-    """What ``op`` names. Raises: KeyError when it names nothing."""
+    """The operator of the name ``op``. Raises: KeyError when there is none."""
     if not op.startswith(PREFIX):
         return OPERATORS[op]
     overload = aten(op)

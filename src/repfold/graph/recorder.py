@@ -1,4 +1,4 @@
-"""Writing down what reaches PyTorch's dispatcher: every operator as a Value of those before it."""
+"""Recording what reaches PyTorch's dispatcher: every operator as a Value of earlier ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TooSlow(Exception):
 
 
 class Session(Protocol):
-    """The run that a recorder writes down: its sizes, the network's tensors, and the other names of shared ones."""
+    """The run that is being recorded: its sizes, the network's tensors, and the other names of shared ones."""
 
     env: Any
     symbols: Symbols
@@ -53,7 +53,7 @@ _RESIZING = frozenset(
 
 
 class Recorder(TorchDispatchMode):
-    """Writes down every operator that reaches the dispatcher, as a Value of those before it."""
+    """Records every operator that reaches the dispatcher as a Value of earlier ones."""
 
     def __init__(self, session: Session, deadline: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -102,7 +102,7 @@ class Recorder(TorchDispatchMode):
         self._keep(fake, value)
 
     def value(self, tensor: Tensor) -> Value:
-        """The Value of a tensor that an operator gave, or of one that came from outside: a constant."""
+        """The Value of a tensor: an operator's output, or a constant from outside."""
         found = self.known.get(id(tensor))
         if isinstance(found, Value):
             return self._under_its_name_here(found) if found.op == STATE else found
@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):
         return value
 
     def _under_its_name_here(self, state: Value) -> Value:
-        """A tensor that several modules share, by the name that the one now running has for it."""
+        """The Value of a shared tensor under the path that the running module has for it."""
         names = [path for path, first in self.session.shared.items() if first == state["path"]]
         here = [path for path in names if path.rpartition(".")[0] == self.scope]
         if not here:
@@ -132,11 +132,11 @@ class Recorder(TorchDispatchMode):
     def whole(
         self, op: str, arguments: Mapping[str, Any], run: Callable[[], Tensor], *, stands_in: bool = False
     ) -> Tensor:
-        """What ``run`` gives, written down as one operator of ``arguments``; what it is made of is left to be pruned.
+        """The output of ``run``, recorded as one operator of ``arguments``; the operators inside it are pruned later.
 
-        A clone shows which Value a tensor is, on this side of PyTorch's functionalization, with all that was written to
-        it; an alias stays one of the tensor that ``run`` gives. Where that ``stands_in`` for the result, having nothing
-        but its shape, it is the result under all its names.
+        A clone maps a tensor on this side of PyTorch's functionalization to its Value, with all that was written to it;
+        an alias maps the output. Where that ``stands_in`` for the result, having only its shape, all its names mean the
+        result.
         """
         bound = {name: self._seen(a) if isinstance(a, Tensor) else self._argument(a) for name, a in arguments.items()}
         output: Tensor = torch.ops.aten.alias.default(run())
@@ -203,7 +203,7 @@ class Recorder(TorchDispatchMode):
         return self.add("item", {"x": result, "index": index}, item)
 
     def _is_write(self, func: Any, args: Sequence[Any], output: Any) -> bool:
-        """Functional PyTorch writes only to inputs, at the very end, or corrects the strides of what it has."""
+        """Functionalised PyTorch writes only to inputs, at the very end, or corrects strides."""
         if not func._schema.is_mutable:
             return False
         target = args[0] if args else None
@@ -242,7 +242,7 @@ class Recorder(TorchDispatchMode):
         return value
 
     def _read(self, tensor: Tensor) -> Any:
-        """The number in a tensor: known where no input has a part in it."""
+        """The number in a tensor. Raises: NotFollowed where it depends on an input."""
         value = self.value(tensor)
         if _hangs_on_inputs(value):
             raise NotFollowed("it decides by the values of a tensor that its input determines")

@@ -143,7 +143,7 @@ def product(sizes: tuple[Size, ...]) -> Size:
 
 
 def _terms(size: Size) -> dict[Any, int]:
-    """A sum as its terms and their whole factors; the constant's key is None."""
+    """A sum as its terms and their integer factors; the constant's key is None."""
     if isinstance(size, int):
         return {None: size}
     if size.op == "+":

@@ -1,4 +1,4 @@
-"""PyTorch's sums, differences, products and powers, in the words of the vocabulary."""
+"""PyTorch's sums, differences, products and powers, translated to the vocabulary."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reversed_sub(call: Call) -> Value:
 
 
 def _takes_bias(x: Any, bias: Value) -> bool:
-    """PyTorch writes a linear layer of a value that is not contiguous as a product and a sum."""
+    """Whether x + bias is one linear layer, which PyTorch decomposes where the input is not contiguous."""
     return (
         isinstance(x, Value)
         and x.op == "linear"

@@ -1,4 +1,4 @@
-"""PyTorch's operators that move samples, in the words of the vocabulary."""
+"""PyTorch's operators that move samples, translated to the vocabulary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repfold.graph.sizes import Expression, Size, minus, plus
 
 
 def view(call: Call) -> Value | None:
-    """A change of shape; PyTorch writes a linear layer of more than two axes as one between two of them."""
+    """A reshape; PyTorch decomposes a linear layer on more than two axes into one between two reshapes."""
     x = call.x
     if "dtype" in call.arguments:  # other numbers in the same bytes
         return None
@@ -68,7 +68,7 @@ def expand(call: Call) -> Value:
 
 
 def slice_(call: Call) -> Value:
-    """``x[start:end:step]`` along an axis, positions counted from the end kept so; nothing for the whole axis."""
+    """``x[start:end:step]`` along an axis; indices computed from its size count from the end."""
     x, dim = call.x, call["dim"] % len(call.x.shape)
     start, end, step = call["start"] or 0, call["end"], call["step"]
     start, end = _from_border(start, x.shape[dim]), _from_border(end, x.shape[dim])
@@ -92,7 +92,7 @@ def _from_border(index: Any, size: Size) -> Any:
 
 
 def slice_scatter(call: Call) -> Value | None:
-    """What is written over a whole axis."""
+    """The source where it overwrites a whole axis, else None."""
     size, end = call["self"].shape[call["dim"]], call["end"]
     beyond = None if end is None else minus(end, size)
     to_the_end = end is None or (isinstance(end, int) and end >= 2**62) or (beyond is not None and beyond >= 0)
@@ -110,7 +110,7 @@ def copy(call: Call) -> Value:
 
 
 def select(call: Call) -> Value:
-    """One index along an axis, which goes."""
+    """One index along an axis, which is removed."""
     return call.give("select", x=call["self"], dim=call["dim"] % len(call["self"].shape), index=call["index"])
 
 

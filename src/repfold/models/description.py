@@ -1,4 +1,4 @@
-"""What a model file says about its network: architecture, classes, preprocessing, form."""
+"""The description of a network in its model file: architecture, classes, preprocessing, form."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def load_model(
 
 
 def read_description(path: str | os.PathLike[str], form: RunForm = "train") -> Description:
-    """What a model file or run directory says of its network, without building it."""
+    """The description in a model file or run directory, read without building the network."""
     file = find_file(path, form)
     return _read(file)[0]
 

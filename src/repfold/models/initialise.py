@@ -70,7 +70,7 @@ def _name(network: nn.Module) -> str:
 
 
 def _named(file: Path) -> str:
-    """What a file says that its network is."""
+    """The name of a file's network, for messages."""
     if "repfold" not in weights.read_header(file).metadata:
         return "tensors of an unnamed network"
     description = read_description(file)

@@ -1,4 +1,4 @@
-"""The proof that a saved network loads: what it computes of an example, before and after."""
+"""The proof that a saved network loads: its outputs on an example, before and after."""
 
 from __future__ import annotations
 

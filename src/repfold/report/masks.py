@@ -1,4 +1,4 @@
-"""What gradients were multiplied with, layer by layer, as ``rules.json`` tells it."""
+"""What gradients were multiplied with, layer by layer, as in ``rules.json``."""
 
 from __future__ import annotations
 

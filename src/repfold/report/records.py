@@ -47,7 +47,7 @@ class Run:
         return tuple(number(record.get(key)) for record in self.epochs)
 
     def has(self, key: str) -> bool:
-        """Tell whether a quantity is finite in at least one epoch."""
+        """Return whether a quantity is finite in at least one epoch."""
         return any(finite(value) for value in self.column(key))
 
     @property
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def planned(self) -> int | None:
-        """How many epochs the recipe asks for, if it says."""
+        """How many epochs the recipe asks for; None where it does not specify them."""
         epochs = number(self.recipe.get("epochs"))
         return int(epochs) if finite(epochs) else None
 

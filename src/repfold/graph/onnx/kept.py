@@ -57,7 +57,7 @@ def _array(x: Tensor) -> np.ndarray:
 def _runner(
     node: str, opset: int, version: int, signature: tuple[tuple[str, str, int], ...]
 ) -> tuple[list[str], Callable[[dict[str, np.ndarray]], list[np.ndarray]]]:
-    """The names of the node's outputs, and what computes those that are asked for."""
+    """The names of the node's outputs, and a function that computes the named ones."""
     onnx = require_onnx()
     proto = node_from(node)
     types = {
@@ -81,7 +81,7 @@ Run = Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]]
 
 
 def _runtime(model: Any) -> Run | None:
-    """ONNX Runtime's session of a model, None where it is not installed or does not take it."""
+    """An ONNX Runtime session for the model; None where it is not installed or rejects the model."""
     try:
         runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError:
@@ -118,7 +118,7 @@ def one_node(node: Any, inputs: list[Any], opset: int, version: int, constants: 
 
 
 def to_keep(node: Any) -> tuple[Any, list[str]]:
-    """The node as it is kept, and the names of what it takes, those of the graphs inside it last."""
+    """The node as it is kept, and the names of its inputs, those of the graphs inside it last."""
     onnx = require_onnx()
     names = [*node.input, *_taken_inside(node)]
     kept = onnx.NodeProto()

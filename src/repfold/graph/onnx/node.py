@@ -1,4 +1,4 @@
-"""One node of an ONNX file, as the readings of operators see it."""
+"""One node of an ONNX file, as the readers of operators see it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Entry = Value | Known | tuple[Value, ...] | None  # what a file's name is: a tup
 
 
 class Reader(Protocol):
-    """What readings of nodes need of the reader of the file."""
+    """What readers of nodes need of the reader of the file."""
 
     onnx: Any
     opset: int
@@ -65,11 +65,11 @@ class Node:
         return i < len(self.proto.input) and bool(self.proto.input[i])
 
     def gives(self, i: int) -> bool:
-        """Whether anything reads the output."""
+        """Whether the output exists and anything reads it."""
         return i < len(self.proto.output) and self.reader.readers.get(self.proto.output[i], 0) > 0
 
     def value(self, i: int, role: str = "", layout: str = "") -> Value:
-        """The input as a Value; ``role``: what its layer calls it, where it is a constant."""
+        """The input as a Value; ``role``: its name in the layer, for a constant."""
         scope = self.layer() if role else ""
         found = self.reader.tensor(self.proto.input[i], role, layout, scope)
         if found is None:
@@ -77,7 +77,7 @@ class Node:
         return found
 
     def sequence(self, i: int) -> tuple[Value, ...]:
-        """The input as the tuple of values that it is. Raises: Unsettled where it is none."""
+        """The input, a sequence, as a tuple of values. Raises: Unsettled where it is none."""
         found = self.reader.entries[self.proto.input[i]]
         if not isinstance(found, tuple):
             raise Unsettled("a sequence")
@@ -92,14 +92,14 @@ class Node:
         return self.reader.arranged(self.proto.input[i], layout, array, role, self.layer())
 
     def layer(self) -> str:
-        """The path of the layer that the node is: where its weight is, else its scope, else its own name."""
+        """The path of the node's layer: that of its weight, else its scope, else its own name."""
         weight = self.proto.input[1] if len(self.proto.input) > 1 else ""
         if DOTTED.fullmatch(weight) and isinstance(self.reader.entries[weight], np.ndarray):
             return plain(weight.rpartition(".")[0])
         return self.reader.scope or plain(self.proto.name) or f"{self.proto.op_type}_{self.index}"
 
     def known(self, i: int) -> Known | None:
-        """The input where it is a constant or numbers."""
+        """The input where it is a constant or known numbers, else None."""
         found = self.reader.entries[self.proto.input[i]] if self.has(i) else None
         return None if isinstance(found, (Value, tuple)) else found
 
@@ -109,7 +109,7 @@ class Node:
         return found if isinstance(found, np.ndarray) else None
 
     def number(self, i: int) -> Any:
-        """The input as one number, maybe a symbolic one; None where it is anything else."""
+        """The input as one number, possibly symbolic; None where it is anything else."""
         found = self.known(i)
         if found is None:
             return None
@@ -119,7 +119,7 @@ class Node:
         return items.reshape(-1)[0] if isinstance(found, Numbers) else items.item()
 
     def ints(self, i: int, attribute: str) -> list[Any] | None:
-        """Whole numbers that are an input, in older opsets an attribute; None where they are not given.
+        """Integers from an input, in older opsets an attribute; None where they are not given.
 
         Raises: Unsettled where they are computed from tensors.
         """

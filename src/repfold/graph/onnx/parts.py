@@ -1,4 +1,4 @@
-"""Parts of an ONNX file's values: cut, picked, put together; and sequences of them."""
+"""Reading ONNX's operators that slice, select and join values, and sequences of values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _split(node: Node) -> tuple[Value, ...]:
 
 
 def _split_to_sequence(node: Node) -> Any:
-    """One output: the tuple of parts; of one sample each, or of as many as are said."""
+    """One output, the tuple of parts: of the given sizes, or of one sample each."""
     x, split = node.value(0), node.constant(1)
     axis = node.get("axis", 0) % len(x.shape)
     size = node.sizes(x)[axis]

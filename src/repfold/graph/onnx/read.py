@@ -29,7 +29,7 @@ SIDES = (224, 32, 256, 299, 384, 28)
 
 @dataclass(frozen=True)
 class Names:
-    """What the file calls its inputs, its outputs, and the free sizes of its inputs by (input, axis)."""
+    """The file's names of its inputs and outputs, and of the free sizes of its inputs by (input, axis)."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -89,7 +89,7 @@ def read_onnx(
 
 
 def read_names(path: str | os.PathLike[str]) -> tuple[Names, int]:
-    """What an ONNX file calls its inputs, outputs and free sizes; and its opset. Raises: RepFoldError."""
+    """The names of an ONNX file's inputs, outputs and free sizes; and its opset. Raises: RepFoldError."""
     model = load_model(Path(path))
     return _names(model), opset_of(model, Path(path))
 
@@ -106,7 +106,7 @@ def _names(model: Any) -> Names:
 
 
 def _attempts(model: Any, sizes: dict[Any, int], seconds: float) -> Iterator[Shapes]:
-    """Ways to follow the file: its free sizes free, by several examples of them; at last fixed."""
+    """Ways to read the file, in order: free sizes symbolic, with several examples of them; at last fixed."""
     if not any(map(_has_free_size, _inputs(model))):
         yield Shapes(sizes, SIDES[0])
         return

@@ -55,7 +55,7 @@ class Reader:
         self.versions = {item.domain: item.version for item in model.opset_import}
 
     def read(self, inputs: list[Any]) -> tuple[Value, ...]:
-        """Read every node; the outputs. ``inputs``: those of the file that are no constants."""
+        """Read every node and return the outputs. ``inputs``: those of the file that are no constants."""
         for tensor in self.model.graph.initializer:
             self.entries[tensor.name] = self.array(tensor)
         if self.model.graph.sparse_initializer:
@@ -75,7 +75,7 @@ class Reader:
             raise NotRead(f"the tensor '{tensor.name}' is not whole ({error})") from error
 
     def add(self, op: str, arguments: dict[str, Any], *, name: str = "") -> Value:
-        """A new Value, its shape and dtype what the operator gives."""
+        """Append a Value, whose shape and dtype follow from the operator."""
         return self._append(op, arguments, self.shapes.of(op, arguments), name)
 
     def constant(self, array: np.ndarray, wanted: str) -> Value:
@@ -113,9 +113,9 @@ class Reader:
         )
 
     def tensor(self, name: str, role: str = "", layout: str = "", scope: str = "") -> Value | None:
-        """The Value of one of the file's names, a constant or number made one; None for none.
+        """The Value of a name in the file, made from a constant or number where needed; None for "".
 
-        ``role`` is what a layer at ``scope`` calls it; ``layout`` tells one constant's Values from another's.
+        ``role`` is its name in a layer at ``scope``; ``layout`` distinguishes the Values of one constant.
         """
         known = self.entries[name]
         if known is None or isinstance(known, Value):
@@ -129,12 +129,12 @@ class Reader:
         return self.constants[name, layout]
 
     def path(self, name: str, role: str, scope: str) -> str:
-        """What a constant is to be called: as in the file where that is a path, else by its role in its layer."""
+        """The path of a constant: its name in the file where that is a path, else its role in its layer."""
         as_in_file = DOTTED.fullmatch(name) is not None and name not in self.paths.given
         return plain(name) if as_in_file or not (role and scope) else f"{scope}.{role}"
 
     def arranged(self, name: str, layout: str, array: np.ndarray, role: str, scope: str) -> Value:
-        """A constant of the file as ``array``, which is it in another layout."""
+        """``array``, which is the file's constant ``name`` in another layout; made once for each layout."""
         if (name, layout) not in self.constants:
             self.constants[name, layout] = self.constant(array, self.path(name, role, scope))
         return self.constants[name, layout]
@@ -214,7 +214,7 @@ class Reader:
         return evaluate(node.proto.op_type, tuple(known), node.attributes, self.opset)  # type: ignore[arg-type]
 
     def _stated(self, proto: Any) -> dict[str, Any]:
-        """The types that the file states of a node's outputs, by their index."""
+        """The types that the file declares for a node's outputs, by their index."""
         stated = {value.name: value for value in (*self.model.graph.value_info, *self.model.graph.output)}
         return {f"y{i}": stated[name] for i, name in enumerate(proto.output) if name in stated}
 

@@ -89,7 +89,7 @@ def _written(writer: Writer, value: Value) -> Any:
 
 
 def _named_outputs(writer: Writer, graph: Graph, names: Names) -> list[Any]:
-    """Give the outputs their names: by renaming what gives them, or by a node that does nothing."""
+    """Give the outputs their names: by renaming a node's output, or by an Identity."""
     made = {name for node in writer.nodes for name in node.output}
     renamed: dict[str, str] = {}
     for value, wanted in zip(graph.outputs, names.outputs, strict=True):

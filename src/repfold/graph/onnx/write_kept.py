@@ -1,4 +1,4 @@
-"""Nodes that were kept, written again: as they are where that means the same in the opset of the file, else lifted."""
+"""Writing kept nodes: unchanged where they mean the same in the opset of the file, else converted."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Arguments = dict[str, Any]
 
 
 def _each(given: tuple[int, ...], axes: int) -> list[int]:
-    """One number an axis; one number alone is that of all."""
+    """One number per axis; a single one holds for all."""
     return list(given) * axes if len(given) == 1 else list(given)
 
 

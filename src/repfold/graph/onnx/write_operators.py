@@ -103,7 +103,7 @@ def _prelu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
 
 
 def _view(w: Writer, v: Value, a: dict[str, Any]) -> Any:
-    """Sizes that are computed are said as "the same" or "the rest" where that is enough."""
+    """Computed sizes are written as 0 ("the same") or -1 ("the rest") where that is enough."""
     given, size = a["x"].shape, list(v.shape)
     said = [0 if isinstance(n, Expression) and given[i : i + 1] == (n,) else n for i, n in enumerate(size)]
     free = [i for i, n in enumerate(said) if isinstance(n, Expression)]

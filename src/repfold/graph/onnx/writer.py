@@ -20,7 +20,7 @@ class NotWritten(Exception):
 
 
 class Writer:
-    """``names``: what each Value is called so far (a tuple for one of several outputs)."""
+    """``names``: the name of each Value so far (a tuple for one of several outputs)."""
 
     def __init__(self, onnx: Any, graph: Graph, state: Mapping[str, Tensor], opset: int, reserved: set[str]) -> None:
         self.onnx = onnx
@@ -37,7 +37,7 @@ class Writer:
         self._sizes: dict[Any, str] = {}
 
     def fresh(self, wanted: str) -> str:
-        """A name that nothing has yet."""
+        """A name that is not used yet."""
         name, count = wanted, 0
         while name in self.taken:
             count += 1
@@ -46,7 +46,7 @@ class Writer:
         return name
 
     def name(self, value: Value) -> Any:
-        """What ``value`` is called; a state Value becomes an initializer when it is first asked for."""
+        """The name of ``value``; a state Value becomes an initializer on first use."""
         if value not in self.names:
             assert value.op == STATE, f"{value.name} is read before it is computed"
             self.names[value] = self.tensor(value["path"], self.state[value["path"]])
@@ -162,7 +162,7 @@ _REAL = ("/", "float", "sqrt")
 
 
 def _dtype(size: Any) -> torch.dtype:
-    """What a number computed from sizes is: whole or real."""
+    """The dtype of a number computed from sizes: float64 or int64."""
     if not isinstance(size, Expression):
         return torch.float64 if isinstance(size, (float, np.floating)) else torch.int64
     if size.op in _REAL:

@@ -49,7 +49,7 @@ def _overview(runs: Sequence[Run]) -> Markup:
 
 
 def _sum(regions: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
-    """Return a cost before and after, summed over the regions that tell it."""
+    """Return a cost before and after, summed over the regions that have it."""
     pairs = [pair for region in regions if (pair := before_after(region.get(key)))]
     return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 

@@ -40,7 +40,7 @@ def summary(report: Report) -> Markup:
 
 
 def trained(recipe: Mapping[str, Any]) -> str:
-    """Return in words how a recipe trains, as far as it says: 25 epochs · 128 px · batch 64 · ..."""
+    """Return in words how a recipe trains, as far as it specifies: 25 epochs · 128 px · batch 64 · ..."""
     said = [
         pattern.format(wording.plain(recipe[key]))
         for key, pattern in _TRAINED.items()
