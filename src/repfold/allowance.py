@@ -1,7 +1,7 @@
 """The cores and the memory that this process may use: those of the machine, as affinity and control groups limit them.
 
 In a container, the machine has more than its guests get: who starts a thread for each of its cores is throttled, and
-who takes its memory is killed. Linux tells the limits in files (cgroups(7)), in one hierarchy for all controllers in
+who takes its memory is killed. Linux reports the limits in files (cgroups(7)), in one hierarchy for all controllers in
 version 2, in one for each in version 1; the limits of all groups above hold as well.
 """
 

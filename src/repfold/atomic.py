@@ -19,10 +19,10 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-# What file systems say that have no locks, or do not flush directories.
+# The errors of file systems without locks, or that do not flush directories.
 _NOT_OFFERED = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
-# The files that this process has completed, in their order: what to tell when it is stopped before the others.
+# The files that this process has completed, in their order: what to report when it is stopped before the others.
 completed: dict[Path, None] = {}
 
 
@@ -58,7 +58,7 @@ def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> 
     temporary = Path(name)
     try:
         with suppress(OSError):
-            lock(descriptor)  # which tells ``remove_abandoned`` that somebody is at work on it
+            lock(descriptor)  # so that ``remove_abandoned`` leaves it alone
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())

@@ -17,7 +17,7 @@ class NotWritten(OSError, RepFoldError):
 
     def __str__(self) -> str:
         kept = " What was there before is as it was." if os.path.isfile(self.filename) else ""
-        remedy = "Make room on the disk, see to the directory's permissions, or choose another place."
+        remedy = "Make room on the disk, see to the directory's permissions, or choose another path."
         if self.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENXIO):
             remedy = "Give the path of an ordinary file, in a directory."
         return f"{self.filename} could not be written: {self.strerror}.{kept} {remedy}"

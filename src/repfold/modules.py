@@ -11,7 +11,7 @@ from repfold.errors import few
 
 
 def replace_modules(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Put modules in the place of others, in place; return ``network``, or its own replacement.
+    """Replace modules by others, in place; return ``network``, or its own replacement.
 
     Modules are found by identity: one that stands at several paths is replaced at all of them, by one module.
     """

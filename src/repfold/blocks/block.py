@@ -35,7 +35,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         if se not in ("before", "after", None):
-            raise RepFoldError(f"se is {se!r}; it says where the squeeze-excite goes: 'before', 'after' or None.")
+            raise RepFoldError(f"se is {se!r}; it is where the squeeze-excite goes: 'before', 'after' or None.")
         hidden = max(1, out_channels // se_ratio)
         self.branches = branches
         self.se_before = SqueezeExcite(out_channels, hidden) if se == "before" else None

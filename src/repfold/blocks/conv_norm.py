@@ -75,7 +75,7 @@ class ConvSpec:
         if self.padding is None and not all(size % 2 for size in self.kernel):
             raise RepFoldError(
                 f"kernel_size is {self.kernel_size}, which no padding centres on a pixel: use an odd kernel size "
-                "(1, 3, 5, ...), or say the padding."
+                "(1, 3, 5, ...), or give the padding."
             )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise RepFoldError(

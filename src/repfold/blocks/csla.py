@@ -12,13 +12,13 @@ from repfold.blocks.structure import Inverse, Invertible
 
 
 class CSLABranches(Invertible):
-    """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value a channel.
+    """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value per channel.
 
     The sum is linear in its weights all through training: gradient re-parameterization trains the folded kernel to
     the very same function. The identity exists only where in = out channels and stride = 1.
 
     Args:
-        kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value a channel.
+        kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value per channel.
         train_scales: make s and t parameters too, as in the network that searches for them.
         bias: of the full kernel, scaled with it; without one a BatchNorm usually follows.
     """

@@ -15,7 +15,7 @@ class DiracConv2d(Invertible):
     """A convolution with the kernel diag(α)·δ + diag(β)·W/‖W‖, the norm taken of each filter.
 
     δ passes input channel c of a group to its output channel c, for as many channels as both sides have. α and β
-    are one a filter; the paper trains them without weight decay.
+    are one per filter; the paper trains them without weight decay.
 
     Args:
         alpha, beta: the values to start from. Published: 1 and 0.1 (the default), or 5 and 0.001.

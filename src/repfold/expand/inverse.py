@@ -3,7 +3,7 @@
 A structure takes the convolution's kernel into one of its own, and the norm behind it into that branch. The norms at
 the ends of its other branches start with scale 0, so that the structure computes the same in train mode too, where a
 norm divides by the batch's own deviation; their kernels keep their paper's initial values and grow from there. What
-branches without a norm make is taken off again in one of the structure's kernels, as the fold of the structure says.
+branches without a norm add is subtracted from one of the structure's kernels, as the structure's fold requires.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from repfold.expand.sites import Site, skeleton
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance, one a channel, of what a convolution gives without its bias."""
+    """Mean and variance, one per channel, of what a convolution gives without its bias."""
 
     mean_C: Tensor
     var_C: Tensor

@@ -20,9 +20,9 @@ from repfold.graph.structure import UnknownContainer, containers, rebuild, take_
 Arguments = tuple[Any, ...]
 Refold = Callable[[nn.Module], nn.Module]
 EPSILON = 2.0**-52
-AMPLIFIED = 100.0  # times what the rounding of the input alone comes out as: every layer rounds
+AMPLIFIED = 100.0  # times the effect of rounding the input alone: every layer rounds
 SHRINKS = 1e-6  # what is left in float64 of a difference in float32 that is rounding (its own unit is 2e-9 of that)
-NUDGE = 1e-13  # by which an input is moved, relative, to see how much a network amplifies
+NUDGE = 1e-13  # relative change of an input that estimates a network's condition number
 
 
 @dataclass(frozen=True)

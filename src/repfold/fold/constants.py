@@ -18,7 +18,7 @@ from repfold.graph.sizes import Expression
 
 @dataclass(frozen=True)
 class Constants:
-    """The values of a graph that hang on no input, size of an input or chance."""
+    """The values of a graph that depend on no input, size of an input or random number."""
 
     graph: Graph
 
@@ -44,7 +44,7 @@ class Constants:
         return tuple(value for value in _cone(values) if value.op == STATE)
 
     def readers_of(self, tensor: Value) -> frozenset[Value]:
-        """The values that hang on inputs and read ``tensor``, or something that is computed from it."""
+        """The values that depend on inputs and read ``tensor``, or something that is computed from it."""
         if tensor not in self._readers:
             found: set[Value] = set()
             for user in self.graph.users[tensor]:

@@ -21,7 +21,7 @@ class Context:
 
     graph: Graph
     constants: Constants
-    pieces: dict[Value, Piece]  # of the values before
+    pieces: dict[Value, Piece]  # of earlier values
     layouts: dict[Value, AxisLayout]
 
     def channels_last(self, value: Value) -> bool:

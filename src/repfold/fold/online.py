@@ -32,7 +32,7 @@ class OnlineFold(nn.Module):
 
     Args:
         network: a network whose branches hold no BatchNorm (one may follow their sum); its modules are used as they
-            are, so whatever is to be replaced in it should be before.
+            are, so replace modules before, not after.
         example: an input as for ``repfold.fold``, of two images at least where the network has BatchNorm.
 
     Raises: FoldError when nothing can be folded in train mode, or a region does not prove exact.

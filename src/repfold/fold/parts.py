@@ -78,7 +78,7 @@ def fold_module(
     plan = plan_graph(recorded, policy)
     rewritten = rewrite(plan, lambda count, of: progress(f"folding {count} of {of} regions"))
     left = [(_join(path, name), reason) for name, reason in explain(plan)]
-    regions = [_placed(region, path) for region in rewritten.regions]
+    regions = [_renamed(region, path) for region in rewritten.regions]
 
     def by_parts() -> Folded:
         reason = UNFOLLOWED.format("followed as a whole it fixes sizes, which the network does not")
@@ -149,7 +149,7 @@ def _fold_children(
             remarks += folded.remarks
         left += folded.left
     joined = join_siblings(result, arguments, policy)
-    regions += [_placed(region, path) for region in joined.regions]
+    regions += [_renamed(region, path) for region in joined.regions]
     return Folded(
         build=lambda needed: private_copy(result),
         refold=lambda twin: fold_module(twin, twin, in_float64(arguments), policy).build(()),
@@ -207,7 +207,7 @@ def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
     return True
 
 
-def _placed(region: FoldedRegion, path: str) -> FoldedRegion:
+def _renamed(region: FoldedRegion, path: str) -> FoldedRegion:
     """The region under the names that its modules have in the whole network."""
     return replace(
         region, name=_join(path, region.name), modules=tuple(_join(path, module) for module in region.modules)

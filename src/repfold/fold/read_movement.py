@@ -51,7 +51,7 @@ def read_pad(context: Context, value: Value) -> Piece:
     """A padding of the spatial axes as one tap per channel. Raises: Unfoldable for another constant than 0."""
     pads, x = value["pads"], value["x"]
     if not all(isinstance(pad, int) for pad in pads):
-        raise Unfoldable("its padding hangs on the image's size")
+        raise Unfoldable("its padding depends on the image's size")
     pairs = list(zip(pads[0::2], pads[1::2], strict=True))[::-1]  # PyTorch gives the last axis first
     if len(pairs) > len(x.shape) - 2:
         return Opaque()

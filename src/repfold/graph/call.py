@@ -55,7 +55,7 @@ class Call:
         return self.recorder.add(op, arguments, tensor)
 
 
-# The running statistics that a norm in training leaves: the operator itself writes them.
+# Stands for the running statistics after a norm in training, whose operator itself updates them.
 MOVED_STATISTICS = object()
 
 Translation = Callable[[Call], Value | list[Any] | None]

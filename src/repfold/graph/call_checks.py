@@ -36,8 +36,8 @@ def check_call(tensors: tuple[Tensor, ...], spec: str, plain: tuple[tuple[Any, A
     for given, recorded, name in plain:
         if not isinstance(given, fx.Proxy) and (isinstance(given, Tensor) or given != recorded):
             raise RepFoldError(
-                f"{name} is {_short(given)}; the network was recorded with {recorded!r}, and what it computes may hang "
-                f"on that. {_ADVICE}"
+                f"{name} is {_short(given)}; the network was recorded with {recorded!r}, on which the result "
+                f"may depend. {_ADVICE}"
             )
     if any(isinstance(tensor, fx.Proxy) for tensor in tensors):
         return

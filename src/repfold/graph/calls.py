@@ -16,7 +16,7 @@ from repfold.graph.graph import Graph, Value, map_argument
 from repfold.graph.operators import PREFIX, RESIZES, aten
 from repfold.graph.sizes import Expression, Size, product
 
-# Results in memory of their own that the operator's gradient does not look at: what reads one alone may write to it.
+# Operators whose backward does not read their output, which owns its memory: its only reader may write to it.
 FRESH = {"conv", "linear", "matmul", "batch_norm", "layer_norm", "group_norm", "add", "sub", "mul", "cat", "avg_pool"}
 
 

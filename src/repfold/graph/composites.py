@@ -150,7 +150,7 @@ def _batch_norm(
     return "batch_norm", {"x": input, **state, "training": training, "momentum": momentum, "eps": eps}
 
 
-# Operators whose shape is said here: PyTorch's own way to it takes most of the time, or fixes free sizes.
+# Operators whose shape is computed here: PyTorch's own rule takes most of the time, or fixes free sizes.
 _SHAPES: dict[str, Callable[..., Any]] = {
     "linear": lambda x, weight, bias: _rows(x, weight),
     "batch_norm": lambda x, **rest: x.shape,
@@ -212,7 +212,7 @@ def _one(value: Any) -> tuple[int, ...]:
     return () if value is None or value == () else tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-# The very function that was called -> what it is, or None where it is to be recorded in its parts.
+# Called function -> its operator and arguments, or None where its parts are to be recorded.
 COMPOSITES: dict[Any, Callable[..., Described | None]] = {
     **{getattr(F, kind): _dropout(kind) for kind in ("dropout", "dropout1d", "dropout2d", "dropout3d")},
     F.alpha_dropout: _dropout("alpha_dropout"),

@@ -39,7 +39,7 @@ _HERE = __file__.rpartition("/")[0]
 def _deciding_line() -> str | None:
     """The file and line that a size was decided in, or None where PyTorch's own rules did."""
     frame: FrameType | None = sys._getframe(2)
-    in_python = False  # whether it was asked for by Python's own bool() or int(), and not from within an operator
+    in_python = False  # whether Python's own bool() or int() asked for it, and not an operator
     while frame is not None:
         _, inside_torch, file = frame.f_code.co_filename.rpartition("/torch/")
         if frame.f_code.co_filename.startswith(_HERE):

@@ -37,7 +37,7 @@ class Forward:
         self.home = home
         self.root = nn.Module()
         self.layers: dict[str, Layer] = {}
-        self.called: dict[Value, str] = {}  # value -> the path of the module that gives it
+        self.called: dict[Value, str] = {}  # value -> the path of the module that computes it
         self.modes: dict[str, bool] = {}
         paths = {
             f"{value['path']}." if value.op == "train_only" else value["path"]
@@ -62,7 +62,7 @@ class Forward:
         written = lambda leaf: calls.read(leaf) if isinstance(leaf, Value) else calls.size(leaf)  # noqa: E731
         result = rebuilt(output, written, calls.function)
         for path, value in updates.items():
-            self._place_tensor(path)
+            self._set_tensor(path)
             calls.method("copy_", target.get_attr(path), calls.method("detach", calls.read(value)))
         target.output(result)
         return target
@@ -75,7 +75,7 @@ class Forward:
         elif value.op == "train_only":
             module = self._original(value["path"])
             if module is not None:
-                self._place(value["path"], module if self.home is not None else copying.deepcopy(module))
+                self._set_module(value["path"], module if self.home is not None else copying.deepcopy(module))
                 self.called[value] = value["path"]
         elif value.op == "dropout" and not self._ignores_mode(value):
             self._find_dropout(value)
@@ -90,7 +90,7 @@ class Forward:
             if self.home is not None and before is not None:
                 module.training = before.training
                 module = before if is_same(before, module) else module
-            self._place(layer.path, module)
+            self._set_module(layer.path, module)
             self.layers[layer.path] = layer
             if layer.training and layer.tensors["running_mean"] is not None:
                 self.modes[layer.path] = True
@@ -130,7 +130,7 @@ class Forward:
             module = submodule(self.home, path)
             if module is None or not self._fits(module, kind, p):
                 module = kind(p).train(self.home is None or self.home.training)
-            self._place(path, module)
+            self._set_module(path, module)
         self.modes[path] = value["training"]
         self.called[value] = path
 
@@ -141,9 +141,9 @@ class Forward:
         if value in calls.inputs:
             return calls.inputs[value]
         if value.op == STATE:
-            self._place_tensor(value["path"])
+            self._set_tensor(value["path"])
             node = calls.target.get_attr(value["path"])
-            # What is read is what was there before the forward wrote to it.
+            # Reads see the buffer as it was before the forward updated it.
             return calls.method("clone", node) if value["path"] in updates else node
         if value in self.called:
             given = argument_of(value) if self.called[value] in self.layers else value["x"]
@@ -196,14 +196,14 @@ class Forward:
         target.call_function(check_call, (tuple(inputs.values()), spec, tuple(plain)))
         return inputs
 
-    def _place_tensor(self, path: str) -> None:
+    def _set_tensor(self, path: str) -> None:
         owner, _, name = path.rpartition(".")
         if getattr(submodule(self.root, owner), name, None) is None:
             if submodule(self.root, owner) is None:
-                self._place(owner, nn.Module())
+                self._set_module(owner, nn.Module())
             hold(self.root.get_submodule(owner), name, self.state[path])
 
-    def _place(self, path: str, module: nn.Module) -> None:
+    def _set_module(self, path: str, module: nn.Module) -> None:
         """Set the module at ``path``; modules that exist below it are kept."""
         parent = self.root
         *outer, last = path.split(".")

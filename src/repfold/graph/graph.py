@@ -1,4 +1,4 @@
-"""The graph: what a network computes, as values that operators give of other values; nothing is ever written to.
+"""The graph: what a network computes, as immutable values, computed by operators from other values.
 
 A ``Value`` names its operator and binds every argument by its name. Aliases, in-place writes, casts, attribute looks
 and decisions on sizes were resolved at the door that the graph came in by; behind it nobody knows which one that was.
@@ -42,7 +42,7 @@ class Value:
     scope: str = ""
     grad: bool = True
 
-    # Arguments are named, so a value is no sequence, though Python would take it for one: libraries ask by iter().
+    # Without this, iter() would succeed through __getitem__, and libraries would take a value for a sequence.
     __iter__: ClassVar[None] = None
 
     def __getitem__(self, argument: str) -> Any:
@@ -163,7 +163,7 @@ def substitute(graph: Graph, replacements: Mapping[Value, Value], added: Mapping
     """The graph in which readers of a key of ``replacements`` read its value.
 
     ``added``: the new values to be computed instead of each key, in order, its replacement among them; they may
-    read old values, which are replaced likewise. What nothing reads any longer goes.
+    read old values, which are replaced likewise. Values that nothing reads any longer are dropped.
     """
     twins: dict[Value, Value] = {}
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from repfold.graph.graph import STATE, Value
 
 State = Mapping[str, Tensor]
-Described = tuple[type[nn.Module], dict[str, Any]]  # a class, and what its constructor is given
+Described = tuple[type[nn.Module], dict[str, Any]]  # a class, and the arguments of its constructor
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Layer:
     """A layer at ``path``.
 
     Args:
-        options: what the constructor is given, by name.
+        options: the constructor's arguments, by name.
         tensors: attribute -> path of the state, or None where the layer has no such tensor.
-        training: of a norm, whether the batch's own statistics are used; None where nothing hangs on the mode.
+        training: of a norm, whether the batch's own statistics are used; None where nothing depends on the mode.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """A graph from the JSON values that ``graph.file`` writes, checked whole: a file may come from anywhere.
 
 A graph that passes is made of known functions without side effects, called with arguments of the right kinds, each
-value after its operands, and every size in it can be computed in no time.
+value after its operands, and every size in it can be computed in bounded time.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _read_size(content: Any) -> Any:
 def _read_condition(content: Any) -> Expression:
     condition = _read_size(content)
     if not isinstance(condition, Expression):
-        raise RepFoldError("The graph has a condition that hangs on no size.")
+        raise RepFoldError("The graph has a condition that depends on no size.")
     return condition
 
 

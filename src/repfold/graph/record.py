@@ -1,7 +1,7 @@
 """The door from PyTorch: a network's forward, run once on tensors without values, as a graph.
 
-Nothing is known here of Python: PyTorch runs the forward on its own symbolic sizes and makes every in-place write and
-alias functional, and the operators that reach its dispatcher are written down with the names of their arguments. A
+Python code is not analysed: PyTorch runs the forward on its own symbolic sizes and makes every in-place write and
+alias functional, and the operators that reach its dispatcher are recorded with the names of their arguments. A
 decision by the values of an input cannot be followed; one by sizes is, and becomes a check of the graph.
 """
 
@@ -47,7 +47,7 @@ class Recorded:
         copy: the private copy of the network that was run, its modules as they were.
         output: what the network returned, its tensor leaves the graph's output Values.
         arguments: what it was called with, its tensor leaves the graph's input Values.
-        remarks: what a user should know of how it was followed.
+        remarks: notes for the user on how it was followed.
     """
 
     graph: Graph

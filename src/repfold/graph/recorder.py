@@ -40,7 +40,7 @@ class Session(Protocol):
         """The output with one symbol for each size that is a long expression."""
 
 
-# What makes new sizes of others.
+# Operators that compute new sizes.
 _RESIZING = frozenset(
     {
         torch.ops.aten.convolution,
@@ -69,8 +69,8 @@ class Recorder(TorchDispatchMode):
         self.scope = ""
         self.aliases: dict[str, Value] = {}  # of tensors that modules share, by their other names
         self.known: dict[int, Any] = {}
-        self.kept: list[Any] = []  # so that no id is given twice
-        self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias or clone: what, of what, which
+        self.kept: list[Any] = []  # keeps them alive, so that no id is reused
+        self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias or clone: Value, source, result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if time.thread_time() > self.deadline:
@@ -83,7 +83,7 @@ class Recorder(TorchDispatchMode):
             return output
         if func.overloadpacket in _RESIZING and self.session.env is not None:
             output = self.session.with_plain_sizes(output)
-        self._write_down(func, args, kwargs, output)
+        self._record(func, args, kwargs, output)
         return output
 
     def name_state(self, path: str, fake: Tensor) -> None:
@@ -105,7 +105,7 @@ class Recorder(TorchDispatchMode):
         """The Value of a tensor: an operator's output, or a constant from outside."""
         found = self.known.get(id(tensor))
         if isinstance(found, Value):
-            return self._under_its_name_here(found) if found.op == STATE else found
+            return self._under_local_path(found) if found.op == STATE else found
         if isinstance(tensor, FakeTensor):
             constant = tensor.constant
             if constant is None:
@@ -117,7 +117,7 @@ class Recorder(TorchDispatchMode):
         self._keep(tensor, value)
         return value
 
-    def _under_its_name_here(self, state: Value) -> Value:
+    def _under_local_path(self, state: Value) -> Value:
         """The Value of a shared tensor under the path that the running module has for it."""
         names = [path for path, first in self.session.shared.items() if first == state["path"]]
         here = [path for path in names if path.rpartition(".")[0] == self.scope]
@@ -173,7 +173,7 @@ class Recorder(TorchDispatchMode):
         self.known[id(tensor)] = value
         self.kept.append(tensor)
 
-    def _write_down(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
+    def _record(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
         if self._is_write(func, args, output):
             return
         arguments = self._bind(func, args, kwargs)
@@ -244,7 +244,7 @@ class Recorder(TorchDispatchMode):
     def _read(self, tensor: Tensor) -> Any:
         """The number in a tensor. Raises: NotFollowed where it depends on an input."""
         value = self.value(tensor)
-        if _hangs_on_inputs(value):
+        if _depends_on_inputs(value):
             raise NotFollowed("it decides by the values of a tensor that its input determines")
         state = {**self.session.tensors, **self.state}
         with _disable_current_modes(), torch.no_grad():
@@ -267,5 +267,5 @@ def _ancestors(value: Value) -> set[Value]:
     return found
 
 
-def _hangs_on_inputs(value: Value) -> bool:
+def _depends_on_inputs(value: Value) -> bool:
     return any(v.op == INPUT or is_random(v.op) for v in _ancestors(value))

@@ -1,7 +1,7 @@
 """Sizes: whole numbers (and the numbers computed from them) as expressions of the sizes of a graph's inputs.
 
 A size is an int, or an ``Expression`` whose leaves are ("size", input, axis). Two sizes are the same on every input if
-their expressions are equal. Other numbers of a forward that hang on sizes (a scale of 1/√(H·W), say) are written alike.
+their expressions are equal. Other numbers that depend on sizes (a scale of 1/√(H·W), say) are written alike.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Expression:
 Size = int | Expression
 InputSizes = Mapping[tuple[int, int], int]  # (input, axis) -> samples
 
-# What an expression is made of: name -> its value on numbers, and on the symbolic numbers of an exported graph.
+# Operation -> its function of numbers, and of the symbolic numbers of an exported graph.
 INFIX: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "*": operator.mul,

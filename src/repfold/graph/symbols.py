@@ -69,7 +69,7 @@ class Symbols:
             return bool(expr)
         if isinstance(expr, sympy.Symbol):
             if expr not in self.known:
-                raise UnknownSize(f"the size {expr} hangs on values, not on sizes")
+                raise UnknownSize(f"the size {expr} depends on values, not on sizes")
             return self.known[expr]
         if expr.is_Integer:
             return int(expr)

@@ -40,7 +40,7 @@ _RUN_FILES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A network in eval mode and what its file says of it."""
+    """A network in eval mode and the description in its file."""
 
     network: nn.Module
     description: Description

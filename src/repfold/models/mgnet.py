@@ -51,7 +51,7 @@ class MgNetTable:
         return (self.channels,) * len(self.iterations)
 
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> MgNet:
-        """Fresh weights; ``options``: channels, iterations (one number a level), sharing ("level" or "iteration")."""
+        """Fresh weights; ``options``: channels, iterations (one number per level), sharing ("level" or "iteration")."""
         return MgNet(self, num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
 
 

@@ -21,7 +21,7 @@ _USUAL = Style("mobileone")
 class MobileOneTable:
     """One member of the family.
 
-    ``multipliers`` scale the stage widths (64, 128, 256, 512), ``branches`` is the number of full kernels a block
+    ``multipliers`` scale the stage widths (64, 128, 256, 512), ``branches`` is the number of full kernels per block
     (one in the stem), ``gated`` how many pairs of blocks at the end of each stage have a squeeze-excite.
     """
 

@@ -1,6 +1,6 @@
 """Kernel-shaped tensors of which little needs to be stored: zero outside a box, the same along most axes, or sparse.
 
-The factors of constant-scale branches are such: a 3x3 branch has one factor a channel, a 1x1 branch the same at the
+The factors of constant-scale branches are such: a 3x3 branch has one factor per channel, a 1x1 branch the same at the
 centre tap alone, an identity ones on a diagonal. Rules held so cost next to nothing beside the weights, in memory, in
 checkpoints and in the optimizer's step.
 """

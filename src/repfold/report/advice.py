@@ -1,4 +1,4 @@
-"""Advice from a run's record alone: what its curves say, with the figures that say it, and which settings to change."""
+"""Advice from a run's record alone: what its curves show, with the figures for it, and which settings to change."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Signs:
         return found if finite(found) else default
 
     def fact(self, key: str) -> float | None:
-        """Return a number that the environment tells about the data."""
+        """Return a number that the environment records about the data."""
         data = self.run.environment.get("data")
         found = number(data.get(key)) if isinstance(data, dict) else None
         return found if finite(found) else None

@@ -13,7 +13,7 @@ Grid = tuple[tuple[float, ...], ...]  # rows of taps, from the top
 class LayerMask:
     """One folded layer.
 
-    ``elsewhere`` and ``diagonal`` are mean factors a tap, between different channels and where an identity joins a
+    ``elsewhere`` and ``diagonal`` are mean factors per tap, between different channels and where an identity joins a
     channel with itself; None where there is none, or where the rule is no mask.
     """
 

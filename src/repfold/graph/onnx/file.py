@@ -149,7 +149,7 @@ def _beside(path: Path, location: str, name: str) -> Path:
     inside = location and not os.path.isabs(location) and ".." not in Path(location.replace("\\", "/")).parts
     if not inside or "\0" in location or not found.resolve().is_relative_to(folder):
         raise RepFoldError(
-            f"{path}: the data of '{name}' are said to be in '{location}', which is not in the file's own folder. "
+            f"{path}: the data of '{name}' are declared to be in '{location}', which is not in the file's own folder. "
             "Only files beside it are read: a model from elsewhere must not choose what is."
         )
     return found

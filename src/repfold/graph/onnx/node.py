@@ -13,7 +13,7 @@ from repfold.graph.graph import Value
 from repfold.graph.onnx.numbers import Known, Numbers
 from repfold.graph.onnx.paths import DOTTED, plain
 
-Entry = Value | Known | tuple[Value, ...] | None  # what a file's name is: a tuple is a sequence
+Entry = Value | Known | tuple[Value, ...] | None  # the value of a name in the file; a tuple is a sequence
 
 
 class Reader(Protocol):

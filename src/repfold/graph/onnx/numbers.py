@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 WHOLE = np.dtype(np.int64)
-LARGEST = 2**27  # elements of a constant; no file may make more out of nothing
+LARGEST = 2**27  # elements of a computed constant
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _each(symbolic: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[
     return rule
 
 
-def _chosen(symbolic: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[Given], Known]:
+def _extreme(symbolic: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[Given], Known]:
     """The largest or the smallest of several numbers."""
 
     def rule(node: Given) -> Known:
@@ -122,7 +122,7 @@ def _cast(node: Given) -> Known:
         return items.astype(dtype)
     if dtype.kind not in "fiu":
         raise Unknown
-    # A size stays a whole number also where the file computes with it as with a real one.
+    # A size stays an integer where the file casts it to a float.
     return Numbers(items if dtype.kind == "f" else np.asarray(np.frompyfunc(torch.sym_int, 1, 1)(items), object), dtype)
 
 
@@ -179,8 +179,8 @@ RULES: dict[str, Callable[[Given], Known | tuple[Known, ...]]] = {
     "Div": _div,
     "Mod": _mod,
     "Pow": _pow,
-    "Max": _chosen(torch.sym_max, np.maximum),
-    "Min": _chosen(torch.sym_min, np.minimum),
+    "Max": _extreme(torch.sym_max, np.maximum),
+    "Min": _extreme(torch.sym_min, np.minimum),
     "Clip": _clip,
     "Neg": lambda node: node.give(-node.items(0)),
     "Abs": lambda node: node.give(np.abs(node.constants(0))),

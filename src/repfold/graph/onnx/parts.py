@@ -12,7 +12,7 @@ from repfold.graph.onnx.layers import Reading
 from repfold.graph.onnx.node import Node
 from repfold.graph.onnx.shape_rules import is_number
 
-FAR = 2**31 - 1  # an end at or beyond it is that of any axis
+FAR = 2**31 - 1  # an end at or beyond it means the end of the axis
 
 
 def _concat(node: Node) -> Value:

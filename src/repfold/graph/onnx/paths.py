@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+", re.ASCII)  # "layer1.0.conv.weight", as PyTorch names state
-SCOPES = (
-    "pkg.torch.onnx.name_scopes"  # what PyTorch's exporter says of a node: "['', 'layer1', 'layer1.conv', 'conv2d']"
-)
+SCOPES = "pkg.torch.onnx.name_scopes"  # the metadata of PyTorch's exporter: "['', 'layer1', 'layer1.conv', 'conv2d']"
 TAKEN = frozenset(dir(nn.Module))  # a submodule or parameter cannot have such a name
 
 

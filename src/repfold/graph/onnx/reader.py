@@ -29,7 +29,7 @@ from repfold.graph.onnx.resizing import RESIZING
 from repfold.graph.onnx.shape_rules import NotRead, TooSlow
 from repfold.graph.onnx.shapes import Shapes
 
-# What each operator of ONNX is here; one that is missing, or returns None, is kept as it is.
+# ONNX operator -> its reading; a node without one, or whose reading returns None, is kept as it is.
 READINGS: dict[str, Callable[[Node], Any]] = {**LAYERS, **MOVEMENT, **PARTS, **RESIZING, **POOLS, **POINTWISE}
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 OWN = ("", "ai.onnx")  # the domain of ONNX's own operators
@@ -47,7 +47,7 @@ class Reader:
         self.entries: dict[str, Entry] = {"": None}
         self.state: dict[str, Tensor] = {}
         self.paths = Paths()
-        self.constants: dict[tuple[str, str], Value] = {}  # by the file's name and how it is laid out
+        self.constants: dict[tuple[str, str], Value] = {}  # by name in the file and layout
         self.inputs: tuple[Value, ...] = ()
         self.remarks: list[str] = []
         self.scope = ""
@@ -63,7 +63,7 @@ class Reader:
         self.inputs = tuple(self._input(index, value) for index, value in enumerate(inputs))
         with self.shapes.running():
             for index, proto in enumerate(self.model.graph.node):
-                with _said_of(proto):
+                with _naming_node(proto):
                     self._read_node(Node(self, proto, attributes_of(proto, self.onnx), index))
             return tuple(self._output(value.name) for value in self.model.graph.output)
 
@@ -234,12 +234,12 @@ def _count_readers(model: Any) -> dict[str, int]:
 
 
 @contextmanager
-def _said_of(proto: Any) -> Iterator[None]:
-    """What goes wrong with a node, said with its name."""
+def _naming_node(proto: Any) -> Iterator[None]:
+    """Within it, errors name the node. Raises: NotRead."""
     try:
         yield
     except (RepFoldError, TooSlow):
         raise
-    except Exception as error:  # a file can state anything, and PyTorch's operators run on it
+    except Exception as error:  # a file can hold anything, and PyTorch's operators run on it
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise NotRead(f"the node {proto.name or proto.output[0]} ({proto.op_type}): {lines[0][:200]}") from error

@@ -93,7 +93,7 @@ SAME = (
     "dropout",
 )
 
-# Operators whose shape is not asked of PyTorch: it answers slowly, or by fixing a size that is free.
+# Operators whose shape is computed here: PyTorch's own rule is slow, or fixes a free size.
 RULES: dict[str, Callable[..., Tensor]] = {
     "linear": _linear,
     "view": _view,

@@ -157,7 +157,7 @@ class Shapes:
                 return self._observed(node, inputs, opset, version)
             elif name:
                 raise NotRead(
-                    "it is kept as it is, and nothing tells the shape of what it gives; value_info of the file can"
+                    "it is kept as it is, and the shape of its output is unknown; the file's value_info can state it"
                 )
             else:
                 found.append(None)

@@ -134,7 +134,7 @@ def _norm(w: Writer, v: Value, a: Arguments) -> Any:
     return _reduce(f"ReduceL{int(a['ord'])}")(w, v, a)
 
 
-def _place(op: str) -> Any:
+def _arg_extreme(op: str) -> Any:
     def write(w: Writer, v: Value, a: Arguments) -> Any:
         if a["dim"] is None:
             raise NotWritten("its index counts all axes at once")
@@ -198,8 +198,8 @@ LAYER_WRITINGS: dict[str, Any] = {
     "aten.amin.default": _reduce("ReduceMin"),
     "aten.logsumexp.default": _reduce("ReduceLogSumExp"),
     "aten.linalg_vector_norm.default": _norm,
-    "aten.argmax.default": _place("ArgMax"),
-    "aten.argmin.default": _place("ArgMin"),
+    "aten.argmax.default": _arg_extreme("ArgMax"),
+    "aten.argmin.default": _arg_extreme("ArgMin"),
     "scaled_dot_product_attention": _attention,
     "resize": _resize,
 }

@@ -105,11 +105,11 @@ def _prelu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
 def _view(w: Writer, v: Value, a: dict[str, Any]) -> Any:
     """Computed sizes are written as 0 ("the same") or -1 ("the rest") where that is enough."""
     given, size = a["x"].shape, list(v.shape)
-    said = [0 if isinstance(n, Expression) and given[i : i + 1] == (n,) else n for i, n in enumerate(size)]
-    free = [i for i, n in enumerate(said) if isinstance(n, Expression)]
+    written = [0 if isinstance(n, Expression) and given[i : i + 1] == (n,) else n for i, n in enumerate(size)]
+    free = [i for i, n in enumerate(written) if isinstance(n, Expression)]
     if len(free) == 1:
-        said[free[0]] = -1
-    return w.emit("Reshape", a["x"], w.vector(said if len(free) <= 1 else size))
+        written[free[0]] = -1
+    return w.emit("Reshape", a["x"], w.vector(written if len(free) <= 1 else size))
 
 
 def _slice(w: Writer, v: Value, a: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from repfold.report.results import Report
 from repfold.report.tables import Column, Table, bar, to_html
 
 _SAVED = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
-# A table of more regions than this is folded away: the head line tells the largest error.
+# A table of more regions than this is folded away: the head line states the largest error.
 _OPEN = 30
 
 
