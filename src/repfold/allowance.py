@@ -1,7 +1,7 @@
 """The cores and the memory that this process may use: those of the machine, as affinity and control groups limit them.
 
 In a container, the machine has more than its guests get: who starts a thread for each of its cores is throttled, and
-who takes its memory is killed. Linux tells the limits in files (cgroups(7)), in one hierarchy for all controllers in
+who takes its memory is killed. Linux reports the limits in files (cgroups(7)), in one hierarchy for all controllers in
 version 2, in one for each in version 1; the limits of all groups above hold as well.
 """
 
@@ -37,8 +37,10 @@ def memory(process: Path = _PROCESS) -> int:
 
 
 def free_memory(process: Path = _PROCESS) -> int:
-    """Bytes that this process can still take without swapping: what is free of the machine's, or within its groups'
-    limit when that is less; half of the machine's memory where the system does not say what is free."""
+    """Bytes that this process can still take without swapping: of the machine's or, if less, its control groups'.
+
+    Half of the machine's memory where the system does not report what is free.
+    """
     left = [_free_of_machine()]
     for folder, version in _groups("memory", process):
         limit, usage = _read(folder / _MEMORY_LIMIT[version]), _read(folder / _MEMORY_USAGE[version])

@@ -19,10 +19,10 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-# What file systems say that have no locks, or do not flush directories.
+# The errors of file systems without locks, or that do not flush directories.
 _NOT_OFFERED = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
-# The files that this process has completed, in their order: what to tell when it is stopped before the others.
+# The files that this process has completed, in their order: what to report when it is stopped before the others.
 completed: dict[Path, None] = {}
 
 
@@ -58,7 +58,7 @@ def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> 
     temporary = Path(name)
     try:
         with suppress(OSError):
-            lock(descriptor)  # which tells ``remove_abandoned`` that somebody is at work on it
+            lock(descriptor)  # so that ``remove_abandoned`` leaves it alone
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -73,8 +73,7 @@ def _temporary_beside(target: Path, previous: str | os.PathLike[str] | None) -> 
 
 
 def keep(path: Path, previous: Path) -> None:
-    """Have ``previous`` be the present content of ``path``, which stays: by a hard link where there are such, which
-    costs nothing, else by renaming."""
+    """Make ``previous`` a second name of ``path``: a hard link where the file system has them, else by renaming."""
     link = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         link.hardlink_to(path)
@@ -86,7 +85,7 @@ def keep(path: Path, previous: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Have the system write the names in ``directory`` to the disk: a rename is not safe from a power cut before."""
+    """Flush the names in ``directory`` to disk, without which a rename does not survive a power cut."""
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY)

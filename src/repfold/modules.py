@@ -1,4 +1,4 @@
-"""Surgery on networks: modules put in the place of others, eval mode for a while, tensors that do not fit."""
+"""Surgery on networks: replacing modules, eval mode for a while, and tensors that do not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repfold.errors import few
 
 
 def replace_modules(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Put modules in the place of others, in place; return ``network``, or its own replacement.
+    """Replace modules by others, in place; return ``network``, or its own replacement.
 
     Modules are found by identity: one that stands at several paths is replaced at all of them, by one module.
     """
@@ -43,7 +43,7 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def differences(own: Mapping[str, object], given: Mapping[str, object]) -> str:
-    """Return why tensors ``given`` cannot take the place of a network's ``own``, or "" when they can.
+    """Return why tensors ``given`` cannot replace a network's ``own``, or "" when they can.
 
     Args:
         own, given: name -> what has to be equal, such as the shape.

@@ -209,7 +209,7 @@ def replace(network: nn.Module, norm: Norm | str) -> nn.Module:
     """Return a copy of ``network`` in which every BatchNorm2d is ``norm``, or the one that this text names.
 
     Scales and shifts are kept, running statistics are not. Raises: RepFoldError when the network has no BatchNorm2d
-    or a layer's channels cannot be grouped as told; the layer is named.
+    or a layer's channels cannot be grouped as asked; the layer is named.
     """
     norm, network = parse(norm) if isinstance(norm, str) else norm, copy.deepcopy(network)
     made: dict[nn.Module, nn.Module] = {

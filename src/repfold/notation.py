@@ -39,7 +39,7 @@ def read(
 ) -> T:
     """Return what ``text`` describes, made by one of the ``known`` constructors.
 
-    ``kind`` names in errors what is read; ``given`` are arguments for the constructors that take them, unless told.
+    ``kind`` names in errors what is read; ``given`` are defaults for the constructors that take them.
 
     Raises: RepFoldError for unknown names and arguments (with the nearest match) and values that cannot be read.
     """
@@ -49,10 +49,10 @@ def read(
         raise RepFoldError(f"Unknown {kind} '{name.strip()}'. {nearest(key, known)}")
     parameters = {item.name: str(item.annotation) for item in inspect.signature(known[key]).parameters.values()}
     values = {name: value for name, value in (given or {}).items() if name in parameters}
-    for place, item in enumerate(split(arguments, ",")):
+    for index, item in enumerate(split(arguments, ",")):
         argument, equals, value = (part.strip() for part in item.partition("="))
-        if not equals and place < len(parameters):
-            argument, value = tuple(parameters)[place], argument
+        if not equals and index < len(parameters):
+            argument, value = tuple(parameters)[index], argument
         if argument not in parameters:
             offer = nearest(argument, parameters) if parameters else "It takes none."
             raise RepFoldError(f"'{item.strip()}' is no argument of {kind} '{key}'. {offer}")
@@ -61,40 +61,40 @@ def read(
 
 
 def write(name: str, value: Any) -> str:
-    """Return the text that ``read`` makes an equal dataclass ``value`` from: what differs from its defaults is told.
+    """Return the text that ``read`` makes an equal dataclass ``value`` from; fields at their defaults are left out.
 
-    A field with ``metadata={"always_told": True}`` is told in any case.
+    A field with ``metadata={"always_written": True}`` is never left out.
     """
-    told = [
+    written = [
         field
         for field in dataclasses.fields(value)
-        if field.metadata.get("always_told") or _text(getattr(value, field.name)) != _text(field.default)
+        if field.metadata.get("always_written") or _text(getattr(value, field.name)) != _text(field.default)
     ]
-    arguments = ",".join(f"{field.name}={_text(getattr(value, field.name))}" for field in told)
+    arguments = ",".join(f"{field.name}={_text(getattr(value, field.name))}" for field in written)
     return f"{name}:{arguments}" if arguments else name
 
 
 def split(text: str, separator: str) -> Iterator[str]:
     """Yield the parts of ``text`` between separators that are in no parentheses; nothing for empty text."""
     depth, begin = 0, 0
-    for place, letter in enumerate(text):
+    for index, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if letter == separator and depth == 0:
-            yield text[begin:place]
-            begin = place + 1
+            yield text[begin:index]
+            begin = index + 1
     if depth != 0:
         raise RepFoldError(f"The parentheses of '{text}' do not match.")
     if text[begin:].strip():
         yield text[begin:]
 
 
-def _value(place: str, text: str, annotation: str, readers: Mapping[str, Callable[[str], Any]]) -> Any:
+def _value(item: str, text: str, annotation: str, readers: Mapping[str, Callable[[str], Any]]) -> Any:
     try:
         return readers[annotation](text)
     except RepFoldError:
         raise
     except ValueError as error:
-        raise RepFoldError(f"{place} cannot be read as {annotation}: {error}.") from error
+        raise RepFoldError(f"{item} cannot be read as {annotation}: {error}.") from error
 
 
 def _pair(text: str) -> tuple[float, float]:

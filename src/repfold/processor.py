@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def name() -> str:
-    """Return the processor's model, "" where the system does not tell; Linux does where ``platform`` does not look."""
+    """Return the processor's model, "" where unknown; ``platform`` does not know it on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

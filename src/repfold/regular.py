@@ -19,7 +19,7 @@ _KINDS = {
 
 
 class IrregularFileError(OSError):
-    """It is there, but no regular file: the message says what it is."""
+    """It is there, but no regular file: the message names its kind."""
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:

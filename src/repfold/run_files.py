@@ -24,7 +24,7 @@ ONNX = "model.onnx"
 TIMINGS = "timings.json"
 REPORT = "report.html"
 
-# Marks on the directory itself, which tell nothing about the run.
+# Marks on the directory itself, which hold nothing about the run.
 LOCK = ".lock"  # there while a run is being trained
 DEMO = ".demo"  # there when ``repfold demo`` made the directory's run
 
@@ -42,7 +42,7 @@ class RunFile:
 FILES: tuple[RunFile, ...] = (
     RunFile(RECIPE, "the complete recipe", "train"),
     RunFile(ENVIRONMENT, "machine, software, settings chosen", "train"),
-    RunFile(RECORD, "one line an epoch", "train"),
+    RunFile(RECORD, "one line per epoch", "train"),
     RunFile(CHECKPOINT, "everything to go on training", "train"),
     RunFile(PREVIOUS_CHECKPOINT, "the checkpoint before it", "train", always=False),
     RunFile(DAMAGED_CHECKPOINT, "a checkpoint that could not be read, kept to find out why", "train", always=False),

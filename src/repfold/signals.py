@@ -62,7 +62,7 @@ class Request:
 
 
 def asked_to_stop() -> tuple[int, ...]:
-    """The signals to answer: those of this system, but for what whoever started the process had it ignore (nohup).
+    """The signals to answer: those of this system, except any that the parent process set to be ignored (nohup).
 
     None outside of the main thread, where Python delivers no signals.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from repfold import allowance
 from repfold.errors import RepFoldError
 
-# So many times the cores leave no doubt that something else was meant; threads of their number cannot even start.
+# So many times the cores are surely not what was meant; threads of their number cannot even start.
 _MOST_A_CORE = 16
 
 

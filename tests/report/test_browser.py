@@ -20,11 +20,11 @@ ACT = """<script>
 const chart = document.getElementById("chart-1"), box = chart.getBoundingClientRect();
 const x = box.left + (46 + (410 - 46) * 3.1 / 4) / 420 * box.width;
 const point = () => chart.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: box.top + 20 }));
-const told = document.getElementById("told"), seen = [];
-seen.push(told.hidden); point(); seen.push(told.hidden, told.textContent);
-document.querySelector(".legend button").click(); point(); seen.push(told.textContent);
+const tooltip = document.getElementById("tooltip"), seen = [];
+seen.push(tooltip.hidden); point(); seen.push(tooltip.hidden, tooltip.textContent);
+document.querySelector(".legend button").click(); point(); seen.push(tooltip.textContent);
 seen.push(getComputedStyle(chart.querySelector(".series")).display);
-chart.dispatchEvent(new PointerEvent("pointerleave")); seen.push(told.hidden);
+chart.dispatchEvent(new PointerEvent("pointerleave")); seen.push(tooltip.hidden);
 seen.push(document.documentElement.scrollWidth <= innerWidth);
 const output = document.createElement("output"); output.textContent = JSON.stringify(seen);
 document.body.append(output);

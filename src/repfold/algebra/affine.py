@@ -31,6 +31,7 @@ class AffineConv:
         assert self.bias is None or tuple(self.bias.shape) == (self.geometry.out_channels,)
 
     def to(self, dtype: torch.dtype) -> AffineConv:
+        """The same map with weight and bias cast to ``dtype``."""
         return replace(self, weight=self.weight.to(dtype), bias=None if self.bias is None else self.bias.to(dtype))
 
     def bias_is_zero(self, tolerance: float = 1e-13) -> bool:

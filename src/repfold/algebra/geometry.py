@@ -47,9 +47,11 @@ class Axis:
 
     @property
     def pads(self) -> bool:
+        """Whether samples are added at either end; negative amounts crop."""
         return self.low > 0 or self.high > 0
 
     def output_size(self, size: int) -> int:
+        """Number of output samples for ``size`` input samples."""
         return ((size - 1) * self.upsampling + self.margin) // self.stride + 1
 
 
@@ -65,6 +67,7 @@ class Geometry:
 
     @property
     def kernel_size(self) -> tuple[int, ...]:
+        """Taps along each spatial axis."""
         return tuple(axis.kernel for axis in self.axes)
 
     @property
@@ -74,10 +77,12 @@ class Geometry:
 
     @property
     def weight_count(self) -> int:
+        """Number of elements of a weight of ``weight_shape``."""
         return math.prod(self.weight_shape)
 
     @property
     def pads(self) -> bool:
+        """Whether any axis adds samples; one that only crops does not."""
         return any(axis.pads for axis in self.axes)
 
     @property
@@ -91,9 +96,11 @@ class Geometry:
         return self.groups == self.in_channels == self.out_channels
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Output size of every spatial axis for an input of ``size``."""
         return tuple(axis.output_size(n) for axis, n in zip(self.axes, size, strict=True))
 
     def regrouped(self, groups: int) -> Geometry:
+        """The same geometry with another number of groups, and so another ``weight_shape``."""
         return replace(self, groups=groups)
 
 

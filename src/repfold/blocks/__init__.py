@@ -1,4 +1,4 @@
-"""Training-time structures, one paper a file: ordinary module trees, none of which knows how it folds.
+"""Training-time structures, one paper per file: ordinary module trees, none of which knows how it folds.
 
 Each is linear in eval mode, has no activation, and takes (in_channels, out_channels, *, kernel_size, stride, dilation,
 groups, padding_mode) and its paper's own options, and says beside its forward what ``structure`` asks of it: whether it
@@ -39,7 +39,7 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "repvgg": RepVGGBranches,
 }
 
-# What each of them says of itself, by name; "plain" is a convolution as it is.
+# By name; "plain" is a convolution as it is.
 STRUCTURES: dict[str, type[Structure]] = {
     name: block for name, block in BLOCKS.items() if isinstance(block, type) and issubclass(block, Structure)
 }

@@ -28,9 +28,11 @@ class ACB(Invertible):
         self.row = conv_norm(in_channels, out_channels, (1, columns), **shape.how(padding=(0, wide)))
 
     def inverse(self) -> Inverse:
+        """The square takes the kernel and its norm the network's; column and row start with scale 0."""
         return Inverse(self.square.conv.weight, norm=self.square.norm, quiet=(self.column.norm, self.row.norm))
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of the square, column and row branches: [N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = (
             self.square(x_NCHW) + self.column(self.under_column(x_NCHW)) + self.row(self.under_row(x_NCHW))
         )

@@ -35,7 +35,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         if se not in ("before", "after", None):
-            raise RepFoldError(f"se is {se!r}; it says where the squeeze-excite goes: 'before', 'after' or None.")
+            raise RepFoldError(f"se is {se!r}; it is where the squeeze-excite goes: 'before', 'after' or None.")
         hidden = max(1, out_channels // se_ratio)
         self.branches = branches
         self.se_before = SqueezeExcite(out_channels, hidden) if se == "before" else None
@@ -43,6 +43,7 @@ class Block(nn.Module):
         self.se_after = SqueezeExcite(out_channels, hidden) if se == "after" else None
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = self.branches(x_NCHW)
         if self.se_before is not None:
             y_NCHW = self.se_before(y_NCHW)

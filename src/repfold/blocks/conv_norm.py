@@ -75,7 +75,7 @@ class ConvSpec:
         if self.padding is None and not all(size % 2 for size in self.kernel):
             raise RepFoldError(
                 f"kernel_size is {self.kernel_size}, which no padding centres on a pixel: use an odd kernel size "
-                "(1, 3, 5, ...), or say the padding."
+                "(1, 3, 5, ...), or give the padding."
             )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise RepFoldError(
@@ -152,6 +152,7 @@ class Reframe(nn.Module):
         self.mode = "constant" if padding_mode == "zeros" else padding_mode
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H + top + bottom, W + left + right]."""
         if any(self.added):
             x_NCHW = F.pad(x_NCHW, self.added, mode=self.mode)
         return F.pad(x_NCHW, self.cut) if any(self.cut) else x_NCHW

@@ -12,13 +12,13 @@ from repfold.blocks.structure import Inverse, Invertible
 
 
 class CSLABranches(Invertible):
-    """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value a channel.
+    """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value per channel.
 
     The sum is linear in its weights all through training: gradient re-parameterization trains the folded kernel to
     the very same function. The identity exists only where in = out channels and stride = 1.
 
     Args:
-        kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value a channel.
+        kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value per channel.
         train_scales: make s and t parameters too, as in the network that searches for them.
         bias: of the full kernel, scaled with it; without one a BatchNorm usually follows.
     """
@@ -60,9 +60,11 @@ class CSLABranches(Invertible):
             self.register_parameter(name, nn.Parameter(scale_O11))
 
     def inverse(self) -> Inverse:
+        """The full kernel takes the kernel less what the constant branches add, and the bias."""
         return Inverse(self.kxk.weight, bias=self.kxk.bias, absorbs=self.kxk.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of the scaled branches: [N, I, H, W] -> [N, O, H', W']."""
         centre_NCHW = self.under_centre(x_NCHW)
         y_NCHW: torch.Tensor = self.kxk_scale_O11 * self.kxk(x_NCHW) + self.point_scale_O11 * self.point(centre_NCHW)
         return y_NCHW if self.identity_scale_O11 is None else y_NCHW + self.identity_scale_O11 * centre_NCHW

@@ -65,11 +65,13 @@ class DBB(Invertible):
         self.average = Normed(average)
 
     def inverse(self) -> Inverse:
+        """The KxK branch takes the kernel and its norm the network's; the others start with scale 0."""
         point = () if self.point is None else (self.point.norm,)
         others = (*point, self.point_kxk.norm, self.average.norm)
         return Inverse(self.kxk.conv.weight, norm=self.kxk.norm, quiet=others)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of the branches: [N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = self.kxk(x_NCHW) + self.point_kxk(x_NCHW) + self.average(x_NCHW)
         if self.point is not None:
             y_NCHW = y_NCHW + self.point(self.under_centre(x_NCHW))
@@ -85,6 +87,7 @@ class PointFromIdentity(nn.Module):
         nn.init.zeros_(self.change.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
         y_NCHW: torch.Tensor = x_NCHW + self.change(x_NCHW)
         return y_NCHW
 
@@ -103,6 +106,7 @@ class NormAndPad(nn.Module):
         self.borders = (wide, wide, high, high)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> [N, C, H + 2·high, W + 2·wide]."""
         y_NCHW: torch.Tensor = self.norm(x_NCHW)
         if not any(self.borders):
             return y_NCHW

@@ -15,7 +15,7 @@ class DiracConv2d(Invertible):
     """A convolution with the kernel diag(α)·δ + diag(β)·W/‖W‖, the norm taken of each filter.
 
     δ passes input channel c of a group to its output channel c, for as many channels as both sides have. α and β
-    are one a filter; the paper trains them without weight decay.
+    are one per filter; the paper trains them without weight decay.
 
     Args:
         alpha, beta: the values to start from. Published: 1 and 0.1 (the default), or 5 and 0.001.
@@ -45,6 +45,7 @@ class DiracConv2d(Invertible):
         self.register_buffer("delta_OIHW", _delta(self.shape, self.weight.shape))
 
     def inverse(self) -> Inverse:
+        """W takes the kernel, which ``settle`` splits into W, α and β, and the bias is its own."""
         return Inverse(self.weight, bias=self.bias)
 
     @torch.no_grad()
@@ -56,6 +57,7 @@ class DiracConv2d(Invertible):
         self.beta.copy_(length_O)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         weight = self.weight
         norm_O111 = weight.square().sum((1, 2, 3), keepdim=True).sqrt()
         alpha_O111, beta_O111 = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)

@@ -30,9 +30,11 @@ class DOConv2d(Invertible):
         self.depthwise = nn.Parameter(torch.zeros(in_channels, taps, taps)) if taps > 1 else None
 
     def inverse(self) -> Inverse:
+        """W takes the kernel and the bias, as D starts at zero."""
         return Inverse(self.weight, bias=self.bias)  # D is zero
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W'], by the composed kernel."""
         weight_OIHW = self.weight
         if self.depthwise is not None:
             # g: group; o, i: output and input channel in it; s, m: taps.

@@ -83,6 +83,7 @@ class ExpandConv2d(Invertible):
         return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = self.layers(x_NCHW)
         return y_NCHW
 
@@ -127,5 +128,6 @@ class ExpandLinear(nn.Module):
         )
 
     def forward(self, x_NF: torch.Tensor) -> torch.Tensor:
+        """[N, in_features] -> [N, out_features]."""
         y_NF: torch.Tensor = self.layers(x_NF)
         return y_NF

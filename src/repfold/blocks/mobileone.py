@@ -36,6 +36,7 @@ class MobileOneBranches(Invertible):
         self.identity = nn.BatchNorm2d(out_channels) if shape.has_identity else None
 
     def inverse(self) -> Inverse:
+        """The first kxk branch takes the kernel and its norm the network's; the others start with scale 0."""
         first: Any = self.kxk[0]
         norms = (module for module in self.modules() if isinstance(module, nn.BatchNorm2d))
         return Inverse(
@@ -43,6 +44,7 @@ class MobileOneBranches(Invertible):
         )
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of the branches: [N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = self.kxk[0](x_NCHW)
         for branch in self.kxk[1:]:
             y_NCHW = y_NCHW + branch(x_NCHW)

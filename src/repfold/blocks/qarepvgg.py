@@ -27,10 +27,12 @@ class QARepVGGBranches(Invertible):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def inverse(self) -> Inverse:
+        """The kxk branch takes the kernel, the last norm the network's, and the 1x1 cancels the identity."""
         # The 1x1 takes the identity off, so that the norm in the middle sees what the norm at the end is known to see.
         return Inverse(self.kxk.conv.weight, norm=self.norm, through=self.kxk.norm, absorbs=self.point.weight)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         centre_NCHW = self.under_centre(x_NCHW)
         y_NCHW = self.kxk(x_NCHW) + self.point(centre_NCHW)
         normed_NCHW: torch.Tensor = self.norm(y_NCHW + centre_NCHW if self.has_identity else y_NCHW)

@@ -28,5 +28,6 @@ class RepGhostBranches(Structure):
         self.identity = nn.BatchNorm2d(out_channels)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of both branches: [N, I, H, W] -> [N, O, H', W']."""
         y_NCHW: torch.Tensor = self.kxk(x_NCHW) + self.identity(self.under_centre(x_NCHW))
         return y_NCHW

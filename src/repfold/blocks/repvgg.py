@@ -24,10 +24,12 @@ class RepVGGBranches(Invertible):
         self.identity = nn.BatchNorm2d(out_channels) if shape.has_identity else None
 
     def inverse(self) -> Inverse:
+        """The kxk branch takes the kernel and its norm the network's; the others start with scale 0."""
         identity = () if self.identity is None else (self.identity,)
         return Inverse(self.kxk.conv.weight, norm=self.kxk.norm, quiet=(self.point.norm, *identity))
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Sum of the branches: [N, I, H, W] -> [N, O, H', W']."""
         centre_NCHW = self.under_centre(x_NCHW)
         y_NCHW: torch.Tensor = self.kxk(x_NCHW) + self.point(centre_NCHW)
         if self.identity is not None:

@@ -15,6 +15,7 @@ class SqueezeExcite(nn.Module):
         self.up = nn.Conv2d(hidden, channels, kernel_size=1)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
         mean_NC11 = x_NCHW.mean(dim=(2, 3), keepdim=True)
         gate_NC11 = torch.sigmoid(self.up(torch.relu(self.down(mean_NC11))))
         return x_NCHW * gate_NC11

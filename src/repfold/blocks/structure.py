@@ -1,4 +1,4 @@
-"""What a structure says of itself beside its forward: whether it has norms, and how it equals a given convolution."""
+"""What a structure states beside its forward: whether it has norms, and how it equals a given convolution."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who calls whom in a network, without running it: enough to find the norm behind a convolution, and no more.
+"""Which module calls which in a network, found without running it: enough to find the norm behind a convolution.
 
-No example is asked for, so the forward is followed at the level of its module calls. Nothing exact rests on it: what
-is found is a place, and whether the expanded network computes the same is checked apart.
+No example is asked for, so the forward is followed at the level of its module calls. Nothing exact rests on it: it only
+locates layers, and whether the expanded network computes the same is checked separately.
 """
 
 from __future__ import annotations

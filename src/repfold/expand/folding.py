@@ -23,8 +23,9 @@ def output_of(network: nn.Module, x: Tensor) -> Any:
 
 
 def kernel_of(structure: nn.Module, example: Tensor) -> Callable[[], Tensor]:
-    """Computes the kernel of the one convolution that ``structure`` folds to, in float64 and differentiably, from what
-    its parameters hold at each call.
+    """Return a function that computes the kernel of the one convolution that ``structure`` folds to.
+
+    It reads the parameters at each call, in float64 and differentiably.
     """
     plan = make_plan(structure.eval(), (example,), "always")
     (region,) = plan.regions

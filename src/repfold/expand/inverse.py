@@ -3,7 +3,7 @@
 A structure takes the convolution's kernel into one of its own, and the norm behind it into that branch. The norms at
 the ends of its other branches start with scale 0, so that the structure computes the same in train mode too, where a
 norm divides by the batch's own deviation; their kernels keep their paper's initial values and grow from there. What
-branches without a norm make is taken off again in one of the structure's kernels, as the fold of the structure says.
+branches without a norm add is subtracted from one of the structure's kernels, as the structure's fold requires.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def _passing(like: Any) -> nn.BatchNorm2d:
 
 
 def _absorb(structure: nn.Module, parameter: Tensor, conv: nn.Conv2d, kernel_OIHW: Tensor) -> None:
-    """Add Lᵀ(K − fold(structure)) to the parameter whose part in the fold is L, for the L of all structures has
-    L·Lᵀ = 1 on that difference; once more for what rounding left.
+    """Add Lᵀ(K − fold(structure)) to the parameter whose part in the fold is L, twice for what rounding leaves.
+
+    The L of every structure has L·Lᵀ = 1 on that difference.
     """
     # Any size will do that reflection can pad.
     axes = conv_axes(conv.kernel_size, conv.stride, conv.padding, conv.dilation)

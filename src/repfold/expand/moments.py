@@ -1,4 +1,4 @@
-"""What the convolutions that have no norm behind them give on an example: the statistics of norms that are to come."""
+"""Output statistics, on an example, of convolutions without a norm behind them, for the norms that are put there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repfold.expand.sites import Site, skeleton
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance, one a channel, of what a convolution gives without its bias."""
+    """Mean and variance, one per channel, of what a convolution gives without its bias."""
 
     mean_C: Tensor
     var_C: Tensor

@@ -1,4 +1,4 @@
-"""Borders that are filled in after a padding: slices of a zero border, each assigned the same number a channel.
+"""Borders that are filled in after a padding: slices of a zero border, each assigned the same number per channel.
 
 DiverseBranchBlock (arXiv:2103.13425) pads what a norm gives with what the norm makes of zero, so that the convolution
 behind it needs no padding: y = pad(x − v) + v, which the algebra reads.
@@ -35,7 +35,7 @@ def with_filled_borders(graph: Graph) -> Graph:
 
 
 def _filled(graph: Graph, constants: Constants, value: Value) -> tuple[Value, Value] | None:
-    """The padding whose border is filled when ``value`` is computed, and the number a channel that fills it."""
+    """The padding whose border ``value`` completes, and the number per channel that fills it."""
     if any(user.op == SCATTER and user["self"] is value for user in graph.users[value]):
         return None  # more of the border follows
     filled: dict[tuple[int, str], int] = {}
@@ -57,7 +57,7 @@ def _filled(graph: Graph, constants: Constants, value: Value) -> tuple[Value, Va
 
 
 def _per_channel(constants: Constants, src: Value) -> Value | None:
-    """The constant, one number a channel, that ``src`` repeats, or None."""
+    """The constant, one number per channel, that ``src`` repeats, or None."""
     while src.op == "expand" and src not in constants:
         src = src["x"]
     return src if src in constants and src.shape[-3:][1:] == (1, 1) and src.shape[:-3] in ((), (1,)) else None

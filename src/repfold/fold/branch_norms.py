@@ -29,7 +29,7 @@ def norm_in_branch(training: Plan, evaluated: Plan) -> str | None:
 
 
 def _positions(plan: Plan) -> dict[Value, Position]:
-    """Where each value stands in the network's own code, in whichever mode it runs."""
+    """The position of each value in the network's code, the same in train and eval mode."""
     counts: dict[tuple[str, str], int] = {}
     found: dict[Value, Position] = {}
     for value in plan.recorded.graph.values:

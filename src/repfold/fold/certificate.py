@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TOLERANCE_FLOAT64 = 1e-9
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 3e-1}
 
-SHOWN = 6  # lines of a kind that a printed certificate spends
+SHOWN = 6  # lines of each kind in a printed certificate
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FoldedRegion:
 
 @dataclass(frozen=True)
 class LeftRegion:
-    """Something linear that was left as it is, and why."""
+    """Something linear that was not folded, and why."""
 
     name: str
     reason: str
@@ -57,8 +57,8 @@ class Certificate:
             relative to the largest unfolded output.
         absolute_error: the same, absolute.
         dtype: the network's.
-        sizes: the shapes of the inputs on which both were compared, one tuple of shapes a comparison.
-        caveats: what the comparison does not say, or says under a condition.
+        sizes: the shapes of the inputs on which both were compared, one tuple of shapes per comparison.
+        caveats: the limits of the comparison, and its conditions.
     """
 
     error: float
@@ -74,7 +74,7 @@ class Certificate:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        """A screenful: the error, the sizes, the caveats, and what was left, by reason."""
+        """A summary: the error, the sizes, the caveats, and what was left, by reason."""
         sizes = ", ".join(" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in self.sizes)
         lines = [f"{len(self.regions)} regions folded; {self.dtype}, relative error {self.error:.1e} on {sizes}"]
         lines += _shown([f"caveat: {caveat}" for caveat in self.caveats])

@@ -20,9 +20,9 @@ from repfold.graph.structure import UnknownContainer, containers, rebuild, take_
 Arguments = tuple[Any, ...]
 Refold = Callable[[nn.Module], nn.Module]
 EPSILON = 2.0**-52
-AMPLIFIED = 100.0  # times what the rounding of the input alone comes out as: every layer rounds
+AMPLIFIED = 100.0  # times the effect of rounding the input alone: every layer rounds
 SHRINKS = 1e-6  # what is left in float64 of a difference in float32 that is rounding (its own unit is 2e-9 of that)
-NUDGE = 1e-13  # by which an input is moved, relative, to see how much a network amplifies
+NUDGE = 1e-13  # relative change of an input that estimates a network's condition number
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run(network: nn.Module, arguments: Arguments) -> Any:
 
 
 def leaves(output: Any) -> list[Any]:
-    """Raises: FoldError where something returned cannot be compared."""
+    """The leaves of an output. Raises: FoldError where one cannot be compared."""
     try:
         return take_apart(output)
     except UnknownContainer as unknown:
@@ -118,14 +118,16 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _comparable(x: Tensor) -> Tensor:
-    """With what is not a number made one, so that it equals itself."""
+    """The tensor with NaNs replaced by a number, which equals itself."""
     x = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
     return torch.nan_to_num(x, nan=7.0) if x.is_floating_point() else x
 
 
 def distance(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Return max|a − b|/max|b| and max|a − b|, in float64; both are infinite unless infinities and what is not a
-    number stand at the same positions. a and b are of one shape."""
+    """Return max|a − b|/max|b| and max|a − b| of two tensors of one shape, in float64.
+
+    Both are infinite unless infinities and NaNs stand at the same positions.
+    """
     a, b = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in (a, b))
     a, b = a.double(), b.double()
     if not b.numel():
@@ -139,7 +141,7 @@ def distance(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 
 def _signs(x: Tensor) -> Tensor:
-    """0 for a number, 1 and -1 for the infinities, 2 for what is none."""
+    """0 for a finite number, 1 and -1 for the infinities, 2 for NaN."""
     return torch.where(torch.isnan(x), 2.0, torch.where(torch.isinf(x), x.sign(), 0.0))
 
 
@@ -192,6 +194,8 @@ def _is_float(x: Tensor) -> bool:
 
 
 def in_float64(arguments: Arguments) -> Arguments:
+    """The arguments with every real floating-point tensor in float64."""
+
     def double(leaf: Any) -> Any:
         return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
@@ -200,7 +204,7 @@ def in_float64(arguments: Arguments) -> Arguments:
 
 
 def _condition(network: nn.Module, arguments: Arguments, expected: Any) -> float:
-    """How many times larger a relative change of the input comes out."""
+    """The relative change of the output over that of the input, estimated with random noise."""
     generator = torch.Generator().manual_seed(0)
 
     def nudge(leaf: Any) -> Any:
@@ -237,4 +241,5 @@ def resized(arguments: Arguments, batch: Callable[[int], int], image: Callable[[
 
 
 def shapes(arguments: Arguments) -> tuple[tuple[int, ...], ...]:
+    """The shapes of all tensors in ``arguments``, in the order of their leaves."""
     return tuple(tuple(leaf.shape) for leaf in take_apart(arguments) if isinstance(leaf, Tensor))

@@ -18,12 +18,13 @@ from repfold.graph.sizes import Expression
 
 @dataclass(frozen=True)
 class Constants:
-    """The values of a graph that hang on no input, size of an input or chance."""
+    """The values of a graph that depend on no input, size of an input or random number."""
 
     graph: Graph
 
     @cached_property
     def values(self) -> frozenset[Value]:
+        """The numeric values that depend on no input and on no random operator."""
         found: set[Value] = set()
         for value in self.graph.values:
             fixed = value.op != INPUT and not is_random(value.op) and _is_numeric(value)
@@ -43,7 +44,7 @@ class Constants:
         return tuple(value for value in _cone(values) if value.op == STATE)
 
     def readers_of(self, tensor: Value) -> frozenset[Value]:
-        """The values that hang on inputs and read ``tensor``, or something that is computed from it."""
+        """The values that depend on inputs and read ``tensor``, or something that is computed from it."""
         if tensor not in self._readers:
             found: set[Value] = set()
             for user in self.graph.users[tensor]:
@@ -67,7 +68,7 @@ class Constants:
         return False
 
     def number(self, value: Value, state: State, dtype: torch.dtype) -> Tensor:
-        """The value's numbers in ``dtype``, computed in it wherever the network's own rounding decides nothing.
+        """The value in ``dtype``, computed in it unless the network's own rounding matters.
 
         One that was rounded to an integer or a narrower type, or compared, is computed as the network does.
         """
@@ -94,7 +95,7 @@ class Constants:
 
 
 def _decides(value: Value) -> bool:
-    """Whether rounding decides something here: integers, truths, or numbers of a narrower type are computed."""
+    """Whether rounding matters: the value is of integers, bools, or a narrower type."""
     if value.op == "to" and value.dtype.is_floating_point and value["x"].dtype.is_floating_point:
         return torch.finfo(value.dtype).eps > torch.finfo(value["x"].dtype).eps
     return bool(value.operands) and not value.dtype.is_floating_point and not value.dtype.is_complex

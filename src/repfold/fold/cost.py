@@ -12,7 +12,7 @@ class Cost:
     """What is not counted is 0; the fold counts parameters and multiply-adds, of one example.
 
     parameters: learned numbers. The fold leaves biases out, which ride on the accumulators.
-    multiply_adds: of convolutions and matrix products; of norms one a value.
+    multiply_adds: of convolutions and matrix products; of norms one per value.
     traffic: values read and written, weights included, each operator for itself (ShuffleNet V2, arXiv:1807.11164).
     winograd: multiplies where every 3x3 convolution of stride and dilation 1 runs as F(2x2, 3x3), else multiply_adds.
     """

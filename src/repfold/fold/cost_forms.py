@@ -15,7 +15,7 @@ from repfold.fold.cost import LayerCost
 from repfold.fold.folding import fold
 from repfold.fold.profiling import Profile, profile
 
-OPERATORS = "(operators)"  # what a forward calls besides its modules
+OPERATORS = "(operators)"  # layers that are called as functions
 
 
 @dataclass(frozen=True)

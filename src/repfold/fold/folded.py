@@ -24,7 +24,7 @@ class Folded:
         left: names and reasons.
         fixed: sizes that it needs.
         checks: sizes that its forward decides by.
-        remarks: what a user should know of how it was folded.
+        remarks: notes for the user on how it was folded.
         by_parts: the module folded part by part instead, which takes every size that the network takes.
     """
 

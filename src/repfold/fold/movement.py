@@ -1,7 +1,7 @@
-"""Values that only pick or permute the channels of another: splits, shuffles, and reshapes that amount to them.
+"""Values that only pick or permute the channels of another: splits, shuffles, and equivalent reshapes.
 
-A value's layout says what its axes are of a base [N, C, *size]: the examples, one of the image's axes, or numbers that
-add up to the channel. However the channels were cut and moved, what they come out as can be read off.
+A value's layout describes its axes in terms of a base [N, C, *size]: the examples, one of the image's axes, or numbers
+that add up to the channel. So any sequence of splits and moves of channels yields their final order.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class AxisLayout:
     offset: int = 0
 
     def with_axis(self, axis: int, atoms: tuple[Atom, ...]) -> AxisLayout:
+        """The same layout with other atoms along ``axis``."""
         return replace(self, axes=(*self.axes[:axis], atoms, *self.axes[axis + 1 :]))
 
 

@@ -32,7 +32,7 @@ class OnlineFold(nn.Module):
 
     Args:
         network: a network whose branches hold no BatchNorm (one may follow their sum); its modules are used as they
-            are, so whatever is to be replaced in it should be before.
+            are, so replace modules before, not after.
         example: an input as for ``repfold.fold``, of two images at least where the network has BatchNorm.
 
     Raises: FoldError when nothing can be folded in train mode, or a region does not prove exact.
@@ -52,7 +52,7 @@ class OnlineFold(nn.Module):
         self._folded = plan.recorded.rewritten(rewrite(plan).graph, {})
 
     def forward(self, *arguments: Any) -> Any:
-        """As the network's own."""
+        """The network's forward, with its branches folded while gradients are recorded."""
         graph = self._folded.graph
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
         sizes = {(i, axis): n for i, x in enumerate(tensors) for axis, n in enumerate(x.shape)}
@@ -74,7 +74,7 @@ class OnlineFold(nn.Module):
         state = {path: named.get(path, tensor) for path, tensor in self._plan.recorded.state.items()}
         for region, name in zip(self._plan.regions, self._names, strict=True):
             dtype = torch.promote_types(region.target.dtype, torch.float32)
-            with torch.autocast(region_device(state), enabled=False):
+            with torch.autocast(_region_device(state), enabled=False):
                 state |= layer_tensors(region.reading.build(state, dtype), region, name)
         return state
 
@@ -82,7 +82,7 @@ class OnlineFold(nn.Module):
         return OnlineFold(copy.deepcopy(self.network, memo), self.example)
 
 
-def region_device(state: dict[str, Tensor]) -> str:
+def _region_device(state: dict[str, Tensor]) -> str:
     return next(iter(state.values())).device.type
 
 

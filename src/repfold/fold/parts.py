@@ -37,7 +37,7 @@ def fold_proved(
     path: str = "",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> tuple[Folded, nn.Module, Proof]:
-    """The folded module, proved against ``module``; part by part where it would else take fewer sizes than that does.
+    """The folded module, proved against ``module``; part by part where it would otherwise take fewer sizes.
 
     Raises: FoldError when the two differ, or ``module`` from itself.
     """
@@ -78,7 +78,7 @@ def fold_module(
     plan = plan_graph(recorded, policy)
     rewritten = rewrite(plan, lambda count, of: progress(f"folding {count} of {of} regions"))
     left = [(_join(path, name), reason) for name, reason in explain(plan)]
-    regions = [_placed(region, path) for region in rewritten.regions]
+    regions = [_renamed(region, path) for region in rewritten.regions]
 
     def by_parts() -> Folded:
         reason = UNFOLLOWED.format("followed as a whole it fixes sizes, which the network does not")
@@ -149,7 +149,7 @@ def _fold_children(
             remarks += folded.remarks
         left += folded.left
     joined = join_siblings(result, arguments, policy)
-    regions += [_placed(region, path) for region in joined.regions]
+    regions += [_renamed(region, path) for region in joined.regions]
     return Folded(
         build=lambda needed: private_copy(result),
         refold=lambda twin: fold_module(twin, twin, in_float64(arguments), policy).build(()),
@@ -160,7 +160,7 @@ def _fold_children(
 
 
 def _within(part: nn.Module, arguments: tuple[Any, ...], policy: str, path: str) -> Folded:
-    """The part itself, with what is in it folded: the module around it uses more of it than its output."""
+    """The part with its children folded, since the module around it uses more of it than its output."""
     try:
         folded = _fold_children(private_copy(part), part, arguments, policy, path, SEEN_INTO)
         expected = refuse_if_it_differs_from_itself(private_copy(part), arguments)
@@ -187,8 +187,7 @@ def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tu
 
 
 def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) -> list[str]:
-    """The paths of the outermost called modules below ``module``; a list of modules is never called, so its items
-    count."""
+    """Paths of the outermost called modules below ``module``; a container that is not called is searched through."""
     found: list[str] = []
     for name, child in module.named_children():
         if name in calls:
@@ -200,7 +199,7 @@ def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) ->
 
 
 def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
-    """Whether the network still runs with the part replaced; its values are proved at the end."""
+    """Whether the network still runs with the part replaced; its outputs are compared at the end."""
     try:
         network(*copies(arguments))
     except Exception:  # an attribute of the child that the parent reads and a folded one lacks
@@ -208,7 +207,7 @@ def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
     return True
 
 
-def _placed(region: FoldedRegion, path: str) -> FoldedRegion:
+def _renamed(region: FoldedRegion, path: str) -> FoldedRegion:
     """The region under the names that its modules have in the whole network."""
     return replace(
         region, name=_join(path, region.name), modules=tuple(_join(path, module) for module in region.modules)

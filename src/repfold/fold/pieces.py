@@ -29,6 +29,7 @@ class Reading:
 
     @property
     def channels_last(self) -> bool:
+        """Whether it maps the last axis, as a linear layer does, instead of axis 1."""
         return not self.geometry.axes
 
 

@@ -17,6 +17,8 @@ from repfold.graph.record import Recorded, record
 
 @dataclass(frozen=True)
 class Plan:
+    """What a fold of a recorded network will do: the regions to fold, and what is left and why."""
+
     recorded: Recorded
     pieces: dict[Any, Piece]
     constants: Constants

@@ -46,6 +46,7 @@ class Profile:
 
     @property
     def total(self) -> Cost:
+        """The sum over all layers."""
         return sum(self.layers, start=NOTHING)
 
     def to_dict(self) -> dict[str, Any]:

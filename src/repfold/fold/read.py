@@ -1,4 +1,4 @@
-"""Reading a graph: every value as a piece of the algebra, or opaque with the reason. The table at the end is all."""
+"""Reading a graph: every value as a piece of the algebra, or opaque with the reason. READERS is the whole dispatch."""
 
 from __future__ import annotations
 

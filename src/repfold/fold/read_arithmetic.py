@@ -1,4 +1,4 @@
-"""How sums, differences, products and quotients read: of two values, or of a value and a constant."""
+"""Readers of sums, differences, products and quotients: of two values, or of a value and a constant."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from repfold.graph.graph import Value
 
 
 def read_add(context: Context, value: Value) -> Piece:
+    """x + y: a sum of two values, or a shift by a constant along the channels."""
     return _combine(context, value, 1.0)
 
 
 def read_sub(context: Context, value: Value) -> Piece:
+    """x − y: a difference of two values, or a shift by a constant along the channels."""
     return _combine(context, value, -1.0)
 
 
@@ -40,6 +42,7 @@ def _combine(context: Context, value: Value, sign: float) -> Piece:
 
 
 def read_mul(context: Context, value: Value) -> Piece:
+    """A scaling where one factor is constant and varies along the channels alone, else opaque."""
     x, factor = value["x"], value["other"]
     if context.is_constant(x):
         x, factor = factor, x
@@ -47,10 +50,12 @@ def read_mul(context: Context, value: Value) -> Piece:
 
 
 def read_div(context: Context, value: Value) -> Piece:
+    """A scaling by 1/c where the divisor is constant and varies along the channels alone, else opaque."""
     return _channelwise(context, value, value["x"], value["other"], lambda number: (1 / number, None))
 
 
 def read_neg(context: Context, value: Value) -> Piece:
+    """A scaling by −1."""
     return _channelwise(context, value, value["x"], -1.0, lambda number: (number, None))
 
 

@@ -1,4 +1,4 @@
-"""How convolutions, linear layers and norms read."""
+"""Readers of convolutions, linear layers and norms."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from repfold.graph.graph import STATE, Value
 
 
 def read_conv(context: Context, value: Value) -> Piece:
+    """The affine convolution of a plain or transposed one. Raises: Unfoldable for a weight computed from the input."""
     weight, bias, groups = context.weight(value["weight"]), value["bias"], value["groups"]
     if bias is not None:
         context.weight(bias)
@@ -51,6 +52,7 @@ def read_conv(context: Context, value: Value) -> Piece:
 
 
 def read_linear(context: Context, value: Value) -> Piece:
+    """A convolution without spatial axes. Raises: Unfoldable for a weight computed from the input."""
     weight, bias = context.weight(value["weight"]), value["bias"]
     if bias is not None:
         context.weight(bias)
@@ -64,6 +66,7 @@ def read_linear(context: Context, value: Value) -> Piece:
 
 
 def read_matmul(context: Context, value: Value) -> Piece:
+    """x @ W as a linear layer, where W is a constant matrix, else opaque."""
     weight = value["other"]
     if value["x"] in context.constants or weight not in context.constants or len(weight.shape) != 2:
         return Opaque()
@@ -83,6 +86,7 @@ def _kernel(source: Value, reading: Reading, weight: Value, bias: Value | None) 
 
 
 def read_batch_norm(context: Context, value: Value) -> Piece:
+    """A scaling and shift by the running statistics. Raises: Unfoldable where the batch's own are used."""
     if value["training"]:
         if value["running_mean"] is None:
             raise Unfoldable("it keeps no running statistics, so it normalises by the batch's own")
@@ -91,6 +95,7 @@ def read_batch_norm(context: Context, value: Value) -> Piece:
 
 
 def read_instance_norm(context: Context, value: Value) -> Piece:
+    """A scaling and shift by the running statistics. Raises: Unfoldable where each image's own are used."""
     if value["use_input_stats"]:
         raise Unfoldable("it normalises by each image's own statistics")
     return _running_norm(context, value)

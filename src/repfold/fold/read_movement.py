@@ -1,4 +1,4 @@
-"""How pools, padding, slices, shuffles and what is the identity read."""
+"""Readers of pools, padding, slices, shuffles and identities."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from repfold.graph.sizes import Size, minus
 
 
 def read_avg_pool(context: Context, value: Value) -> Piece:
+    """A depthwise convolution of equal taps. Raises: Unfoldable where the divisor varies at the border."""
     n = len(value["kernel"])
     kernel, stride, padding = (each_axis(value[name], n) for name in ("kernel", "stride", "padding"))
     if value["ceil_mode"]:
@@ -47,9 +48,10 @@ def _channels(value: Value) -> int:
 
 
 def read_pad(context: Context, value: Value) -> Piece:
+    """A padding of the spatial axes as one tap per channel. Raises: Unfoldable for another constant than 0."""
     pads, x = value["pads"], value["x"]
     if not all(isinstance(pad, int) for pad in pads):
-        raise Unfoldable("its padding hangs on the image's size")
+        raise Unfoldable("its padding depends on the image's size")
     pairs = list(zip(pads[0::2], pads[1::2], strict=True))[::-1]  # PyTorch gives the last axis first
     if len(pairs) > len(x.shape) - 2:
         return Opaque()
@@ -88,6 +90,7 @@ def _slice_axis(start: Any, end: Any, step: int, size: Size) -> Axis | None:
 
 
 def read_identity(context: Context, value: Value) -> Piece:
+    """The identity; in training, where it is dropout, Unfoldable is raised."""
     if value.arguments.get("training"):
         raise Unfoldable("it is in train mode, where it is random; call eval()")
     x, last = value["x"], context.channels_last(value["x"])
@@ -96,6 +99,7 @@ def read_identity(context: Context, value: Value) -> Piece:
 
 
 def read_detach(context: Context, value: Value) -> Piece:
+    """Opaque, so that no fold lets gradients pass."""
     return Opaque("gradients stop here; a fold would let them through")
 
 
@@ -108,15 +112,18 @@ def read_view(context: Context, value: Value) -> Piece:
 
 
 def read_pixel_shuffle(context: Context, value: Value) -> Piece:
+    """[N, C·f², H, W] -> [N, C, f·H, f·W] as a transposed convolution with constant taps."""
     factor = value["factor"]
     return _fixed(value["x"], pixel_shuffle(_channels(value["x"]) // factor**2, factor))
 
 
 def read_pixel_unshuffle(context: Context, value: Value) -> Piece:
+    """[N, C, f·H, f·W] -> [N, C·f², H, W] as a strided convolution with constant taps."""
     return _fixed(value["x"], pixel_unshuffle(_channels(value["x"]), value["factor"]))
 
 
 def read_cat(context: Context, value: Value) -> Piece:
+    """A concatenation along the channels, else opaque."""
     parts = value["xs"]
     if value["dim"] != 1 or any(context.is_constant(part) or len(part.shape) < 2 for part in parts):
         return Opaque()

@@ -29,6 +29,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True)
 class Joined:
+    """The regions that were joined, and what the certificate must remark on them."""
+
     regions: list[FoldedRegion]
     remarks: list[str]
 
@@ -64,7 +66,7 @@ def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -
 
 
 def _takes_all_sizes(graph: Graph) -> bool:
-    """Of batches and images, by what its conditions are for many; channels are what the weights have."""
+    """Whether the checks hold for many batch and image sizes; channels are fixed by the weights."""
     many = ({leaf: size if leaf[1] == 1 else n for leaf, size in graph.sizes.items()} for n in _SIZES)
     return all(check.holds(sizes) for sizes in many for check in graph.checks)
 
@@ -97,7 +99,7 @@ _CHANGES = (_changed(-1.0), _changed(0.0), _changed(100.0))
 
 
 class _Watch(TorchDispatchMode):
-    """Which operator reads what a layer gave, and in which module."""
+    """Records which modules read the output of each layer."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -24,6 +24,8 @@ MOST_DECISIONS = 8  # of a forward that are each tried apart
 
 @dataclass(frozen=True)
 class Proof:
+    """The largest errors over all trials, the shapes of the inputs tried, and what could not be shown."""
+
     relative: float
     absolute: float
     sizes: tuple[tuple[tuple[int, ...], ...], ...]
@@ -72,9 +74,9 @@ def _short(check: Check) -> str:
 
 
 class _Trials:
-    """What was compared so far.
+    """The comparisons made so far.
 
-    ``harmless``: decisions that came out otherwise without changing the output; ``harmful``: that did, or may have.
+    ``harmless``: checks that were violated without changing the output; ``harmful``: those where it may have changed.
     """
 
     def __init__(self, network: nn.Module, result: Folded) -> None:

@@ -1,4 +1,4 @@
-"""The check of what a graph's module is called with: the sizes and plain values that the graph holds for."""
+"""Checking calls of a graph's module: input sizes and plain values must be ones that the graph is valid for."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def specification(inputs: Sequence[tuple[str, int]], checks: Sequence[Check]) ->
 
 
 def check_call(tensors: tuple[Tensor, ...], spec: str, plain: tuple[tuple[Any, Any, str], ...]) -> None:
-    """Raises: RepFoldError where sizes, or ``plain`` values (given, recorded, name), are none that a graph holds for.
+    """Raise RepFoldError where the sizes, or ``plain`` values (given, recorded, name), violate the graph's conditions.
 
-    While PyTorch itself follows the forward there are no sizes to look at.
+    Does nothing while PyTorch traces the forward, when there are no concrete sizes.
     """
     if torch.compiler.is_compiling() or is_tracing():
         return
     for given, recorded, name in plain:
         if not isinstance(given, fx.Proxy) and (isinstance(given, Tensor) or given != recorded):
             raise RepFoldError(
-                f"{name} is {_short(given)}; the network was recorded with {recorded!r}, and what it computes may hang "
-                f"on that. {_ADVICE}"
+                f"{name} is {_short(given)}; the network was recorded with {recorded!r}, on which the result "
+                f"may depend. {_ADVICE}"
             )
     if any(isinstance(tensor, fx.Proxy) for tensor in tensors):
         return

@@ -16,7 +16,7 @@ from repfold.graph.graph import Graph, Value, map_argument
 from repfold.graph.operators import PREFIX, RESIZES, aten
 from repfold.graph.sizes import Expression, Size, product
 
-# Results in memory of their own that the operator's gradient does not look at: what reads one alone may write to it.
+# Operators whose backward does not read their output, which owns its memory: its only reader may write to it.
 FRESH = {"conv", "linear", "matmul", "batch_norm", "layer_norm", "group_norm", "add", "sub", "mul", "cat", "avg_pool"}
 
 
@@ -39,37 +39,40 @@ class Calls:
             self.keep(value, node)
 
     def keep(self, value: Value, node: fx.Node) -> None:
-        """``node`` is ``value``."""
+        """Register ``node`` as the node of ``value``, and the axes that carry its sizes."""
         self.nodes[value] = node
         for axis, size in enumerate(value.shape):
             if isinstance(size, Expression):
                 self.axes_of_size.setdefault(size, []).append((value, axis))
 
     def read(self, value: Value, reader: Value | None = None) -> fx.Node:
-        """The node of ``value`` for a reader (None: outside the graph): no gradient enters ``torch.no_grad``."""
+        """The node of ``value`` for ``reader`` (None: the output), detached if computed under ``torch.no_grad``."""
         node = self.nodes[value]
         if value.grad or (reader is not None and not reader.grad) or not value.dtype.is_floating_point:
             return node
         return self._once(("detach", value), lambda: self.method("detach", node))
 
     def function(self, target: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
+        """Append a call of a function to the target graph."""
         return self.target.call_function(target, arguments, keywords)
 
     def method(self, name: str, *arguments: Any) -> fx.Node:
+        """Append a call of a tensor's method; ``arguments`` begin with the tensor."""
         return self.target.call_method(name, arguments)
 
     def write(self, value: Value) -> fx.Node:
-        """The call of the operator of ``value``."""
+        """Append the call that computes ``value``."""
         if value.op.startswith(PREFIX):
             return self._aten(value)
         special = SPECIAL.get(value.op)
         return special(self, value) if special is not None else self._plain(value)
 
     def argument(self, value: Value, name: str) -> Any:
+        """An argument of ``value`` with its operands and symbolic sizes replaced by nodes."""
         return map_argument(value[name], lambda operand: self.read(operand, value), lambda size: self.size(size, value))
 
     def size(self, size: Any, reader: Value | None = None) -> Any:
-        """A number or a node of it: the size of an axis of what ``reader`` reads, of what is alive, or computed."""
+        """A number, or a node of it: the size of an axis of what ``reader`` reads or of a live value, else computed."""
         if not isinstance(size, Expression):
             return size
         axes = self.axes_of_size.get(size, [])
@@ -87,7 +90,7 @@ class Calls:
         return self._once(size, lambda: reduce(lambda a, b: self.function(call, a, b), operands))
 
     def may_write_to(self, operand: Any, value: Value) -> bool:
-        """Whether nobody else sees it if ``value`` is computed in the memory of ``operand``."""
+        """Whether ``value`` may be computed in place on ``operand``, as nothing else reads its memory."""
         return (
             isinstance(operand, Value)
             and operand.op in FRESH
@@ -114,7 +117,7 @@ class Calls:
         return self.function(call.target, *arguments, **keywords)
 
     def _aten(self, value: Value) -> fx.Node:
-        """PyTorch's operator, without its defaults; a tensor made of nothing is where the first input is."""
+        """PyTorch's operator without default arguments; a newly created tensor goes to the first input's device."""
         overload = aten(value.op)
         given = {name: self.argument(value, name) for name in value.arguments}
         if "device" in given:
@@ -219,7 +222,7 @@ def _scales(size: Size, factor: float | None, wanted: Size) -> bool:
 
 
 def _clamp(calls: Calls, value: Value) -> fx.Node:
-    """Between two numbers it is the activation, whose gradient is zero on the borders themselves."""
+    """Between two numbers it is hardtanh, whose gradient is zero at the bounds."""
     x, low, high = value["x"], value["low"], value["high"]
     if x.dtype.is_floating_point and isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high:
         inplace = {"inplace": True} if calls.may_write_to(x, value) else {}
@@ -233,7 +236,7 @@ def _pad(calls: Calls, value: Value) -> fx.Node:
 
 
 def _dropout(calls: Calls, value: Value) -> fx.Node:
-    """One that is on or off by the forward's own words; those that follow a module's mode are modules."""
+    """Dropout with a fixed ``training`` argument; dropouts that follow a module's mode are modules."""
     return calls.function(getattr(F, value["kind"]), calls.read(value["x"], value), value["p"], value["training"])
 
 

@@ -20,12 +20,15 @@ Described = tuple[str, dict[str, Any]]  # an operator and its arguments, tensors
 
 
 class Recorder(Protocol):
+    """What composites and marks need of a recorder."""
+
     scope: str
     values: list[Value]
 
     def whole(
         self, op: str, arguments: Mapping[str, Any], run: Callable[[], Tensor], *, stands_in: bool = False
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Record ``run`` as one operator; with ``stands_in``, it returns a tensor of the right shape alone."""
 
 
 class Composites(TorchFunctionMode):
@@ -50,7 +53,7 @@ class Composites(TorchFunctionMode):
 
 
 class Marks:
-    """Tells the recorder which module is running, and marks the modules that return what they are given."""
+    """Sets the recorder's scope to the running module, and marks modules that return their input."""
 
     def __init__(self, network: nn.Module, recorder: Recorder) -> None:
         self.network = network
@@ -59,6 +62,7 @@ class Marks:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
+        """Within it, every call of a module sets the recorder's scope to its path."""
         handles = []
         for path, module in self.network.named_modules():
             if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
@@ -98,7 +102,7 @@ def _dropout(kind: str) -> Callable[..., Described | None]:
 
 
 def _pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Described | None:
-    """Wrapping alone: PyTorch writes it as copies into an empty image."""
+    """Circular padding only: PyTorch decomposes it into copies into an empty tensor."""
     return ("pad", {"x": input, "pads": tuple(pad), "mode": mode, "value": 0.0}) if mode == "circular" else None
 
 
@@ -122,7 +126,7 @@ def _attention(
 
 
 def _avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *rest: Any, **named: Any) -> Any:
-    """One over the whole image, whose kernel is the image's size."""
+    """Pooling over the whole image, with the image's size as kernel."""
     sizes = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * 2
     if not any(isinstance(size, torch.SymInt) for size in sizes) or padding not in (0, (0, 0)) or rest or named:
         return None
@@ -146,7 +150,7 @@ def _batch_norm(
     return "batch_norm", {"x": input, **state, "training": training, "momentum": momentum, "eps": eps}
 
 
-# Operators whose shape is said here: PyTorch's own way to it takes most of the time, or fixes free sizes.
+# Operators whose shape is computed here: PyTorch's own rule takes most of the time, or fixes free sizes.
 _SHAPES: dict[str, Callable[..., Any]] = {
     "linear": lambda x, weight, bias: _rows(x, weight),
     "batch_norm": lambda x, **rest: x.shape,
@@ -208,7 +212,7 @@ def _one(value: Any) -> tuple[int, ...]:
     return () if value is None or value == () else tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-# The very function that was called -> what it is, or None where it is to be recorded in its parts.
+# Called function -> its operator and arguments, or None where its parts are to be recorded.
 COMPOSITES: dict[Any, Callable[..., Described | None]] = {
     **{getattr(F, kind): _dropout(kind) for kind in ("dropout", "dropout1d", "dropout2d", "dropout3d")},
     F.alpha_dropout: _dropout("alpha_dropout"),

@@ -1,4 +1,4 @@
-"""A private copy of a network: what is done to it, the network of the user never feels."""
+"""A private copy of a network, so that the user's own is never changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def private_copy(network: nn.Module) -> nn.Module:
 
 
 def copies(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Arguments that a forward may write to; what cannot be taken apart stays what it is."""
+    """The arguments with their tensors cloned, as a forward may write to them; unknown containers stay the same."""
 
     def fresh(leaf: Any) -> Any:
         return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
@@ -49,9 +49,9 @@ def _copied(argument: Any, fresh: Any) -> Any:
 
 
 def register_plain_tensors(network: nn.Module) -> None:
-    """Make the tensors that modules keep as plain attributes buffers, in place: they are state like any other.
+    """Turn tensors that modules keep as plain attributes into buffers, in place.
 
-    But for those whose class has something of that name, which would be found before the buffer.
+    Except where the class has an attribute of that name, which would hide the buffer.
     """
     for module in network.modules():
         for name, value in list(vars(module).items()):

@@ -1,4 +1,4 @@
-"""Symbolic sizes that remember by what a forward decided."""
+"""Symbolic sizes that record what a forward decided by them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 
 class SizeDecisions(ShapeEnv):
-    """Symbolic sizes that remember what Python code, and not PyTorch's own shape rules, decided by them."""
+    """Records the decisions of Python code on symbolic sizes, without those of PyTorch's own shape rules."""
 
     def __init__(self) -> None:
         super().__init__(duck_shape=False)
         self.decisions: list[tuple[Any, str]] = []
 
     def evaluate_expr(self, orig_expr: Any, *arguments: Any, **keywords: Any) -> Any:
+        """As in ShapeEnv; a decision on free sizes is recorded with the line of code that made it."""
         result = super().evaluate_expr(orig_expr, *arguments, **keywords)
         line = _deciding_line()
         if line is not None and getattr(orig_expr, "free_symbols", None):
@@ -26,7 +27,7 @@ class SizeDecisions(ShapeEnv):
 
 
 def _holding(expr: Any, result: Any) -> Any:
-    """The condition that held: ``expr`` where it was true, its contrary, or what number it was."""
+    """The condition that held: ``expr``, its negation, or its equality with a number."""
     if str(result) in ("True", "False"):
         return expr if str(result) == "True" else sympy.Not(expr)
     return sympy.Eq(expr, result)
@@ -38,7 +39,7 @@ _HERE = __file__.rpartition("/")[0]
 def _deciding_line() -> str | None:
     """The file and line that a size was decided in, or None where PyTorch's own rules did."""
     frame: FrameType | None = sys._getframe(2)
-    in_python = False  # whether it was asked for by Python's own bool() or int(), and not from within an operator
+    in_python = False  # whether Python's own bool() or int() asked for it, and not an operator
     while frame is not None:
         _, inside_torch, file = frame.f_code.co_filename.rpartition("/torch/")
         if frame.f_code.co_filename.startswith(_HERE):

@@ -41,10 +41,10 @@ PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 @dataclass(frozen=True)
 class Written:
-    """What a file says of a network besides its tensors.
+    """The description of a network in a file, without its tensors.
 
-    ``arguments`` and ``output``: what it takes and returns, Values instead of tensors. ``state``: what each tensor
-    of the graph is, PARAMETER, FROZEN or BUFFER.
+    ``arguments`` and ``output``: what it takes and returns, Values instead of tensors. ``state``: whether each tensor
+    of the graph is PARAMETER, FROZEN or BUFFER.
     """
 
     graph: Graph
@@ -55,7 +55,7 @@ class Written:
 
 
 def to_json(written: Written) -> dict[str, Any]:
-    """Raises: RepFoldError that names the first value, path or container that a file cannot hold."""
+    """The graph as JSON values. Raises: RepFoldError that names the first value, path or container without a form."""
     graph, names = written.graph, _Names()
     values: list[dict[str, Any]] = []
     for value in graph.values:

@@ -1,4 +1,4 @@
-"""A graph's forward for torch.fx: layers of torch.nn where its values are some, else calls of torch's functions."""
+"""A graph's forward for torch.fx: layers of torch.nn where its values are calls of them, else functions of torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DROPOUTS: dict[str, type[nn.Module]] = {
 
 
 class Forward:
-    """The forward of one graph in the making, and the modules that it calls, below ``root``; ``modes``: which train."""
+    """Builds the forward of a graph, and the modules that it calls below ``root``; ``modes``: path -> training."""
 
     def __init__(self, plain: Settled, original: nn.Module | None, home: nn.Module | None) -> None:
         self.graph = plain.graph
@@ -37,7 +37,7 @@ class Forward:
         self.home = home
         self.root = nn.Module()
         self.layers: dict[str, Layer] = {}
-        self.called: dict[Value, str] = {}  # value -> the path of the module that gives it
+        self.called: dict[Value, str] = {}  # value -> the path of the module that computes it
         self.modes: dict[str, bool] = {}
         paths = {
             f"{value['path']}." if value.op == "train_only" else value["path"]
@@ -49,7 +49,7 @@ class Forward:
             self._find_module(value)
 
     def write(self, arguments: tuple[Any, ...], output: Any, names: tuple[str, ...]) -> fx.Graph:
-        """The forward."""
+        """The torch.fx graph; it calls the modules of ``root``."""
         target = fx.Graph()
         inputs = self._placeholders(target, arguments, names)
         updates = {path: value for path, value in self.graph.updates.items() if path not in self._moved_by_norms()}
@@ -62,20 +62,20 @@ class Forward:
         written = lambda leaf: calls.read(leaf) if isinstance(leaf, Value) else calls.size(leaf)  # noqa: E731
         result = rebuilt(output, written, calls.function)
         for path, value in updates.items():
-            self._place_tensor(path)
+            self._set_tensor(path)
             calls.method("copy_", target.get_attr(path), calls.method("detach", calls.read(value)))
         target.output(result)
         return target
 
     def _find_module(self, value: Value) -> None:
-        """Make the module that ``value`` is a call of, unless it is one already, or none."""
+        """Create the module whose call ``value`` is, if it is one and does not exist yet."""
         layer = layer_of(value, self._original)
         if layer is not None:
             self._find_layer(value, layer)
         elif value.op == "train_only":
             module = self._original(value["path"])
             if module is not None:
-                self._place(value["path"], module if self.home is not None else copying.deepcopy(module))
+                self._set_module(value["path"], module if self.home is not None else copying.deepcopy(module))
                 self.called[value] = value["path"]
         elif value.op == "dropout" and not self._ignores_mode(value):
             self._find_dropout(value)
@@ -90,7 +90,7 @@ class Forward:
             if self.home is not None and before is not None:
                 module.training = before.training
                 module = before if is_same(before, module) else module
-            self._place(layer.path, module)
+            self._set_module(layer.path, module)
             self.layers[layer.path] = layer
             if layer.training and layer.tensors["running_mean"] is not None:
                 self.modes[layer.path] = True
@@ -99,7 +99,7 @@ class Forward:
         self.called[value] = layer.path
 
     def _with_count(self, path: str, before: nn.Module | None) -> State:
-        """The state, with the number of batches that a norm has seen, which no operator reads."""
+        """The state with the norm's number of batches seen, which no operator reads."""
         count = getattr(before, "num_batches_tracked", None)
         if not isinstance(count, Tensor):
             return self.state
@@ -115,7 +115,7 @@ class Forward:
         return below - layer.tensors.keys() - {"num_batches_tracked"}
 
     def _ignores_mode(self, value: Value) -> bool:
-        """Whether a dropout is on or off by the forward's own words, whichever mode its module is in."""
+        """Whether the forward fixes a dropout's ``training``, whatever the mode of its module."""
         module = self._original(value.scope)
         return self.home is None and module is not None and module.training != value["training"]
 
@@ -130,7 +130,7 @@ class Forward:
             module = submodule(self.home, path)
             if module is None or not self._fits(module, kind, p):
                 module = kind(p).train(self.home is None or self.home.training)
-            self._place(path, module)
+            self._set_module(path, module)
         self.modes[path] = value["training"]
         self.called[value] = path
 
@@ -141,9 +141,9 @@ class Forward:
         if value in calls.inputs:
             return calls.inputs[value]
         if value.op == STATE:
-            self._place_tensor(value["path"])
+            self._set_tensor(value["path"])
             node = calls.target.get_attr(value["path"])
-            # What is read is what was there before the forward wrote to it.
+            # Reads see the buffer as it was before the forward updated it.
             return calls.method("clone", node) if value["path"] in updates else node
         if value in self.called:
             given = argument_of(value) if self.called[value] in self.layers else value["x"]
@@ -153,7 +153,7 @@ class Forward:
         return calls.write(value)
 
     def _needed(self, updates: Mapping[str, Value]) -> tuple[Value, ...]:
-        """The values to be written: not those that only the layers read."""
+        """The values to write, without those that only layers read."""
         needed: set[Value] = set()
         waiting = [*self.graph.outputs, *updates.values()]
         while waiting:
@@ -165,7 +165,7 @@ class Forward:
         return tuple(value for value in self.graph.values if value in needed or value.op == INPUT)
 
     def _moved_by_norms(self) -> set[str]:
-        """Buffers that a norm in training moves itself."""
+        """Buffers that a norm layer in training updates itself."""
         found: set[str] = set()
         for value in self.graph.values:
             if is_training(value):
@@ -178,7 +178,7 @@ class Forward:
     def _placeholders(
         self, target: fx.Graph, arguments: tuple[Any, ...], names: tuple[str, ...]
     ) -> dict[Value, fx.Node]:
-        """The forward's parameters, what is read from them, and the check of what they are given."""
+        """Write the forward's parameters, the reads of tensors from them, and the check of the call."""
         inputs: dict[Value, fx.Node] = {}
         paths: dict[Value, str] = {}
         plain: list[tuple[fx.Node, Any, str]] = []
@@ -196,15 +196,15 @@ class Forward:
         target.call_function(check_call, (tuple(inputs.values()), spec, tuple(plain)))
         return inputs
 
-    def _place_tensor(self, path: str) -> None:
+    def _set_tensor(self, path: str) -> None:
         owner, _, name = path.rpartition(".")
         if getattr(submodule(self.root, owner), name, None) is None:
             if submodule(self.root, owner) is None:
-                self._place(owner, nn.Module())
+                self._set_module(owner, nn.Module())
             hold(self.root.get_submodule(owner), name, self.state[path])
 
-    def _place(self, path: str, module: nn.Module) -> None:
-        """Put a module there; modules below its path that are there already stay."""
+    def _set_module(self, path: str, module: nn.Module) -> None:
+        """Set the module at ``path``; modules that exist below it are kept."""
         parent = self.root
         *outer, last = path.split(".")
         for part in outer:

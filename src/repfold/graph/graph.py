@@ -1,4 +1,4 @@
-"""The graph: what a network computes, as values that operators give of other values; nothing is ever written to.
+"""The graph: what a network computes, as immutable values, computed by operators from other values.
 
 A ``Value`` names its operator and binds every argument by its name. Aliases, in-place writes, casts, attribute looks
 and decisions on sizes were resolved at the door that the graph came in by; behind it nobody knows which one that was.
@@ -42,7 +42,7 @@ class Value:
     scope: str = ""
     grad: bool = True
 
-    # Arguments are named, so a value is no sequence, though Python would take it for one: libraries ask by iter().
+    # Without this, iter() would succeed through __getitem__, and libraries would take a value for a sequence.
     __iter__: ClassVar[None] = None
 
     def __getitem__(self, argument: str) -> Any:
@@ -83,7 +83,7 @@ def map_argument(
 class Check:
     """A condition on the inputs' sizes without which the graph does not compute what the network does.
 
-    ``fixes``: it says what a size is; else it is something that the forward decided by.
+    ``fixes``: it fixes a size; else the forward branched on it.
     """
 
     condition: Expression
@@ -91,7 +91,7 @@ class Check:
     fixes: bool = False
 
     def holds(self, sizes: InputSizes) -> bool:
-        """Whether it does; where it divides by zero, nothing of what it is about exists."""
+        """Whether the condition is true for ``sizes``; not where it divides by zero."""
         try:
             return bool(evaluate(self.condition, sizes))
         except ZeroDivisionError:
@@ -100,11 +100,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Graph:
-    """``values`` in an order in which each comes after its operands.
+    """``values`` are in an order in which each comes after its operands.
 
-    ``inputs``: the placeholders, one a tensor of the call's arguments. ``outputs``: the tensors among the leaves of
-    what the network returns; how they are packed is its caller's matter. ``updates``: what the forward leaves in its
-    buffers, by path. ``sizes``: those of the example.
+    ``inputs``: the placeholders, one for each tensor among the call's arguments. ``outputs``: the tensors among the
+    leaves of the network's output, whose structure the caller keeps. ``updates``: the final values of the buffers that
+    the forward writes to, by path. ``sizes``: those of the example.
     """
 
     inputs: tuple[Value, ...]
@@ -125,27 +125,30 @@ class Graph:
 
     @cached_property
     def position(self) -> Mapping[Value, int]:
+        """The index of each value in ``values``."""
         return {value: i for i, value in enumerate(self.values)}
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """All that must be computed: outputs and updates."""
+        """All values that must be computed: outputs and updates."""
         return (*self.outputs, *self.updates.values())
 
     @property
     def state(self) -> tuple[Value, ...]:
+        """The parameters and buffers among the values."""
         return tuple(value for value in self.values if value.op == STATE)
 
     @property
     def holds_for_example(self) -> bool:
+        """Whether all checks hold for the sizes of the example."""
         return all(check.holds(self.sizes) for check in self.checks)
 
     def numeric(self, shape: tuple[Size, ...]) -> tuple[int, ...]:
-        """The shape on the example."""
+        """``shape`` with the sizes of the example."""
         return tuple(evaluate(size, self.sizes) for size in shape)
 
     def pruned(self) -> Graph:
-        """Without what no result is computed from; inputs stay."""
+        """The graph without values that no result depends on; inputs stay."""
         needed: set[Value] = set()
         waiting = list(self.results)
         while waiting:
@@ -160,7 +163,7 @@ def substitute(graph: Graph, replacements: Mapping[Value, Value], added: Mapping
     """The graph in which readers of a key of ``replacements`` read its value.
 
     ``added``: the new values to be computed instead of each key, in order, its replacement among them; they may
-    read old values, which are replaced likewise. What nothing reads any longer goes.
+    read old values, which are replaced likewise. Values that nothing reads any longer are dropped.
     """
     twins: dict[Value, Value] = {}
 

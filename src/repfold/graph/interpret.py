@@ -18,7 +18,7 @@ State = Mapping[str, Tensor]
 def compute(wanted: tuple[Value, ...], known: Mapping[Value, Any], state: State, sizes: InputSizes) -> list[Any]:
     """The ``wanted`` values, from ``known`` ones and tensors of ``state`` (by path); nothing is computed twice.
 
-    ``sizes`` are those of the inputs, for arguments that hang on them.
+    ``sizes`` are those of the inputs, for arguments that depend on them.
     """
     found: dict[Value, Any] = dict(known)
     waiting = list(wanted)

@@ -1,4 +1,4 @@
-"""What each argument of each operator may be: the check that keeps a graph from elsewhere to calls that make sense."""
+"""The kind of each argument of each operator, to check that a graph from elsewhere makes only valid calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Callable[[Any], bool]
 
 
 class Misused(ValueError):
-    """An operator that does not exist, or is not called so; the message says which and how."""
+    """An unknown operator, or wrong arguments for a known one."""
 
 
 def _value(argument: Any) -> bool:
@@ -152,7 +152,7 @@ def _schema_kind(kind: str) -> Kind:
 
 
 def _overload(op: str) -> Any:
-    """PyTorch's operator of this name, if it belongs to the set that every PyTorch has and only computes."""
+    """PyTorch's operator of this name. Raises: Misused unless it is a deterministic core one without side effects."""
     parts = op.split(".")
     try:
         found = aten(op) if op.startswith(PREFIX) and len(parts) == 3 and "__" not in op else None

@@ -1,4 +1,4 @@
-"""Layers of torch.nn: which values of a graph are one, and the layer itself around tensors that exist already."""
+"""Layers of torch.nn: recognising calls of them among a graph's values, and building them around existing tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from repfold.graph.graph import STATE, Value
 
 State = Mapping[str, Tensor]
-Described = tuple[type[nn.Module], dict[str, Any]]  # a class, and what its constructor is given
+Described = tuple[type[nn.Module], dict[str, Any]]  # a class, and the arguments of its constructor
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Layer:
     """A layer at ``path``.
 
     Args:
-        options: what the constructor is given, by name.
+        options: the constructor's arguments, by name.
         tensors: attribute -> path of the state, or None where the layer has no such tensor.
-        training: of a norm, whether the batch's own statistics are used; None where nothing hangs on the mode.
+        training: of a norm, whether the batch's own statistics are used; None where nothing depends on the mode.
     """
 
     path: str
@@ -62,7 +62,7 @@ def layer_of(value: Value, original: Callable[[str], nn.Module | None]) -> Layer
 
 
 def argument_of(value: Value) -> Value:
-    """What the layer is called with."""
+    """The input of the layer."""
     argument: Value = value[FAMILIES[value.op].x]
     return argument
 
@@ -92,7 +92,7 @@ def hold(module: nn.Module, name: str, tensor: Tensor | None) -> None:
 
 
 def is_same(module: nn.Module | None, wanted: nn.Module) -> bool:
-    """Whether ``module`` computes what ``wanted`` does, of the very same tensors; one with hooks may do anything."""
+    """Whether ``module`` is equivalent to ``wanted`` with the very same tensors; never one with hooks."""
     if type(module) is not type(wanted) or module._forward_hooks or module._forward_pre_hooks:
         return False
     tensors = {**wanted._parameters, **wanted._buffers}
@@ -122,7 +122,7 @@ def _common_owner(tensors: Mapping[str, Any]) -> str | None:
 
 
 def is_training(value: Value) -> bool | None:
-    """Whether a norm uses the batch's own statistics, and moves the running ones; None for all else."""
+    """Whether a norm uses the batch's own statistics and updates the running ones; None for other operators."""
     names = {"batch_norm": "training", "instance_norm": "use_input_stats"}
     training: bool | None = value[names[value.op]] if value.op in names else None
     return training

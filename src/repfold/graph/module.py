@@ -38,13 +38,14 @@ class GraphNetwork(fx.GraphModule):
     repfold_parameter_names: tuple[str, ...]
 
     def carry(self, graph: Graph, arguments: tuple[Any, ...], output: Any, parameter_names: tuple[str, ...]) -> None:
+        """Set the four attributes."""
         self.repfold_graph = graph
         self.repfold_arguments = arguments
         self.repfold_output = output
         self.repfold_parameter_names = parameter_names
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GraphNetwork:
-        """A graph is never changed: a copy carries the same."""
+        """Graphs are immutable, so the copy shares this one."""
         carried = (self.repfold_graph, self.repfold_arguments, self.repfold_output, self.repfold_parameter_names)
         memo.update({id(item): item for item in carried})
         twin = super().__deepcopy__(memo)
@@ -111,8 +112,7 @@ def _set_modes(network: nn.Module, modes: Mapping[str, bool]) -> None:
 
 @dataclass(frozen=True)
 class _Flat:
-    """A graph and what it is called with and returns, with every Value replaced by its number: chains of
-    Values are too deep to be pickled."""
+    """A carried graph with every Value replaced by its number: chains of Values are too deep to be pickled."""
 
     values: tuple[Value, ...]
     inputs: tuple[Value, ...]

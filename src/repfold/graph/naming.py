@@ -1,4 +1,4 @@
-"""A graph as a torch.fx module can hold it: its paths shadow nothing that the module itself has."""
+"""Renaming a graph's paths so that a torch.fx module can hold them: none may hide an attribute of the module."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _OURS = ("repfold_graph", "repfold_arguments", "repfold_output", "repfold_parame
 
 
 def free_names(paths: Iterable[str], tensors: Iterable[str]) -> dict[str, str]:
-    """For each path that cannot stay what it is, the one that it becomes.
+    """The new name of each path that has to change.
 
-    A part that the module that owns it has as an attribute, and a tensor where a module is needed, get a "_".
+    A part that names an attribute of the module that owns it, and a tensor at the path of a module, get a "_".
     """
     inside: dict[str, set[str]] = {}  # the names right below each path
     whole = set(paths)
@@ -57,7 +57,7 @@ class Settled:
 
 
 def settled(graph: Graph, state: State) -> Settled:
-    """The graph under names that can be kept, every argument with its value also where that is the default."""
+    """The graph with valid names, every argument explicit even where it is the default."""
     tensors = [value["path"] for value in graph.state] + list(graph.updates)
     modules = [value["path"] for value in graph.values if value.op == "train_only"]
     new = free_names([*tensors, *state, *modules, *(value.scope for value in graph.values)], [*tensors, *state])
@@ -87,7 +87,7 @@ def settled(graph: Graph, state: State) -> Settled:
 
 
 def parameter_names(network: nn.Module, count: int) -> tuple[str, ...]:
-    """What the forward calls its first ``count`` arguments; its further ones of a ``*`` are numbered."""
+    """The names of the forward's first ``count`` parameters; those that a ``*`` takes are numbered."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         named = [p.name for p in inspect.signature(network.forward).parameters.values() if p.kind in kinds]

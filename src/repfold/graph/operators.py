@@ -23,16 +23,18 @@ PREFIX = "aten."
 
 @dataclass(frozen=True)
 class Operator:
-    """``run`` takes the arguments by name; ``parameters`` are their names in order."""
+    """An operator of the vocabulary; ``run`` computes it from arguments by name."""
 
     run: Callable[..., Any]
 
     @property
     def parameters(self) -> tuple[str, ...]:
+        """The names of the arguments, in order."""
         return tuple(signature(self.run).parameters)
 
     @property
     def defaults(self) -> dict[str, Any]:
+        """The arguments that may be left out, with their values."""
         found = signature(self.run).parameters.values()
         return {p.name: p.default for p in found if p.default is not Parameter.empty}
 
@@ -65,7 +67,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """While ``training`` it normalises by the batch's statistics and moves the running ones."""
+    """While ``training`` it normalises by the batch's statistics and updates the running ones."""
     return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
@@ -73,16 +75,19 @@ def instance_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
     use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
+    """As in PyTorch; ``use_input_stats`` false normalises by the running statistics."""
     return F.instance_norm(x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
 def layer_norm(x: Tensor, shape: tuple[int, ...], weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:  # fmt: skip
+    """As in PyTorch, over the last ``len(shape)`` axes."""
     return F.layer_norm(x, shape, weight, bias, eps)
 
 
 def group_norm(x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:  # fmt: skip
+    """As in PyTorch: statistics of each image and group of channels."""
     return F.group_norm(x, groups, weight, bias, eps)
 
 
@@ -90,6 +95,7 @@ def max_pool(
     x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...],
     ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
+    """As in PyTorch, over as many last axes as ``kernel`` has entries."""
     call = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
     return call(x, kernel, stride, padding, dilation, ceil_mode)
 
@@ -98,6 +104,7 @@ def avg_pool(
     x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...] = (0,),
     ceil_mode: bool = False, count_include_pad: bool = True, divisor: int | None = None,
 ) -> Tensor:  # fmt: skip
+    """As in PyTorch, over as many last axes as ``kernel`` has entries; ``divisor`` only with two or three."""
     if len(kernel) == 1:
         return F.avg_pool1d(x, kernel, stride, padding, ceil_mode, count_include_pad)
     call = F.avg_pool2d if len(kernel) == 2 else F.avg_pool3d
@@ -105,16 +112,19 @@ def avg_pool(
 
 
 def adaptive_avg_pool(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """As in PyTorch, to ``size`` along as many last axes as it has entries."""
     call: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(size) - 1]
     y: Tensor = call(x, size)
     return y
 
 
 def mean(x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+    """Mean over the axes ``dims``."""
     return x.mean(dims, keepdim)
 
 
 def total(x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+    """Sum over the axes ``dims``."""
     return x.sum(dims, keepdim)
 
 
@@ -122,8 +132,10 @@ def resize(
     x: Tensor, size: tuple[int, ...], mode: str = "nearest", align_corners: bool = False,
     scale: tuple[float | None, ...] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Interpolation of the last axes to ``size``; ``scale`` is the factor of each axis that positions are computed
-    with, where it is not the ratio of the sizes. ``mode`` as in PyTorch, "antialiased bilinear" and "... bicubic" too.
+    """Interpolate the last axes to ``size``.
+
+    ``scale``: the factor of each axis that positions are computed with, where it is not the ratio of the sizes;
+    ``mode``: as in PyTorch, also "antialiased bilinear" and "antialiased bicubic".
     """
     overload, corners = RESIZES[mode, len(size)]
     factors = scale or (None,) * len(size)
@@ -152,6 +164,7 @@ def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, is_causal: bool = False,
     scale: float | None = None,
 ) -> Tensor:  # fmt: skip
+    """As in PyTorch, without dropout."""
     return F.scaled_dot_product_attention(query, key, value, mask, 0.0, is_causal, scale=scale)
 
 
@@ -161,6 +174,7 @@ def pad(x: Tensor, pads: tuple[int, ...], mode: str = "constant", value: float =
 
 
 def slice_(x: Tensor, dim: int, start: int = 0, end: int | None = None, step: int = 1) -> Tensor:
+    """``x[start:end:step]`` along the axis ``dim``."""
     y: Tensor = torch.ops.aten.slice(x, dim, start, end, step)
     return y
 
@@ -243,7 +257,7 @@ OPERATORS: dict[str, Operator] = {
 
 @cache
 def operator(op: str) -> Operator:
-    """What ``op`` names. Raises: KeyError when it names nothing."""
+    """The operator of the name ``op``. Raises: KeyError when there is none."""
     if not op.startswith(PREFIX):
         return OPERATORS[op]
     overload = aten(op)
@@ -261,6 +275,7 @@ def aten(op: str) -> Any:
 
 
 def is_random(op: str) -> bool:
+    """Whether it is an operator of PyTorch's that draws random numbers."""
     return op.startswith(PREFIX) and torch.Tag.nondeterministic_seeded in aten(op).tags
 
 

@@ -40,7 +40,7 @@ def rebuilt(packed: Any, change: Callable[[Any], Any], make: Callable[..., Any] 
 
 
 def items_read(target: fx.Graph, node: fx.Node, packed: Any, name: str) -> Iterator[tuple[Any, fx.Node, str]]:
-    """What is in ``packed``, which ``node`` is given for: each item and container, the node that reads it, its name."""
+    """Each item and container in ``packed``, with the node that reads it from the argument ``node``, and its name."""
     yield packed, node, name
     if isinstance(packed, (Value, Expression, *PLAIN)):
         return

@@ -1,7 +1,7 @@
 """A graph from the JSON values that ``graph.file`` writes, checked whole: a file may come from anywhere.
 
 A graph that passes is made of known functions without side effects, called with arguments of the right kinds, each
-value after its operands, and every size in it can be computed in no time.
+value after its operands, and every size in it can be computed in bounded time.
 """
 
 from __future__ import annotations
@@ -167,12 +167,12 @@ def _read_size(content: Any) -> Any:
 def _read_condition(content: Any) -> Expression:
     condition = _read_size(content)
     if not isinstance(condition, Expression):
-        raise RepFoldError("The graph has a condition that hangs on no size.")
+        raise RepFoldError("The graph has a condition that depends on no size.")
     return condition
 
 
 def _check_bounds(content: Any) -> None:
-    """That an expression is computed in no time: bounded depth, length and numbers, powers of small exponent."""
+    """Raise unless an expression is cheap to compute: bounded depth, length and numbers, powers of small exponent."""
     parts, waiting = 0, [(content, 0, False)]
     while waiting:
         part, depth, raised = waiting.pop()
@@ -189,7 +189,7 @@ def _check_bounds(content: Any) -> None:
 
 
 def _check_sizes(graph: Graph) -> None:
-    """That the example's sizes are there, and that nothing hangs on another one's."""
+    """Raise unless the sizes of the example are complete and no expression uses any other."""
     expected = {(i, axis) for i, value in enumerate(graph.inputs) for axis in range(len(value.shape))}
     if graph.sizes.keys() != expected:
         raise RepFoldError("The graph does not say the sizes of its inputs.")
@@ -201,7 +201,7 @@ def _check_sizes(graph: Graph) -> None:
 
 
 def _check_extents(graph: Graph) -> None:
-    """That no tensor of the graph, and nothing that makes one, is beyond what memory holds."""
+    """Raise where a tensor of the graph, or an argument that creates one, exceeds what memory holds."""
     for value in graph.values:
         extents = [graph.numeric(value.shape)]
         for name, argument in value.arguments.items():

@@ -1,7 +1,7 @@
 """The door from PyTorch: a network's forward, run once on tensors without values, as a graph.
 
-Nothing is known here of Python: PyTorch runs the forward on its own symbolic sizes and makes every in-place write and
-alias functional, and the operators that reach its dispatcher are written down with the names of their arguments. A
+Python code is not analysed: PyTorch runs the forward on its own symbolic sizes and makes every in-place write and
+alias functional, and the operators that reach its dispatcher are recorded with the names of their arguments. A
 decision by the values of an input cannot be followed; one by sizes is, and becomes a check of the graph.
 """
 
@@ -47,7 +47,7 @@ class Recorded:
         copy: the private copy of the network that was run, its modules as they were.
         output: what the network returned, its tensor leaves the graph's output Values.
         arguments: what it was called with, its tensor leaves the graph's input Values.
-        remarks: what a user should know of how it was followed.
+        remarks: notes for the user on how it was followed.
     """
 
     graph: Graph
@@ -98,7 +98,7 @@ def record(network: nn.Module, arguments: tuple[Any, ...], *, seconds: float = S
 
 
 def _carried(network: GraphNetwork, arguments: tuple[Any, ...]) -> Recorded:
-    """The graph that a network carries: nodes of an ONNX file that are kept as they are, PyTorch cannot follow."""
+    """The graph that a network carries: it may hold kept ONNX nodes, which PyTorch cannot trace."""
     tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
     sizes = {(index, axis): size for index, x in enumerate(tensors) for axis, size in enumerate(x.shape)}
     named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
@@ -108,7 +108,7 @@ def _carried(network: GraphNetwork, arguments: tuple[Any, ...]) -> Recorded:
 
 
 def _record_freest(network: nn.Module, arguments: tuple[Any, ...], *, free: Freedom, seconds: float) -> Recorded:
-    """The graph as the example's sizes give it, or as larger ones do where those leave more of them free.
+    """The graph recorded with the example's sizes, or with larger ones where those leave more sizes free.
 
     A slice that ends where the example does, say, looks as if it fixed the image's size.
     """
@@ -124,7 +124,7 @@ def _record_freest(network: nn.Module, arguments: tuple[Any, ...], *, free: Free
 
 
 def _fixed_axes(graph: Graph) -> list[Check]:
-    """What fixes an axis of an image to a number."""
+    """The checks that fix an axis of an image to a number."""
     pairs = [(check, *check.condition.operands) for check in graph.checks if check.fixes]
     of_images = [(check, number) for check, size, number in pairs if size.op != "size" or size.operands[1] > 1]
     return [check for check, number in of_images if isinstance(number, int)]
@@ -162,7 +162,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class _Session:
-    """One run of a forward: its fake tensors, and what was written down."""
+    """One run of a forward: its fake tensors, and the recording."""
 
     def __init__(self, twin: nn.Module, *, free: Freedom, seconds: float, enlarged: int) -> None:
         self.twin = twin
@@ -193,7 +193,7 @@ class _Session:
             yield
 
     def enter(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Fakes instead of the arguments' tensors."""
+        """The arguments with fake tensors."""
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
         twice = self.free != NOTHING and bool(tensors) and all(t.dim() > 1 and t.shape[0] == 1 for t in tensors)
 
@@ -224,7 +224,7 @@ class _Session:
         return self.mode.from_tensor(example, symbolic_context=context, source=source)
 
     def with_plain_sizes(self, output: Any) -> Any:
-        """The output of a convolution or pool with a symbol for each of its sizes: long expressions take most time."""
+        """The output of a convolution or pool with a symbol for each computed size: long expressions are slow."""
         if isinstance(output, (tuple, list)):
             return tuple(self.with_plain_sizes(item) for item in output)
         sizes = [self.symbols.plain(size, self.env) for size in output.shape]
@@ -270,7 +270,7 @@ class _Session:
         return leaf
 
     def _fixed(self) -> dict[Expression, Any]:
-        """The sizes of inputs, and those computed of them, that are not free: what they must be."""
+        """The input sizes, and those computed from them, that are not free, with the values that they must have."""
         found: dict[Expression, Any] = {}
         for index, shape in enumerate(self.recorder.shapes):
             for axis, size in enumerate(shape):
@@ -282,7 +282,7 @@ class _Session:
         return found
 
     def _checks(self) -> tuple[Check, ...]:
-        """Sizes that are not free, and what the forward decided by sizes."""
+        """The conditions for sizes that are not free, and those that the forward branched on."""
         fixed = {Expression("==", pair): "its forward fixes this size" for pair in self._fixed().items()}
         checks: dict[Expression, str] = {}
         if self.env is not None:

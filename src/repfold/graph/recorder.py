@@ -1,4 +1,4 @@
-"""Writing down what reaches PyTorch's dispatcher: every operator as a Value of those before it."""
+"""Recording what reaches PyTorch's dispatcher: every operator as a Value of earlier ones."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class TooSlow(Exception):
 
 
 class Session(Protocol):
-    """The run that a recorder writes down: its sizes, the network's tensors, and the other names of shared ones."""
+    """The run that is being recorded: its sizes, the network's tensors, and the other names of shared ones."""
 
     env: Any
     symbols: Symbols
     tensors: dict[str, Tensor]
     shared: dict[str, str]
 
-    def with_plain_sizes(self, output: Any) -> Any: ...
+    def with_plain_sizes(self, output: Any) -> Any:
+        """The output with one symbol for each size that is a long expression."""
 
 
-# What makes new sizes of others.
+# Operators that compute new sizes.
 _RESIZING = frozenset(
     {
         torch.ops.aten.convolution,
@@ -52,7 +53,7 @@ _RESIZING = frozenset(
 
 
 class Recorder(TorchDispatchMode):
-    """Writes down every operator that reaches the dispatcher, as a Value of those before it."""
+    """Records every operator that reaches the dispatcher as a Value of earlier ones."""
 
     def __init__(self, session: Session, deadline: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -68,8 +69,8 @@ class Recorder(TorchDispatchMode):
         self.scope = ""
         self.aliases: dict[str, Value] = {}  # of tensors that modules share, by their other names
         self.known: dict[int, Any] = {}
-        self.kept: list[Any] = []  # so that no id is given twice
-        self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias or clone: what, of what, which
+        self.kept: list[Any] = []  # keeps them alive, so that no id is reused
+        self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias or clone: Value, source, result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if time.thread_time() > self.deadline:
@@ -82,13 +83,15 @@ class Recorder(TorchDispatchMode):
             return output
         if func.overloadpacket in _RESIZING and self.session.env is not None:
             output = self.session.with_plain_sizes(output)
-        self._write_down(func, args, kwargs, output)
+        self._record(func, args, kwargs, output)
         return output
 
     def name_state(self, path: str, fake: Tensor) -> None:
+        """Record ``fake`` as the parameter or buffer at ``path``."""
         self._keep(fake, self._add(STATE, {"path": path}, fake, name=path.replace(".", "_")))
 
     def name_input(self, fake: Tensor, example: Tensor) -> None:
+        """Record ``fake`` as the next input, its sizes as free symbols with the numbers of ``example``."""
         index = len(self.inputs)
         self.shapes.append(tuple(fake.shape))
         for axis, (size, hint) in enumerate(zip(fake.shape, example.shape, strict=True)):
@@ -99,10 +102,10 @@ class Recorder(TorchDispatchMode):
         self._keep(fake, value)
 
     def value(self, tensor: Tensor) -> Value:
-        """The Value of a tensor that an operator gave, or of one that came from outside: a constant."""
+        """The Value of a tensor: an operator's output, or a constant from outside."""
         found = self.known.get(id(tensor))
         if isinstance(found, Value):
-            return self._under_its_name_here(found) if found.op == STATE else found
+            return self._under_local_path(found) if found.op == STATE else found
         if isinstance(tensor, FakeTensor):
             constant = tensor.constant
             if constant is None:
@@ -114,8 +117,8 @@ class Recorder(TorchDispatchMode):
         self._keep(tensor, value)
         return value
 
-    def _under_its_name_here(self, state: Value) -> Value:
-        """A tensor that several modules share, by the name that the one now running has for it."""
+    def _under_local_path(self, state: Value) -> Value:
+        """The Value of a shared tensor under the path that the running module has for it."""
         names = [path for path, first in self.session.shared.items() if first == state["path"]]
         here = [path for path in names if path.rpartition(".")[0] == self.scope]
         if not here:
@@ -129,11 +132,11 @@ class Recorder(TorchDispatchMode):
     def whole(
         self, op: str, arguments: Mapping[str, Any], run: Callable[[], Tensor], *, stands_in: bool = False
     ) -> Tensor:
-        """What ``run`` gives, written down as one operator of ``arguments``; what it is made of is left to be pruned.
+        """The output of ``run``, recorded as one operator of ``arguments``; the operators inside it are pruned later.
 
-        A clone shows which Value a tensor is, on this side of PyTorch's functionalization, with all that was written to
-        it; an alias stays one of the tensor that ``run`` gives. Where that ``stands_in`` for the result, having nothing
-        but its shape, it is the result under all its names.
+        A clone maps a tensor on this side of PyTorch's functionalization to its Value, with all that was written to it;
+        an alias maps the output. Where that ``stands_in`` for the result, having only its shape, all its names mean the
+        result.
         """
         bound = {name: self._seen(a) if isinstance(a, Tensor) else self._argument(a) for name, a in arguments.items()}
         output: Tensor = torch.ops.aten.alias.default(run())
@@ -155,6 +158,7 @@ class Recorder(TorchDispatchMode):
         return self._add(op, arguments, like, grad=torch.is_grad_enabled())
 
     def shape(self, tensor: Tensor) -> tuple[Any, ...]:
+        """The tensor's sizes: numbers, or Expressions of the inputs' sizes."""
         return tuple(self.session.symbols.number(size) for size in tensor.shape)
 
     def _add(self, op: str, arguments: dict[str, Any], like: Any, *, name: str = "", grad: bool = True) -> Value:
@@ -169,7 +173,7 @@ class Recorder(TorchDispatchMode):
         self.known[id(tensor)] = value
         self.kept.append(tensor)
 
-    def _write_down(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
+    def _record(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
         if self._is_write(func, args, output):
             return
         arguments = self._bind(func, args, kwargs)
@@ -199,7 +203,7 @@ class Recorder(TorchDispatchMode):
         return self.add("item", {"x": result, "index": index}, item)
 
     def _is_write(self, func: Any, args: Sequence[Any], output: Any) -> bool:
-        """Functional PyTorch writes only to inputs, at the very end, or corrects the strides of what it has."""
+        """Functionalised PyTorch writes only to inputs, at the very end, or corrects strides."""
         if not func._schema.is_mutable:
             return False
         target = args[0] if args else None
@@ -238,9 +242,9 @@ class Recorder(TorchDispatchMode):
         return value
 
     def _read(self, tensor: Tensor) -> Any:
-        """The number in a tensor: known where no input has a part in it."""
+        """The number in a tensor. Raises: NotFollowed where it depends on an input."""
         value = self.value(tensor)
-        if _hangs_on_inputs(value):
+        if _depends_on_inputs(value):
             raise NotFollowed("it decides by the values of a tensor that its input determines")
         state = {**self.session.tensors, **self.state}
         with _disable_current_modes(), torch.no_grad():
@@ -263,5 +267,5 @@ def _ancestors(value: Value) -> set[Value]:
     return found
 
 
-def _hangs_on_inputs(value: Value) -> bool:
+def _depends_on_inputs(value: Value) -> bool:
     return any(v.op == INPUT or is_random(v.op) for v in _ancestors(value))

@@ -1,7 +1,7 @@
 """Sizes: whole numbers (and the numbers computed from them) as expressions of the sizes of a graph's inputs.
 
 A size is an int, or an ``Expression`` whose leaves are ("size", input, axis). Two sizes are the same on every input if
-their expressions are equal. Other numbers of a forward that hang on sizes (a scale of 1/√(H·W), say) are written alike.
+their expressions are equal. Other numbers that depend on sizes (a scale of 1/√(H·W), say) are written alike.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Expression:
 Size = int | Expression
 InputSizes = Mapping[tuple[int, int], int]  # (input, axis) -> samples
 
-# What an expression is made of: name -> its value on numbers, and on the symbolic numbers of an exported graph.
+# Operation -> its function of numbers, and of the symbolic numbers of an exported graph.
 INFIX: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "*": operator.mul,
@@ -68,6 +68,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 def size_of(input_index: int, axis: int) -> Expression:
+    """The Expression for the size of one axis of one input."""
     return Expression("size", (input_index, axis))
 
 
@@ -142,7 +143,7 @@ def product(sizes: tuple[Size, ...]) -> Size:
 
 
 def _terms(size: Size) -> dict[Any, int]:
-    """A sum as its terms and their whole factors; the constant's key is None."""
+    """A sum as its terms and their integer factors; the constant's key is None."""
     if isinstance(size, int):
         return {None: size}
     if size.op == "+":

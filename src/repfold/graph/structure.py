@@ -28,7 +28,7 @@ def take_apart(value: Any) -> list[Any]:
 
 
 def containers(value: Any) -> Any:
-    """What ``value`` is made of, its leaves left out: two of the same containers have equal ones."""
+    """The containers of ``value`` without its leaves; equal for two values of the same structure."""
     if isinstance(value, LEAVES):
         return None
     if isinstance(value, Mapping):

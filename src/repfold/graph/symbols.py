@@ -26,12 +26,12 @@ class Symbols:
         self.seen: dict[sympy.Expr, Any] = {}
 
     def name(self, size: Any, axis: tuple[int, int]) -> None:
-        """``size`` is that of ``axis``: (input, axis)."""
+        """Register ``size`` as that of ``axis``: (input, axis)."""
         if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
             self.known[size.node.expr] = size_of(*axis)
 
     def plain(self, size: Any, env: Any) -> Any:
-        """A size that is computed of others as a symbol of its own, the same for the same expression."""
+        """A symbol for a computed size, the same for equal expressions."""
         if not isinstance(size, torch.SymInt) or isinstance(size.node.expr, (sympy.Symbol, sympy.Integer)):
             return size
         expr, hint = env.simplify(size.node.expr), size.node.hint
@@ -45,17 +45,18 @@ class Symbols:
         return self.plain_symbols[expr]
 
     def tied(self) -> list[tuple[Expression, Any]]:
-        """The sizes with a symbol that an operator needs to be something else too: both."""
+        """Pairs of a registered size and another expression that an operator requires it to equal."""
         pairs = [(size, self._convert(self.env.simplify(symbol))) for symbol, size in list(self.known.items())]
         return [(computed, now) for computed, now in pairs if computed != now]
 
     def number(self, value: Any) -> Any:
-        """A SymInt or SymFloat as a number or an Expression, as far as is known by now of what is equal to what."""
+        """A SymInt or SymFloat as a number or an Expression, simplified by the equalities known so far."""
         if not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return value
         return self._convert(self.env.simplify(value.node.expr))
 
     def condition(self, expr: sympy.Basic) -> Any:
+        """A condition of sympy as an Expression of the inputs' sizes."""
         return self._convert(expr)
 
     def _convert(self, expr: Any) -> Any:
@@ -68,7 +69,7 @@ class Symbols:
             return bool(expr)
         if isinstance(expr, sympy.Symbol):
             if expr not in self.known:
-                raise UnknownSize(f"the size {expr} hangs on values, not on sizes")
+                raise UnknownSize(f"the size {expr} depends on values, not on sizes")
             return self.known[expr]
         if expr.is_Integer:
             return int(expr)

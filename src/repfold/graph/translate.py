@@ -1,4 +1,4 @@
-"""PyTorch's operators in the words of the vocabulary: for each, the Value (or the list of them) that a call gives.
+"""PyTorch's operators translated to the vocabulary: for each, the Value (or the list of them) of a call.
 
 A call that a translation returns None for is recorded under PyTorch's own name.
 """
@@ -70,7 +70,7 @@ def _mm(call: Call) -> Value:
 
 
 def _transposed(value: Value) -> Value | None:
-    """The matrix that ``value`` is the transposed of, where it was written so."""
+    """The matrix whose explicit transpose ``value`` is, or None."""
     return value["x"] if value.op == "permute" and value["dims"] == (1, 0) else None
 
 
@@ -111,7 +111,7 @@ def _max_pool(call: Call) -> list[Any]:
 
 
 def _full(call: Call, name: str) -> tuple[int, ...]:
-    """One number for all axes, or one an axis, as one an axis."""
+    """A number per axis; a single one holds for all."""
     axes = 3 if "3d" in str(call.func) else 2
     given = call[name]
     return tuple(given) * axes if len(given) == 1 else tuple(given)

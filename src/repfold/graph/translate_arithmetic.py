@@ -1,4 +1,4 @@
-"""PyTorch's sums, differences, products and powers, in the words of the vocabulary."""
+"""PyTorch's sums, differences, products and powers, translated to the vocabulary."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from repfold.graph.graph import STATE, Value
 
 
 def add(call: Call) -> Value:
+    """x + alpha·y; a product with a matrix and its bias are one linear layer."""
     a, b = call["self"], _scaled(call)
     for x, bias in ((a, b), (b, a)):
         if isinstance(bias, Value) and _takes_bias(x, bias):
@@ -30,6 +31,7 @@ def _scaled(call: Call) -> Any:
 
 
 def sub(call: Call) -> Value:
+    """self − alpha·other."""
     return call.give("sub", x=call["self"], other=_scaled(call))
 
 
@@ -43,7 +45,7 @@ def reversed_sub(call: Call) -> Value:
 
 
 def _takes_bias(x: Any, bias: Value) -> bool:
-    """PyTorch writes a linear layer of a value that is not contiguous as a product and a sum."""
+    """Whether x + bias is one linear layer, which PyTorch decomposes where the input is not contiguous."""
     return (
         isinstance(x, Value)
         and x.op == "linear"
@@ -55,16 +57,19 @@ def _takes_bias(x: Any, bias: Value) -> bool:
 
 
 def binary(op: str) -> Translation:
+    """The translation of an operator on ``self`` and ``other``."""
     return lambda call: call.give(op, x=call["self"], other=call["other"])
 
 
 def div(call: Call) -> Value | None:
+    """The quotient; None, so that PyTorch's operator is kept, where it is rounded."""
     return (
         call.give("div", x=call["self"], other=call["other"]) if call.arguments.get("rounding_mode") is None else None
     )
 
 
 def pow_(call: Call) -> Value | None:
+    """A value to a power; None, so that PyTorch's operator is kept, where the base is a number."""
     if not isinstance(call["self"], Value):
         return None
     return call.give("pow", x=call["self"], exponent=call["exponent"])

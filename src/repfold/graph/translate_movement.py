@@ -1,4 +1,4 @@
-"""PyTorch's operators that move samples, in the words of the vocabulary."""
+"""PyTorch's operators that move samples, translated to the vocabulary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repfold.graph.sizes import Expression, Size, minus, plus
 
 
 def view(call: Call) -> Value | None:
-    """A change of shape; PyTorch writes a linear layer of more than two axes as one between two of them."""
+    """A reshape; PyTorch decomposes a linear layer on more than two axes into one between two reshapes."""
     x = call.x
     if "dtype" in call.arguments:  # other numbers in the same bytes
         return None
@@ -35,6 +35,8 @@ def view(call: Call) -> Value | None:
 
 
 def permute(dims: Callable[[Call, int], tuple[int, ...]]) -> Translation:
+    """A translation to one permutation; consecutive ones are joined, and those that change nothing dropped."""
+
     def translate(call: Call) -> Value:
         x = call.x
         order = dims(call, len(x.shape))
@@ -51,6 +53,7 @@ def permute(dims: Callable[[Call, int], tuple[int, ...]]) -> Translation:
 
 
 def transpose_dims(call: Call, rank: int) -> tuple[int, ...]:
+    """The permutation that exchanges ``dim0`` and ``dim1``."""
     order = list(range(rank))
     a, b = call["dim0"] % max(rank, 1), call["dim1"] % max(rank, 1)
     if rank:
@@ -59,11 +62,13 @@ def transpose_dims(call: Call, rank: int) -> tuple[int, ...]:
 
 
 def expand(call: Call) -> Value:
+    """Broadcast to the output's shape; nothing where that is the input's."""
     shape = call.recorder.shape(call.first)
     return call["self"] if shape == call["self"].shape else call.give("expand", x=call["self"], size=shape)
 
 
 def slice_(call: Call) -> Value:
+    """``x[start:end:step]`` along an axis; indices computed from its size count from the end."""
     x, dim = call.x, call["dim"] % len(call.x.shape)
     start, end, step = call["start"] or 0, call["end"], call["step"]
     start, end = _from_border(start, x.shape[dim]), _from_border(end, x.shape[dim])
@@ -87,7 +92,7 @@ def _from_border(index: Any, size: Size) -> Any:
 
 
 def slice_scatter(call: Call) -> Value | None:
-    """What is written over a whole axis."""
+    """The source where it overwrites a whole axis, else None."""
     size, end = call["self"].shape[call["dim"]], call["end"]
     beyond = None if end is None else minus(end, size)
     to_the_end = end is None or (isinstance(end, int) and end >= 2**62) or (beyond is not None and beyond >= 0)
@@ -105,10 +110,12 @@ def copy(call: Call) -> Value:
 
 
 def select(call: Call) -> Value:
+    """One index along an axis, which is removed."""
     return call.give("select", x=call["self"], dim=call["dim"] % len(call["self"].shape), index=call["index"])
 
 
 def unbind(call: Call) -> list[Any]:
+    """All entries along an axis as selections."""
     dim = call["dim"] % len(call["self"].shape)
     return [call.like(item, "select", x=call["self"], dim=dim, index=i) for i, item in enumerate(call.output)]
 
@@ -129,16 +136,19 @@ def split(call: Call) -> list[Any]:
 
 
 def cat(call: Call) -> Value:
+    """Concatenation; empty one-dimensional tensors, which PyTorch skips, are dropped."""
     xs = tuple(x for x in call["tensors"] if x.shape != (0,))
     rank = len(call.recorder.shape(call.first))
     return xs[0] if len(xs) == 1 else call.give("cat", xs=xs, dim=call["dim"] % rank)
 
 
 def constant_pad(call: Call) -> Value:
+    """Padding by a constant; nothing where all pads are 0."""
     if all(pad == 0 for pad in call["pad"]):
         return call.x
     return call.give("pad", x=call["self"], pads=call["pad"], mode="constant", value=call["value"])
 
 
 def mode_pad(mode: str) -> Translation:
+    """The translation of padding by "reflect", "replicate" or "circular"."""
     return lambda call: call.give("pad", x=call["self"], pads=call["padding"], mode=mode, value=0.0)

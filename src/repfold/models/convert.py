@@ -52,7 +52,7 @@ def convert(
     code loads, as .safetensors, or with torch.save for .pt and .pth. Train form stays train form, folded stays folded.
 
     Args:
-        preset: the strides of the network, which a state_dict does not tell but where they decide whether a block has
+        preset: the strides of the network, which a state_dict shows only where they decide whether a block has
             an identity branch; None takes the first preset that fits, "imagenet" before "32px".
 
     Raises: RepFoldError when the names or shapes are of no known network, or the layout has no such family.

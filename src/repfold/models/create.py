@@ -21,7 +21,8 @@ from repfold.models.description import Architecture
 class Table(Protocol):
     """What MODELS holds: the depths and widths of one network, and how to build it."""
 
-    def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> nn.Module: ...
+    def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> nn.Module:
+        """A network with fresh weights; ``options`` are those of its family, ``preset`` sets the strides."""
 
 
 MODELS: dict[str, Table] = {

@@ -1,4 +1,4 @@
-"""What a model file says about its network: architecture, classes, preprocessing, form."""
+"""The description of a network in its model file: architecture, classes, preprocessing, form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Preprocessing:
     """From an image file to the network's input: x = (uint8/255 − mean)/std of the centre square.
 
     ``image_size`` is the side in pixels of the square that the network sees, ``resize`` the short side in pixels
-    before the centre crop; ``mean`` and ``std`` hold one value a channel, of pixels scaled to 0..1.
+    before the centre crop; ``mean`` and ``std`` hold one value per channel, of pixels scaled to 0..1.
     """
 
     image_size: int
@@ -48,7 +48,7 @@ class Preprocessing:
         if not len(self.mean) == len(self.std) == self.channels:
             raise RepFoldError(
                 f"preprocessing.mean and .std have {len(self.mean)} and {len(self.std)} values for "
-                f"{self.channels} channels: give one a channel."
+                f"{self.channels} channels: give one per channel."
             )
         if not 0 < self.image_size <= self.resize:
             raise RepFoldError(

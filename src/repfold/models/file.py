@@ -40,7 +40,7 @@ _RUN_FILES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A network in eval mode and what its file says of it."""
+    """A network in eval mode and the description in its file."""
 
     network: nn.Module
     description: Description
@@ -123,7 +123,7 @@ def load_model(
 
 
 def read_description(path: str | os.PathLike[str], form: RunForm = "train") -> Description:
-    """What a model file or run directory says of its network, without building it."""
+    """The description in a model file or run directory, read without building the network."""
     file = find_file(path, form)
     return _read(file)[0]
 

@@ -83,7 +83,7 @@ def _recorded(network: nn.Module, arguments: tuple[Any, ...]) -> GraphNetwork:
     except (NotFollowed, NotCopied, UnknownSize) as error:
         raise RepFoldError(
             f"This {type(network).__name__} is none of repfold.models and its forward cannot be followed ({error}), so "
-            f"its file cannot hold how it computes. {ADVICE} Or say which code builds it: "
+            f"its file cannot hold how it computes. {ADVICE} Or name the code that builds it: "
             "save(..., description=Description(architecture=Architecture('package.module:factory')))."
         ) from error
     if not isinstance(network, fx.GraphModule):

@@ -35,7 +35,7 @@ def initialise(network: nn.Module, path: str | os.PathLike[str]) -> Initialised:
     """Load the weights of the model file or run directory ``path`` into ``network``, in place.
 
     Layers whose number of outputs is the number of classes, in both networks, are left as they are when these numbers
-    differ. A safetensors file that does not say of which network it is will do, if its tensors fit.
+    differ. A safetensors file without a description of its network will do, if its tensors fit.
     Raises: RepFoldError that names both networks when anything else differs; the network is then untouched.
     """
     file = find_file(path)
@@ -70,7 +70,7 @@ def _name(network: nn.Module) -> str:
 
 
 def _named(file: Path) -> str:
-    """What a file says that its network is."""
+    """The name of a file's network, for messages."""
     if "repfold" not in weights.read_header(file).metadata:
         return "tensors of an unnamed network"
     description = read_description(file)

@@ -51,8 +51,7 @@ class MgNetTable:
         return (self.channels,) * len(self.iterations)
 
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> MgNet:
-        """Build the network with fresh weights; ``options``: channels, iterations (their number is that of levels),
-        sharing ("level" or "iteration")."""
+        """Fresh weights; ``options``: channels, iterations (one number per level), sharing ("level" or "iteration")."""
         return MgNet(self, num_classes=num_classes, preset=preset, in_channels=in_channels, **options)
 
 
@@ -90,6 +89,7 @@ class MgNet(nn.Module):
         initialise_for_relu(self)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> logits [N, num_classes]."""
         f_NCHW = functional.relu(self.stem_norm(self.stem(x_NCHW)))
         u_NCHW = self.levels[0](None, f_NCHW)
         for level, (restriction, coarser) in enumerate(zip(self.restrictions, self.levels[1:], strict=True)):
@@ -134,6 +134,7 @@ class Restriction(nn.Module):
     def forward(
         self, u_NCHW: torch.Tensor, f_NCHW: torch.Tensor, finer: nn.Module, coarser: nn.Module
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return u' and f' on the coarser grid; ``finer`` is A and ``coarser`` A'."""
         restricted_NCHW = functional.relu(self.residual_norm(self.residual(f_NCHW - finer(u_NCHW))))
         u_NCHW = functional.relu(self.solution_norm(self.solution(u_NCHW)))
         return u_NCHW, restricted_NCHW + coarser(u_NCHW)

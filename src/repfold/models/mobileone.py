@@ -21,7 +21,7 @@ _USUAL = Style("mobileone")
 class MobileOneTable:
     """One member of the family.
 
-    ``multipliers`` scale the stage widths (64, 128, 256, 512), ``branches`` is the number of full kernels a block
+    ``multipliers`` scale the stage widths (64, 128, 256, 512), ``branches`` is the number of full kernels per block
     (one in the stem), ``gated`` how many pairs of blocks at the end of each stage have a squeeze-excite.
     """
 
@@ -76,6 +76,7 @@ class MobileOne(nn.Module):
         style.initialise(self)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> logits [N, num_classes]."""
         x_NCHW = self.stages(self.stem(x_NCHW))
         logits_NK: torch.Tensor = self.head(torch.flatten(self.pool(x_NCHW), 1))
         return logits_NK

@@ -1,4 +1,4 @@
-"""What a model is given by: a model file, an ONNX file, a run directory, or a name; and an input that it takes."""
+"""Opening a model: a model file, an ONNX file, a run directory, or a name; and an input that it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof that a saved network loads: what it computes of an example, before and after."""
+"""The proof that a saved network loads: its outputs on an example, before and after."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from repfold.modules import eval_mode
 # The largest difference, relative to the largest value: the operators are the same, but for their order of summation.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 ACCELERATED = 1e-2  # of float32 on a GPU, which may multiply with fewer digits
-SIDES = (64, 224, 32, 28)  # pixels that are tried where nothing says how large the images are
+SIDES = (64, 224, 32, 28)  # pixels to try where the size of the images is unknown
 
 
 class Proof:
@@ -27,7 +27,7 @@ class Proof:
 
     Args:
         example: an input or a tuple of arguments; None makes one up.
-        description: may say the images' size and channels.
+        description: may hold the images' size and channels.
     """
 
     def __init__(self, network: nn.Module, example: Any, description: Description) -> None:
@@ -40,7 +40,7 @@ class Proof:
                 return
             except RepFoldError as error:
                 refused = refused or error
-        raise refused or RepFoldError("Nothing says what the network takes: give an input, save(..., example=...).")
+        raise refused or RepFoldError("The network's input is unknown: give one, save(..., example=...).")
 
     def check(self, loaded: nn.Module) -> None:
         """Raises: RepFoldError unless ``loaded`` computes the same."""
@@ -49,7 +49,7 @@ class Proof:
         if len(got) != len(self.expected) or not all(map(_same, self.expected, got)):
             raise RepFoldError(
                 "The network computes something else when it is loaded from its file than it does now, so it was not "
-                "saved. Export it as .pt2 or ONNX (`repfold export`), or say which code builds it: "
+                "saved. Export it as .pt2 or ONNX (`repfold export`), or name the code that builds it: "
                 "save(..., description=Description(architecture=Architecture('package.module:factory')))."
             )
 

@@ -92,6 +92,7 @@ class RepVGG(nn.Module):
         style.initialise(self)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """[N, C, H, W] -> logits [N, num_classes]; in training those of the auxiliary heads after them."""
         x_NCHW = self.stem(x_NCHW)
         auxiliary_logits = []
         for index, stage in enumerate(self.stages):

@@ -78,6 +78,7 @@ class ResNet(nn.Module):
         initialise_for_relu(self)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] -> logits [N, num_classes]."""
         x_NCHW = self.maxpool(self.relu(self.bn1(self.conv1(x_NCHW))))
         for stage in self.stages:
             x_NCHW = self.get_submodule(stage)(x_NCHW)
@@ -98,6 +99,7 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         y_NCHW = self.relu(self.bn1(self.conv1(x_NCHW)))
         z_NCHW: torch.Tensor = self.relu(self.bn2(self.conv2(y_NCHW)) + self.downsample(x_NCHW))
         return z_NCHW
@@ -121,6 +123,7 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W']."""
         y_NCHW = self.relu(self.bn1(self.conv1(x_NCHW)))
         y_NCHW = self.relu(self.bn2(self.conv2(y_NCHW)))
         z_NCHW: torch.Tensor = self.relu(self.bn3(self.conv3(y_NCHW)) + self.downsample(x_NCHW))
@@ -136,6 +139,7 @@ class PaddedShortcut(nn.Module):
         self.stride, self.channels = stride, (before, out_channels - in_channels - before)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """[N, I, H, W] -> [N, O, H', W'], the added channels zero."""
         return functional.pad(x_NCHW[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.channels))
 
 

@@ -97,7 +97,7 @@ def _checked(found: Mapping[str, Mapping[str, Tensor]]) -> Scales:
                 raise RepFoldError(f"block {path} lacks the scale of its {branch} branch: the file is not complete.")
         sizes = {tuple(value.shape) for value in block.values()}
         if len(sizes) > 1 or len(next(iter(sizes))) != 1:
-            raise RepFoldError(f"the scales of block {path} have shapes {sorted(sizes)}, not one value a channel each.")
+            raise RepFoldError(f"the scales of block {path} have shapes {sorted(sizes)}, not one per channel.")
         values = [block[branch].float() if branch in block else None for branch in BRANCHES]
         blocks[path] = BlockScales(*values)  # type: ignore[arg-type]
     return Scales(blocks)

@@ -14,7 +14,7 @@ BRANCHES = ("kxk", "point", "identity")  # the names of a block's scales in file
 
 @dataclass(frozen=True)
 class BlockScales:
-    """One value a channel for the full kernel (s), the 1x1 (t) and, where there is one, the identity (u)."""
+    """One value per channel for the full kernel (s), the 1x1 (t) and, where there is one, the identity (u)."""
 
     kxk_O: Tensor
     point_O: Tensor

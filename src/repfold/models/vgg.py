@@ -1,4 +1,4 @@
-"""Plain VGG-like networks of RepVGG's depths and widths: one 3x3 convolution, norm and ReLU a block, no branches."""
+"""Plain VGG-like networks of RepVGG's depths and widths: one 3x3 convolution, norm and ReLU per block, no branches."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def write_archive(path: str | os.PathLike[str], content: Any) -> None:
     with atomic.replacing(path) as temporary:
         try:
             torch.save(content, temporary)
-        except RuntimeError as error:  # PyTorch's writer does not pass on what the system said
+        except RuntimeError as error:  # PyTorch's writer does not pass on the system's error
             raise OSError(f"writing failed after {temporary.stat().st_size:,} bytes; is the disk full?") from error
         try:
             with zipfile.ZipFile(temporary) as archive:

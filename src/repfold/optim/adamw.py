@@ -89,7 +89,7 @@ class RepAdamW(RepOptimizer, torch.optim.AdamW):
         return state
 
     def _update_scaled(self, members: list[tuple[Rule, int]], group: Group) -> None:
-        """Rules whose branches all are scales: moments of the kernel's gradient, one term a branch."""
+        """Rules whose branches all are scales: moments of the kernel's gradient, one term per branch."""
         parameters = [rule.parameters[part] for rule, part in members]
         states = [self.state[p] or self._begin(p, p, group) for p in parameters]
         means, roots = _moments(states, [p.grad for p in parameters], group)  # type: ignore[misc]

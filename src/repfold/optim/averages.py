@@ -45,7 +45,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take the network's present weights into the average."""
+        """Add the network's current weights to the average."""
         self.updates += 1
         share = 1 / self.updates
         if self.decay is not None:
@@ -70,7 +70,7 @@ class Average:
         return {"weights": self.weights, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what ``state_dict`` gave. Raises: RepFoldError when it is of another network."""
+        """Restore what ``state_dict`` returned. Raises: RepFoldError when it is of another network."""
         if state["weights"].keys() != self.weights.keys():
             raise RepFoldError("The averaged weights are of another network.")
         self.updates = int(state["updates"])

@@ -1,6 +1,6 @@
 """Kernel-shaped tensors of which little needs to be stored: zero outside a box, the same along most axes, or sparse.
 
-The factors of constant-scale branches are such: a 3x3 branch has one factor a channel, a 1x1 branch the same at the
+The factors of constant-scale branches are such: a 3x3 branch has one factor per channel, a 1x1 branch the same at the
 centre tap alone, an identity ones on a diagonal. Rules held so cost next to nothing beside the weights, in memory, in
 checkpoints and in the optimizer's step.
 """
@@ -30,10 +30,11 @@ class CompactTensor:
 
     @property
     def is_zero(self) -> bool:
+        """Whether no entry is stored."""
         return self.values.numel() == 0
 
     def entries(self) -> tuple[Any, ...]:
-        """What to index a tensor of ``shape`` with to see the entries that may differ from zero."""
+        """The index of the entries of a tensor of ``shape`` that may differ from zero."""
         if self.index is not None:
             return torch.unravel_index(self.index, self.shape)
         return tuple(slice(first, end) for first, end in self.box)
@@ -57,13 +58,13 @@ class CompactTensor:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CompactTensor:
-        """What ``to_state`` gave."""
+        """The inverse of ``to_state``."""
         box = tuple((int(first), int(end)) for first, end in state["box"])
         return cls(tuple(state["shape"]), box, state["values"], state["index"])
 
 
 def compact(tensor: Tensor) -> CompactTensor:
-    """Store ``tensor`` small, exactly."""
+    """``tensor`` in its smallest exact form."""
     nonzero = tensor != 0
     box = tuple(_extent(nonzero, axis) for axis in range(tensor.dim()))
     inside = tensor[tuple(slice(first, end) for first, end in box)]

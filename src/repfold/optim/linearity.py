@@ -1,7 +1,7 @@
 """Probing a region's fold: that it is linear in every trained tensor, and what kind of map each of them has.
 
-A map is probed with fixed random tensors. It satisfies an equation that is checked so for every tensor, but for a set
-of networks of measure zero.
+Maps are probed with fixed random tensors. An equation that holds for these holds for every tensor, except on a set of
+networks of measure zero.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from repfold.optim.rules import Branch, OptimError, close
 
 
 class Probes:
-    """What ``operator`` makes of random tensors, float64, the same on every machine."""
+    """Images of random tensors under ``operator``, float64, the same on every machine."""
 
     def __init__(self, operator: FoldOperator) -> None:
         self.operator = operator
@@ -27,6 +27,7 @@ class Probes:
 
     @cached_property
     def gradient(self) -> Kernel:
+        """g: a random gradient of the folded kernel, and of its bias where there is one."""
         return tuple(_random(tuple(part.shape), 1000 + i) for i, part in enumerate(self.operator.constant))
 
     @cached_property
@@ -95,7 +96,7 @@ def couples(probes: Probes) -> bool:
 
 
 def fingerprint(probes: Probes) -> Kernel:
-    """Σ_i i·|L_i L_iᵀ (g)|, summed over the input channels: small, and another one for other scales."""
+    """Σ_i i·|L_i L_iᵀ (g)|, summed over the input channels: small, and different for other scales."""
     weighed = [tuple(i * part.abs() for part in image) for i, image in enumerate(probes.images.values(), start=1)]
     return tuple(part.sum(1) if part.dim() > 1 else part for part in _total(weighed))
 

@@ -1,4 +1,4 @@
-"""Lookahead (Zhang et al. 2019): slow weights that step towards where any other optimizer has gone."""
+"""Lookahead (Zhang et al. 2019): slow weights that move towards the fast ones of any other optimizer."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def gradients(rule: Rule) -> Kernel | None:
 
 
 def laid_out(values: Tensor, parameter: nn.Parameter) -> Tensor:
-    """``values`` with the dtype, device and memory layout (channels-last, say) of a parameter: one pass a product."""
+    """``values`` with the dtype, device and memory layout (channels-last, say) of a parameter."""
     return torch.empty_like(parameter, requires_grad=False).copy_(values)
 
 
@@ -144,7 +144,7 @@ def dense_views(parameters: list[Any], *kinds: list[Any]) -> tuple[list[Any], ..
 
 
 def matches(cached: Tensor, parameter: Tensor) -> bool:
-    """Whether what was laid out for a parameter still suits it, which may have moved meanwhile."""
+    """Whether ``cached`` still has the device and dtype of the parameter, which may have moved."""
     return cached.device == parameter.device and cached.dtype == parameter.dtype
 
 

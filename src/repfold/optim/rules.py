@@ -29,7 +29,7 @@ class OptimError(RepFoldError):
 class Branch:
     """One trained tensor θ_i of a region: its name in the branch network and its shape.
 
-    ``scale`` is L_i(1), one factor an entry of the kernel, where L_i multiplies every entry of θ_i by a factor and puts
+    ``scale`` is L_i(1), one factor per entry of the kernel, where L_i multiplies each entry of θ_i by a factor and puts
     it at one tap of the kernel; else None.
     """
 
@@ -58,6 +58,7 @@ class Rule:
 
     @property
     def kind(self) -> str:
+        """What the rule is: "mask" where J·Jᵀ is diagonal, else "operator"."""
         return "mask" if self.operator is None else "operator"
 
     def mask(self, part: int = 0) -> Tensor:
@@ -112,8 +113,8 @@ class Rules:
         Raises: OptimError when ``network`` has no such parameter, or one of another shape.
         """
         theirs = dict(network.named_parameters(remove_duplicate=False))
-        ruled = {rename(name): p for rule in self.rules for name, p in zip(rule.names, rule.parameters, strict=True)}
-        if odd := differences(shapes(ruled), shapes({name: theirs[name] for name in ruled if name in theirs})):
+        own = {rename(name): p for rule in self.rules for name, p in zip(rule.names, rule.parameters, strict=True)}
+        if odd := differences(shapes(own), shapes({name: theirs[name] for name in own if name in theirs})):
             raise OptimError(
                 f"the rules do not fit {type(network).__name__}: {odd}. Re-parameterize the network that these rules "
                 "are to train."

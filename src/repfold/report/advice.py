@@ -1,4 +1,4 @@
-"""Advice from a run's record alone: what its curves say, with the figures that say it, and which settings to change."""
+"""Advice from a run's record alone: what its curves show, with the figures for it, and which settings to change."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Signs:
         return found if finite(found) else default
 
     def fact(self, key: str) -> float | None:
-        """Return a number that the environment tells about the data."""
+        """Return a number that the environment records about the data."""
         data = self.run.environment.get("data")
         found = number(data.get(key)) if isinstance(data, dict) else None
         return found if finite(found) else None
@@ -208,8 +208,10 @@ def _loader(signs: Signs) -> Iterator[Finding]:
 
 
 def fine_tuning_lr(images: float, batch: float) -> float:
-    """Return the rate to fine-tune at: 0.001 for 1,000 images and fewer, 0.01 for 100,000 and more, in between in
-    proportion on logarithmic scales; at batch 256, and linearly scaled to ``batch``."""
+    """Learning rate for fine-tuning, linearly scaled from batch 256 to ``batch``.
+
+    0.001 up to 1,000 images, 0.01 from 100,000 on, in between log-linear.
+    """
     decades = min(max(math.log10(max(images, 1)) - 3, 0.0), 2.0)
     return 0.001 * 10 ** (decades / 2) * batch / 256
 

@@ -42,7 +42,7 @@ class Chart:
     """What is drawn over what.
 
     ``floor`` and ``ceiling`` are where the quantity ends, as 0 and 100 for percent. ``decimals`` is how exactly values
-    are told; without it four significant digits. ``keys`` says what a solid (False) and a dashed (True) line stand for.
+    are written; without it four significant digits. ``keys``: what solid (False) and dashed (True) lines stand for.
     """
 
     title: str

@@ -83,7 +83,7 @@ def class_scores(confusion: Confusion) -> tuple[ClassScore, ...]:
     images_C = confusion.matrix_TP.sum(axis=1).tolist()
     predicted_C = confusion.matrix_TP.sum(axis=0).tolist()
     scores = [
-        ClassScore(name, images, 100 * hits / images if images else None, 100 * hits / said if said else None)
-        for name, hits, images, said in zip(confusion.classes, hits_C, images_C, predicted_C, strict=True)
+        ClassScore(name, images, 100 * hits / images if images else None, 100 * hits / predicted if predicted else None)
+        for name, hits, images, predicted in zip(confusion.classes, hits_C, images_C, predicted_C, strict=True)
     ]
     return tuple(sorted(scores, key=lambda score: (score.recall is None, score.recall)))

@@ -24,7 +24,7 @@ def digest(report: Report) -> dict[str, Any]:
 
 
 def digest_table(report: Report) -> Table:
-    """Return one row a run: its best and last scores, the error of its fold and the speed-up."""
+    """Return one row per run: its best and last scores, the error of its fold and the speed-up."""
     heads = columns(
         "run", "#epochs", "#best top-1", "#at epoch", "#last top-1", "#last top-5", "#fold error", "#speed-up"
     )

@@ -27,7 +27,7 @@ def shade_TP(confusion: Confusion) -> np.ndarray:
 
 
 def _cells(confusion: Confusion) -> Markup:
-    """Draw one rectangle and one number a cell; those that count nothing stay empty."""
+    """Draw one rectangle and one number per cell; those that count nothing stay empty."""
     names = [shortened(name) for name in confusion.classes]
     count = len(names)
     cell = 34.0 if count > 12 else 44.0
@@ -42,7 +42,7 @@ def _cells(confusion: Confusion) -> Markup:
         parts += [_cell(confusion, shades, t, p, left + p * cell, y, cell) for p in range(count)]
     width, height = left + count * cell + 4.6 * len(names[-1]) + 8, top + count * cell + 4
     parts.append(tag("text", "true ↓  predicted →", class_="end corner", x=left - 7, y=top - 8))
-    label = f"Confusion matrix of {count} classes; the table of pairs tells its largest errors."
+    label = f"Confusion matrix of {count} classes; the table of pairs lists its largest errors."
     style = f"min-width:{min(width, 720) * 0.78:.0f}px;max-width:{width:.0f}px"
     view = f"0 0 {width:.0f} {height:.0f}"
     return tag("svg", *parts, class_="chart matrix", viewBox=view, style=style, role="img", aria_label=label)
@@ -75,7 +75,7 @@ def _picture(confusion: Confusion) -> Markup:
         "img",
         class_="matrix",
         src=f"data:image/png;base64,{base64.b64encode(_png(confusion)).decode()}",
-        alt=f"Confusion matrix of {count} classes, rows true, columns predicted; the tables tell its largest errors.",
+        alt=f"Confusion matrix of {count} classes, rows true, columns predicted; the tables list its largest errors.",
     )
     axes = tag("span", "predicted class →", class_="across"), tag("span", "true class →", class_="down")
     return tag("div", *axes, picture, class_="picture")

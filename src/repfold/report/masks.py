@@ -1,4 +1,4 @@
-"""What gradients were multiplied with, layer by layer, as ``rules.json`` tells it."""
+"""What gradients were multiplied with, layer by layer, as in ``rules.json``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ Grid = tuple[tuple[float, ...], ...]  # rows of taps, from the top
 
 @dataclass(frozen=True)
 class LayerMask:
-    """One folded layer. ``elsewhere`` and ``diagonal`` are mean factors a tap, between different channels and where an
-    identity joins a channel with itself; None where there is none, or where the rule is no mask."""
+    """One folded layer.
+
+    ``elsewhere`` and ``diagonal`` are mean factors per tap, between different channels and where an identity joins a
+    channel with itself; None where there is none, or where the rule is no mask.
+    """
 
     name: str
     kernel: tuple[int, ...]

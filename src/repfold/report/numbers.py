@@ -20,7 +20,7 @@ def number(value: Any) -> float | None:
 
 
 def finite(value: float | None) -> TypeGuard[float]:
-    """Tell whether a value can be drawn and averaged."""
+    """Return whether a value can be drawn and averaged."""
     return value is not None and math.isfinite(value)
 
 

@@ -2,7 +2,7 @@
 // The page is complete without this: it adds values under the pointer, arms that hide, and details that print.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const told = document.getElementById("told");
+  const tooltip = document.getElementById("tooltip");
   const hidden = new Set();
   const charts = [];
   for (const script of document.querySelectorAll("script.hover")) {
@@ -76,19 +76,19 @@
     }
     const title = document.createElement("b");
     title.textContent = `${data.label} ${x}`;
-    told.replaceChildren(title, ...rows);
-    told.hidden = rows.length === 0;
+    tooltip.replaceChildren(title, ...rows);
+    tooltip.hidden = rows.length === 0;
     const box = svg.getBoundingClientRect();
     const at = box.left + (place(data.x, x, false) / svg.viewBox.baseVal.width) * box.width;
-    const width = told.offsetWidth;
+    const width = tooltip.offsetWidth;
     const left = at + 16 + width < document.documentElement.clientWidth ? at + 16 : at - 16 - width;
-    told.style.transform = `translate(${Math.max(4, left) + scrollX}px, ${box.top + 12 + scrollY}px)`;
+    tooltip.style.transform = `translate(${Math.max(4, left) + scrollX}px, ${box.top + 12 + scrollY}px)`;
   };
 
   const show = (chart, x) => {
     chart.at = x;
     for (const other of charts) mark(other, x);
-    if (x === null) told.hidden = true;
+    if (x === null) tooltip.hidden = true;
     else tell(chart, x);
   };
 

@@ -54,7 +54,7 @@ def page(report: Report) -> Markup:
         _notes(report),
         tag("main", *(tag("section", tag("h2", title), inside, id=name) for name, title, inside in shown)),
         tag("footer", f"RepFold {metadata.version('repfold')}"),
-        tag("div", id="told", role="status", hidden=""),
+        tag("div", id="tooltip", role="status", hidden=""),
         tag("script", Markup(_resource("page.js"))),
     )
     return join([Markup("<!DOCTYPE html>\n"), tag("html", _head(heading(report)), body, lang="en"), "\n"])

@@ -47,7 +47,7 @@ class Run:
         return tuple(number(record.get(key)) for record in self.epochs)
 
     def has(self, key: str) -> bool:
-        """Tell whether a quantity is finite in at least one epoch."""
+        """Return whether a quantity is finite in at least one epoch."""
         return any(finite(value) for value in self.column(key))
 
     @property
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def planned(self) -> int | None:
-        """How many epochs the recipe asks for, if it says."""
+        """How many epochs the recipe asks for; None where it does not specify them."""
         epochs = number(self.recipe.get("epochs"))
         return int(epochs) if finite(epochs) else None
 
@@ -119,7 +119,7 @@ def _read_run(directory: Path, name: str) -> Run:
 
 def _with_notes(run: Run, notes: list[str]) -> Run:
     if not run.recipe and not any(note.startswith(run_files.RECIPE) for note in notes):
-        notes.append(f"There is no {run_files.RECIPE}, so the page cannot say how the run was trained.")
+        notes.append(f"There is no {run_files.RECIPE}, so the page cannot show how the run was trained.")
     if run.unfinished:
         notes.append(f"The run is not finished: {int(run.last['epoch'])} of {run.planned} epochs are recorded.")
     broken = [
@@ -169,10 +169,10 @@ def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
             f"{len(torn)} damaged {lines_are} of {run_files.RECORD} skipped (of {len(lines)}: {few(torn, 5)})."
         )
     if again:
-        notes.append(f"{run_files.RECORD} tells {again} epochs more than once; the last telling counts.")
+        notes.append(f"{run_files.RECORD} has {again} epochs more than once; the last entry counts.")
     if not epochs:
         why = "every line of it is damaged" if torn else "it is empty"
-        raise RepFoldError(f"{path} tells no epoch: {why}. Train at least one epoch (repfold train --resume goes on).")
+        raise RepFoldError(f"{path} holds no epoch: {why}. Train at least one epoch (repfold train --resume goes on).")
     return tuple(epochs[epoch] for epoch in sorted(epochs))
 
 

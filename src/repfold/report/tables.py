@@ -72,7 +72,7 @@ def bar(value: float, text: str, *, low: float | None = None, high: float | None
         left, width = 100 * min(low, 1.0), 100 * max(0.0, min(high, 1.0) - low)
         whisker = tag("i", class_="whisker", style=f"left:{left:.2f}%;width:{width:.2f}%")
     filled = tag("i", class_="fill", style=f"width:{100 * min(max(value, 0.0), 1.0):.2f}%")
-    return tag("span", tag("span", filled, whisker, class_="track"), tag("span", text, class_="said"), class_="bar")
+    return tag("span", tag("span", filled, whisker, class_="track"), tag("span", text, class_="amount"), class_="bar")
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int], of: Sequence[Column]) -> str:

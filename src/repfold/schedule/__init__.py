@@ -69,7 +69,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def parse(text: str, *, lr: float | None = None) -> Schedule:
     """Return the schedule that ``text`` describes, e.g. "cosine" or "warmup:length=5ep,then=(step:size=30ep)".
 
-    ``lr`` is the base learning rate; only schedules told in absolute rates (step-tail) need it.
+    ``lr`` is the base learning rate; only schedules given in absolute rates (step-tail) need it.
 
     Raises: RepFoldError for an unknown name or argument, with the nearest match, and for values out of range.
     """

@@ -12,7 +12,7 @@ from repfold.schedule.decay import Constant, Cosine
 from repfold.schedule.length import LengthLike, length
 from repfold.schedule.schedule import Schedule, require
 
-# Where a warm-up of each shape starts when nothing is said, and where a cool-down ends, as multiples of the base rate.
+# Where a warm-up of each shape starts by default, and where a cool-down ends, as multiples of the base rate.
 _WARMUP_STARTS = {"linear": 0.0, "constant": 0.1, "exponential": 0.01}
 _COOLDOWN_ENDS = {"linear": 0.0, "cosine": 0.0, "sqrt": 0.0, "constant": 0.01, "exponential": 0.01}
 
@@ -39,7 +39,7 @@ class Warmup(Schedule):
     length: LengthLike = "5ep"
     then: Schedule = Cosine()  # noqa: RUF009 - frozen
     shape: str = "linear"
-    mode: str = field(default="prefix", metadata={"always_told": True})
+    mode: str = field(default="prefix", metadata={"always_written": True})
     start: float | None = None
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Cooldown(Schedule):
     length: LengthLike = "5ep"
     of: Schedule = Constant()  # noqa: RUF009 - frozen
     shape: str = "linear"
-    mode: str = field(default="suffix", metadata={"always_told": True})
+    mode: str = field(default="suffix", metadata={"always_written": True})
     end: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading a schedule for people: the steps worth telling, and the curve to draw."""
+"""A schedule for display: its landmark steps, and the curve to draw."""
 
 from __future__ import annotations
 

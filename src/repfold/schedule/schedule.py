@@ -1,8 +1,8 @@
 """What a schedule is: a value that, called with a step, returns the multiplier of the base learning rate.
 
 A run has N = epochs * steps_per_epoch steps, numbered 0 to N - 1. Step k is taken when x = k / steps_per_epoch epochs
-are done, and x is what the definitions of the literature speak of. A falling curve is therefore read at the beginning
-of its step: cosine says "1 at x = 0, 0 at x = n", and does so (``cosine(0, ...)`` is 1, ``cosine(N, ...)`` is 0), but
+are done, and x is the variable of the literature's definitions. A falling curve is therefore read at the beginning
+of its step: cosine is 1 at x = 0 and 0 at x = n (``cosine(0, ...)`` is 1, ``cosine(N, ...)`` is 0), but
 step N is never taken, and the last step taken, N - 1, still moves the weights. A rising ramp would waste its first step
 that way, so warm-up is read at the end of its step: 1/W, 2/W, ... 1. No update happens at a learning rate of exactly 0.
 

@@ -30,9 +30,9 @@ def require_onnx() -> Any:
 
 
 def load_model(path: Path) -> Any:
-    """The file's ModelProto, its external data within it and its functions written out.
+    """The file's ModelProto with its external data loaded and its functions inlined.
 
-    Raises: RepFoldError for what is no whole ONNX file, too large, too old or too new, or names data elsewhere.
+    Raises: RepFoldError for a file that is no ONNX, incomplete, too large, too old or too new, or has data elsewhere.
     """
     onnx = require_onnx()
     content = _read(path, 0, None)
@@ -85,7 +85,7 @@ def nodes_of(graph: Any) -> Iterator[Any]:
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    """Every tensor in the file, wherever one can stand."""
+    """Every tensor in the file: initializers and attributes, also of nested graphs and functions."""
     yield from _tensors_of(model.graph)
     for function in model.functions:
         for node in function.node:
@@ -110,7 +110,7 @@ def _tensors_of_node(node: Any) -> Iterator[Any]:
 
 
 def _bring_in(tensor: Any, path: Path, onnx: Any, room: int) -> int:
-    """Put a tensor's external data into it; how many bytes those are."""
+    """Load a tensor's external data into it; return their number of bytes."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     source = _beside(path, entries.get("location", ""), tensor.name)
     if any(dim < 0 for dim in tensor.dims):
@@ -143,13 +143,13 @@ def _bits(data_type: int, onnx: Any) -> int:
 
 
 def _beside(path: Path, location: str, name: str) -> Path:
-    """The file ``location`` in the folder of ``path``. Raises: RepFoldError where it leads out of it."""
+    """The file ``location`` in the folder of ``path``. Raises: RepFoldError where it is outside of the folder."""
     folder = path.parent.resolve()
     found = folder / location
     inside = location and not os.path.isabs(location) and ".." not in Path(location.replace("\\", "/")).parts
     if not inside or "\0" in location or not found.resolve().is_relative_to(folder):
         raise RepFoldError(
-            f"{path}: the data of '{name}' are said to be in '{location}', which is not in the file's own folder. "
+            f"{path}: the data of '{name}' are declared to be in '{location}', which is not in the file's own folder. "
             "Only files beside it are read: a model from elsewhere must not choose what is."
         )
     return found

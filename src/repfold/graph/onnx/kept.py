@@ -57,7 +57,7 @@ def _array(x: Tensor) -> np.ndarray:
 def _runner(
     node: str, opset: int, version: int, signature: tuple[tuple[str, str, int], ...]
 ) -> tuple[list[str], Callable[[dict[str, np.ndarray]], list[np.ndarray]]]:
-    """The names of the node's outputs, and what computes those that are asked for."""
+    """The names of the node's outputs, and a function that computes the named ones."""
     onnx = require_onnx()
     proto = node_from(node)
     types = {
@@ -81,7 +81,7 @@ Run = Callable[[list[str], dict[str, np.ndarray]], list[np.ndarray]]
 
 
 def _runtime(model: Any) -> Run | None:
-    """ONNX Runtime's session of a model, None where it is not installed or does not take it."""
+    """An ONNX Runtime session for the model; None where it is not installed or rejects the model."""
     try:
         runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError:
@@ -118,7 +118,7 @@ def one_node(node: Any, inputs: list[Any], opset: int, version: int, constants: 
 
 
 def to_keep(node: Any) -> tuple[Any, list[str]]:
-    """The node as it is kept, and the names of what it takes, those of the graphs inside it last."""
+    """The node as it is kept, and the names of its inputs, those of the graphs inside it last."""
     onnx = require_onnx()
     names = [*node.input, *_taken_inside(node)]
     kept = onnx.NodeProto()
@@ -132,6 +132,7 @@ def to_keep(node: Any) -> tuple[Any, list[str]]:
 
 
 def to_json(node: Any) -> str:
+    """A NodeProto as one line of JSON, which ``node_from`` reads."""
     from google.protobuf.json_format import MessageToJson
 
     written: str = MessageToJson(node, indent=None)
@@ -185,6 +186,7 @@ def names_inside(node: Any) -> set[str]:
 
 
 def graphs_of(node: Any) -> list[Any]:
+    """The graphs directly inside a node, as those of If and Loop."""
     onnx = require_onnx()
     single = [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
     return single + [graph for a in node.attribute for graph in a.graphs]
@@ -214,6 +216,7 @@ def infer(
 
 
 def type_of(found: Any) -> tuple[int, list[Any] | None]:
+    """(TensorProto.DataType, sizes) of a TypeProto.Tensor; None for sizes that it lacks."""
     if not found.HasField("shape"):
         return found.elem_type, None
     sizes = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in found.shape.dim]

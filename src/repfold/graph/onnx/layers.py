@@ -1,4 +1,4 @@
-"""Layers with weights: what ONNX's convolutions, matrix products and norms are here."""
+"""Reading ONNX's layers with weights: convolutions, matrix products and norms."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def padding_of(
 
 
 def _same_padding(size: Any, span: int, stride: int) -> Any:
-    """All padding of one axis with which ⌈size/stride⌉ samples come out."""
+    """Total padding of one axis for ⌈size/stride⌉ output samples."""
     if stride == 1:
         return span - 1
     needed = ((size + stride - 1) // stride - 1) * stride + span - size
@@ -44,9 +44,9 @@ def _same_padding(size: Any, span: int, stride: int) -> Any:
 def pad_apart(
     node: Node, x: Value, before: Any, after: Any, value: float, most: tuple[int, ...] | None = None
 ) -> tuple[Value, tuple[int, ...]]:
-    """``x`` padded where the operator cannot do it itself, and the padding left to it: the same on both sides.
+    """``x``, padded where the operator cannot do it itself, and the symmetric padding left to the operator.
 
-    ``most``: what the operator pads of each axis at most.
+    ``most``: the largest padding of each axis that the operator can do.
     """
     if alike(before, after) and all(p >= 0 for p in before) and all(map(le, before, most or before)):
         return x, tuple(before)
@@ -55,7 +55,7 @@ def pad_apart(
 
 
 def alike(before: Any, after: Any) -> bool:
-    """Whether the padding is of numbers, the same on both sides."""
+    """Whether the padding is a fixed number and the same on both sides."""
     return all(isinstance(p, int) for p in (*before, *after)) and tuple(before) == tuple(after)
 
 
@@ -183,14 +183,14 @@ def _layer_norm(node: Node) -> Value | None:
 
 
 def _group_norm(node: Node) -> Value:
-    """Of opset 21; before, it was deprecated as soon as it came."""
+    """Of opset 21; the earlier definition was deprecated at once."""
     groups, eps = node.attributes["num_groups"], node.get("epsilon", 1e-5)
     weight, bias = node.value(1, "weight"), node.value(2, "bias")
     return node.give("group_norm", x=node.value(0), groups=groups, weight=weight, bias=bias, eps=eps)
 
 
 def _prelu(node: Node) -> Value | None:
-    """A slope a channel, or one in all."""
+    """One slope per channel, or one for all."""
     x, slope = node.value(0), node.constant(1)
     if slope is None or len(x.shape) < 2:
         return None

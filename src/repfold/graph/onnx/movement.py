@@ -1,4 +1,4 @@
-"""Movement of an ONNX file's values: shapes, order, parts, borders, sizes of images."""
+"""Reading ONNX's operators that move values: reshapes, permutations, padding, pixel shuffles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _reshape(node: Node) -> Value | None:
 
 
 def _whole(sizes: tuple[Any, ...], known: list[Any]) -> Any:
-    """What is left of the ``sizes`` beside the ``known``; what is on both sides cancels: expressions stay short."""
+    """Product of ``sizes`` over that of ``known``; equal factors cancel, so that expressions stay short."""
     rest, divisor = list(sizes), []
     for size in known:
         same = next((i for i, other in enumerate(rest) if written_alike(size, other)), None)
@@ -64,7 +64,7 @@ def _transpose(node: Node) -> Value:
 
 
 def _expand(node: Node) -> Value | None:
-    """Both shapes broadcast: where the one asked for is 1, that of the value stays."""
+    """Broadcasts both ways: where the requested size is 1, that of the value stays."""
     x, shape = node.value(0), node.ints(1, "shape")
     if shape is None:
         return None

@@ -1,4 +1,4 @@
-"""What has one name in ONNX and one in the graph: each stated once, for reading and for writing."""
+"""Operators and dtypes with one name in ONNX and one in the graph, stated once for reading and writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One node of an ONNX file, as the readings of operators see it."""
+"""One node of an ONNX file, as the readers of operators see it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from repfold.graph.graph import Value
 from repfold.graph.onnx.numbers import Known, Numbers
 from repfold.graph.onnx.paths import DOTTED, plain
 
-Entry = Value | Known | tuple[Value, ...] | None  # what a file's name is: a tuple is a sequence
+Entry = Value | Known | tuple[Value, ...] | None  # the value of a name in the file; a tuple is a sequence
 
 
 class Reader(Protocol):
+    """What readers of nodes need of the reader of the file."""
+
     onnx: Any
     opset: int
     readers: dict[str, int]
     entries: dict[str, Entry]
     scope: str
 
-    def add(self, op: str, arguments: dict[str, Any], *, name: str = "") -> Value: ...
+    def add(self, op: str, arguments: dict[str, Any], *, name: str = "") -> Value:
+        """Append an operator to the graph; its shape follows from the arguments."""
 
-    def tensor(self, name: str, role: str = "", layout: str = "", scope: str = "") -> Value | None: ...
+    def tensor(self, name: str, role: str = "", layout: str = "", scope: str = "") -> Value | None:
+        """The Value of the name, None for ""; ``role`` and ``scope`` name a constant whose name is no path."""
 
-    def arranged(self, name: str, layout: str, array: np.ndarray, role: str, scope: str) -> Value: ...
+    def arranged(self, name: str, layout: str, array: np.ndarray, role: str, scope: str) -> Value:
+        """``array``, which is the file's constant ``name`` in another layout; made once for each layout."""
 
-    def sizes(self, value: Value) -> tuple[Any, ...]: ...
+    def sizes(self, value: Value) -> tuple[Any, ...]:
+        """The sizes of a value, free ones as PyTorch's symbols."""
 
 
 class Unsettled(Exception):
@@ -46,10 +52,12 @@ class Node:
     index: int
 
     def get(self, attribute: str, default: Any) -> Any:
+        """An attribute, or ``default`` where the node lacks it."""
         return self.attributes.get(attribute, default)
 
     @property
     def opset(self) -> int:
+        """The version of ONNX's operators that the file declares."""
         return self.reader.opset
 
     def has(self, i: int) -> bool:
@@ -57,11 +65,11 @@ class Node:
         return i < len(self.proto.input) and bool(self.proto.input[i])
 
     def gives(self, i: int) -> bool:
-        """Whether anything reads the output."""
+        """Whether the output exists and anything reads it."""
         return i < len(self.proto.output) and self.reader.readers.get(self.proto.output[i], 0) > 0
 
     def value(self, i: int, role: str = "", layout: str = "") -> Value:
-        """The input as a Value; ``role``: what its layer calls it, where it is a constant."""
+        """The input as a Value; ``role``: its name in the layer, for a constant."""
         scope = self.layer() if role else ""
         found = self.reader.tensor(self.proto.input[i], role, layout, scope)
         if found is None:
@@ -69,13 +77,14 @@ class Node:
         return found
 
     def sequence(self, i: int) -> tuple[Value, ...]:
-        """The input as the tuple of values that it is. Raises: Unsettled where it is none."""
+        """The input, a sequence, as a tuple of values. Raises: Unsettled where it is none."""
         found = self.reader.entries[self.proto.input[i]]
         if not isinstance(found, tuple):
             raise Unsettled("a sequence")
         return found
 
     def optional(self, i: int, role: str = "", layout: str = "") -> Value | None:
+        """``value``, or None where the input is not given."""
         return self.value(i, role, layout) if self.has(i) else None
 
     def arranged(self, i: int, array: np.ndarray, role: str, layout: str) -> Value:
@@ -83,23 +92,24 @@ class Node:
         return self.reader.arranged(self.proto.input[i], layout, array, role, self.layer())
 
     def layer(self) -> str:
-        """The path of the layer that the node is: where its weight is, else its scope, else its own name."""
+        """The path of the node's layer: that of its weight, else its scope, else its own name."""
         weight = self.proto.input[1] if len(self.proto.input) > 1 else ""
         if DOTTED.fullmatch(weight) and isinstance(self.reader.entries[weight], np.ndarray):
             return plain(weight.rpartition(".")[0])
         return self.reader.scope or plain(self.proto.name) or f"{self.proto.op_type}_{self.index}"
 
     def known(self, i: int) -> Known | None:
-        """The input where it is a constant or numbers."""
+        """The input where it is a constant or known numbers, else None."""
         found = self.reader.entries[self.proto.input[i]] if self.has(i) else None
         return None if isinstance(found, (Value, tuple)) else found
 
     def constant(self, i: int) -> np.ndarray | None:
+        """The input where it is a constant of the file, else None."""
         found = self.known(i)
         return found if isinstance(found, np.ndarray) else None
 
     def number(self, i: int) -> Any:
-        """The input as one number, maybe a symbolic one; None where it is anything else."""
+        """The input as one number, possibly symbolic; None where it is anything else."""
         found = self.known(i)
         if found is None:
             return None
@@ -109,7 +119,7 @@ class Node:
         return items.reshape(-1)[0] if isinstance(found, Numbers) else items.item()
 
     def ints(self, i: int, attribute: str) -> list[Any] | None:
-        """Whole numbers that are an input, in older opsets an attribute; None where they are not given.
+        """Integers from an input, in older opsets an attribute; None where they are not given.
 
         Raises: Unsettled where they are computed from tensors.
         """
@@ -138,6 +148,7 @@ class Node:
         return self.reader.sizes(value)
 
     def give(self, op: str, /, **arguments: Any) -> Value:
+        """A new Value of the graph's operator ``op``."""
         return self.reader.add(op, arguments)
 
     def view(self, x: Value, size: tuple[Any, ...]) -> Value:

@@ -1,6 +1,6 @@
-"""Arithmetic of shapes: the nodes of a file that compute numbers from constants and sizes, worked out while it is read.
+"""Shape arithmetic: nodes of a file that compute numbers from constants and sizes, evaluated while it is read.
 
-Numbers are arrays: of a plain dtype where they are constants, of objects where sizes that are free stand among them.
+Numbers are arrays: of a plain dtype where all are constants, of objects where some are free sizes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 WHOLE = np.dtype(np.int64)
-LARGEST = 2**27  # elements of a constant; no file may make more out of nothing
+LARGEST = 2**27  # elements of a computed constant
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """``items``: an array of whole or real numbers, some of them symbolic; ``dtype``: what they are in the file."""
+    """``items``: an array of integers or floats, some of them symbolic; ``dtype``: their type in the file."""
 
     items: np.ndarray
     dtype: np.dtype
@@ -30,32 +30,36 @@ Attributes = Mapping[str, Any]
 
 
 class Unknown(Exception):
-    """These numbers cannot be worked out."""
+    """These numbers cannot be computed while the file is read."""
 
 
 def is_symbol(item: Any) -> bool:
+    """Whether ``item`` is one of PyTorch's symbolic numbers."""
     return isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
 def _fits(item: Any) -> bool:
-    """Whether a number among sizes is one that the file could hold: Python's grow without end."""
+    """Whether a number fits the file's int64, since Python's integers are unbounded."""
     return not isinstance(item, int) or abs(item) < 2**63
 
 
 @dataclass(frozen=True)
 class Given:
+    """A node whose inputs are known; its methods raise Unknown where they are not."""
+
     arguments: Arguments
     attributes: Attributes
     opset: int
 
     def items(self, i: int) -> np.ndarray:
+        """The elements of an argument, symbolic ones among them."""
         given = self.arguments[i]
         if given is None:
             raise Unknown
         return given.items if isinstance(given, Numbers) else given
 
     def ints(self, i: int, name: str) -> list[int] | None:
-        """Whole numbers that are an argument, in older opsets an attribute."""
+        """Integers from an argument, in older opsets an attribute; None where they are not given."""
         if name in self.attributes:
             return list(self.attributes[name])
         if i < len(self.arguments) and self.arguments[i] is not None:
@@ -63,12 +67,14 @@ class Given:
         return None
 
     def dtype(self, i: int) -> np.dtype:
+        """The dtype of an argument in the file."""
         given = self.arguments[i]
         if given is None:
             raise Unknown
         return given.dtype
 
     def give(self, items: Any, dtype: np.dtype | None = None) -> Known:
+        """A result, of the first argument's dtype unless given. Raises: Unknown where it is too large to hold."""
         array = np.asarray(items)
         dtype = self.dtype(0) if dtype is None else dtype
         if array.size > LARGEST or (array.dtype == object and not all(map(_fits, array.flat))):

@@ -1,4 +1,4 @@
-"""Nodes that compute with known numbers, and ``evaluate``, which finds what any node gives of them."""
+"""Nodes that compute with known numbers, and ``evaluate``, which computes any node on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_POWER = 8  # that a size is raised to
 
 
 def evaluate(op: str, arguments: Arguments, attributes: Attributes, opset: int) -> tuple[Known, ...] | None:
-    """What a node gives of known numbers, or None where it is no matter of numbers."""
+    """The node's result on known numbers, or None where it is not computed from numbers alone."""
     rule = RULES.get(op)
     if rule is None or any(argument is None for argument in arguments[:1]):
         return None
@@ -40,7 +40,7 @@ def _settled(result: Known) -> Known:
 
 
 def _together(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Arrays to compute with: beside sizes, real numbers that are whole are written as such, and stay exact."""
+    """The arrays to compute with; among sizes, whole floats become ints and so stay exact."""
     if not any(array.dtype == object for array in arrays):
         return list(arrays)
     return [array if array.dtype == object else _as_whole(array) for array in arrays]
@@ -63,7 +63,7 @@ def _each(symbolic: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[
     return rule
 
 
-def _chosen(symbolic: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[Given], Known]:
+def _extreme(symbolic: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[Given], Known]:
     """The largest or the smallest of several numbers."""
 
     def rule(node: Given) -> Known:
@@ -87,7 +87,7 @@ def _fast(ufunc: Callable[..., Any], dtype: np.dtype | None = None) -> Callable[
 
 
 def _div(node: Given) -> Known:
-    """Whole numbers are divided towards zero."""
+    """Integer division rounds towards zero."""
     a, b = _together(node.items(0), node.items(1))
     if node.dtype(0).kind not in "iu":
         return node.give(np.asarray(a / b))
@@ -97,7 +97,7 @@ def _div(node: Given) -> Known:
 
 
 def _pow(node: Given) -> Known:
-    """Sizes are raised to small powers alone: whole numbers of Python's, which they are, would fill the memory."""
+    """Sizes are raised to small powers only: Python's integers would grow until memory is full."""
     a, b = _together(node.items(0), node.items(1))
     if object in (a.dtype, b.dtype) and not all(not is_symbol(item) and abs(item) <= LARGEST_POWER for item in b.flat):
         raise Unknown
@@ -105,7 +105,7 @@ def _pow(node: Given) -> Known:
 
 
 def _quotient(a: Any, b: Any) -> Any:
-    """A number computed from sizes is taken to have one sign, whatever they are."""
+    """A number computed from sizes is assumed to have the same sign for all of them."""
     return a // b if bool(a >= 0) == bool(b >= 0) else -(-a // b)
 
 
@@ -122,7 +122,7 @@ def _cast(node: Given) -> Known:
         return items.astype(dtype)
     if dtype.kind not in "fiu":
         raise Unknown
-    # A size stays a whole number also where the file computes with it as with a real one.
+    # A size stays an integer where the file casts it to a float.
     return Numbers(items if dtype.kind == "f" else np.asarray(np.frompyfunc(torch.sym_int, 1, 1)(items), object), dtype)
 
 
@@ -161,7 +161,7 @@ def _equal(node: Given) -> Known:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two sizes are equal, for every input or for none: a shape that says −1 is compared so."""
+    """Whether two sizes are equal. Raises: Unknown where it depends on the input."""
     if not is_symbol(a) and not is_symbol(b):
         return bool(a == b)
     if (not is_symbol(a) and a < 0) or (not is_symbol(b) and b < 0):
@@ -179,8 +179,8 @@ RULES: dict[str, Callable[[Given], Known | tuple[Known, ...]]] = {
     "Div": _div,
     "Mod": _mod,
     "Pow": _pow,
-    "Max": _chosen(torch.sym_max, np.maximum),
-    "Min": _chosen(torch.sym_min, np.minimum),
+    "Max": _extreme(torch.sym_max, np.maximum),
+    "Min": _extreme(torch.sym_min, np.minimum),
     "Clip": _clip,
     "Neg": lambda node: node.give(-node.items(0)),
     "Abs": lambda node: node.give(np.abs(node.constants(0))),

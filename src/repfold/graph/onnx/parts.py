@@ -1,4 +1,4 @@
-"""Parts of an ONNX file's values: cut, picked, put together; and sequences of them."""
+"""Reading ONNX's operators that slice, select and join values, and sequences of values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repfold.graph.onnx.layers import Reading
 from repfold.graph.onnx.node import Node
 from repfold.graph.onnx.shape_rules import is_number
 
-FAR = 2**31 - 1  # an end at or beyond it is that of any axis
+FAR = 2**31 - 1  # an end at or beyond it means the end of the axis
 
 
 def _concat(node: Node) -> Value:
@@ -38,7 +38,7 @@ def _split(node: Node) -> tuple[Value, ...]:
 
 
 def _split_to_sequence(node: Node) -> Any:
-    """One output: the tuple of parts; of one sample each, or of as many as are said."""
+    """One output, the tuple of parts: of the given sizes, or of one sample each."""
     x, split = node.value(0), node.constant(1)
     axis = node.get("axis", 0) % len(x.shape)
     size = node.sizes(x)[axis]

@@ -1,4 +1,4 @@
-"""Where in a network a node of an ONNX file belongs, and what its weights are called there."""
+"""The module path of an ONNX node, and the names of its weights there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+", re.ASCII)  # "layer1.0.conv.weight", as PyTorch names state
-SCOPES = (
-    "pkg.torch.onnx.name_scopes"  # what PyTorch's exporter says of a node: "['', 'layer1', 'layer1.conv', 'conv2d']"
-)
+SCOPES = "pkg.torch.onnx.name_scopes"  # the metadata of PyTorch's exporter: "['', 'layer1', 'layer1.conv', 'conv2d']"
 TAKEN = frozenset(dir(nn.Module))  # a submodule or parameter cannot have such a name
 
 
@@ -49,14 +47,14 @@ def plain(name: str) -> str:
 
 
 class Paths:
-    """Paths given out so far: none twice, and none that is the beginning of another."""
+    """The paths assigned so far, of which none is equal to or the beginning of another."""
 
     def __init__(self) -> None:
         self.given: set[str] = set()
         self.folders: set[str] = set()
 
     def give(self, wanted: str) -> str:
-        """``wanted``, or the like of it that is free."""
+        """``wanted``, or a variant of it that is free."""
         wanted = wanted or "constant"
         count = 0
         path = wanted

@@ -1,4 +1,4 @@
-"""Operators of an ONNX file that act on each number: arithmetic, activations, casts; and the softmax."""
+"""Reading ONNX's pointwise operators: arithmetic, activations, casts; and softmax."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _comparison(op: str) -> Reading:
 
 
 def _arithmetic(op: str) -> Reading:
-    """Of two values; a constant that is one number is written as that, where it comes second or may."""
+    """Of two values; a scalar constant becomes a number where it is second or the operator commutes."""
 
     def read(node: Node) -> Value | None:
         if op == "add" and (biased := _with_bias(node)) is not None:
@@ -39,7 +39,7 @@ def _arithmetic(op: str) -> Reading:
 
 
 def _is_plain_number(node: Node, i: int, x: Value) -> bool:
-    """Whether input ``i`` is one number that leaves the rank and the dtype of ``x`` what they are."""
+    """Whether input ``i`` is one number that changes neither the rank nor the dtype of ``x``."""
     known, number = node.known(i), node.number(i)
     if known is None or number is None or isinstance(number, bool) or x.dtype == torch.bool:
         return False
@@ -64,7 +64,7 @@ def _whole_quotient(node: Node, x: Value, other: Any) -> Value:
 
 
 def _with_bias(node: Node) -> Value | None:
-    """A product with a matrix and the sum with a row that alone reads it: a linear layer."""
+    """A linear layer: a product with a matrix, of which a sum with a row is the only reader."""
     for i, j in ((0, 1), (1, 0)):
         if node.known(i) is not None or node.reader.readers.get(node.proto.input[i]) != 1:
             continue
@@ -100,7 +100,7 @@ def _clip(node: Node) -> Value | None:
 
 
 def _hard_sigmoid(node: Node) -> Value:
-    """clip(αx + β, 0, 1); PyTorch's is that of α = 1/6."""
+    """clip(αx + β, 0, 1); PyTorch's has α = 1/6."""
     x, alpha, beta = node.value(0), node.get("alpha", 0.2), node.get("beta", 0.5)
     if np.float32(alpha) == np.float32(1 / 6) and beta == 0.5:
         return node.give("hardsigmoid", x=x)
@@ -177,7 +177,7 @@ def _constant_of_shape(node: Node) -> Value | None:
 
 
 def _range(node: Node) -> Value | None:
-    """As long as free sizes say: what is known is worked out before."""
+    """A range whose length depends on free sizes; known ones were evaluated before."""
     start, limit, step = (node.number(i) for i in range(3))
     known = node.known(0)
     if start is None or limit is None or step is None or known is None or known.dtype not in (np.int64, np.float32):

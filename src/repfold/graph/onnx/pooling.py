@@ -32,7 +32,7 @@ def _max_pool(node: Node) -> Value | None:
 
 
 def _rounded_up(sizes: Any, before: Any, after: Any, spans: list[int], strides: Any) -> tuple[Any, ...]:
-    """The padding after each axis with which as many windows fit as ``ceil_mode`` has.
+    """The padding after each axis that gives as many windows as ``ceil_mode``.
 
     The last window begins before the padding that comes after.
     """
@@ -72,7 +72,7 @@ def _global(op: str, name: str) -> Reading:
 
 
 def _dims(op: str, dims: tuple[int, ...]) -> dict[str, Any]:
-    """The reduced axes as an operator calls them."""
+    """The reduced axes under the operator's name for them."""
     return {"dim": dims} if op.startswith("aten.") else {"dims": dims}
 
 

@@ -22,14 +22,14 @@ from repfold.graph.onnx.reader import Reader
 from repfold.graph.onnx.shape_rules import NotRead, TooSlow
 from repfold.graph.onnx.shapes import Freedom, Shapes
 
-# Image sizes to follow a file with, where its own are free: what it computes may hold for some only.
+# Example image sizes to try, where the file's are free: it may be valid for some only.
 SECONDS = 20.0
 SIDES = (224, 32, 256, 299, 384, 28)
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the file calls its inputs, its outputs, and the free sizes of its inputs by (input, axis)."""
+    """The file's names of its inputs and outputs, and of the free sizes of its inputs by (input, axis)."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -45,7 +45,7 @@ class Imported:
         arguments: the graph's inputs, in the file's order.
         output: its output, or the tuple of them.
         opset: the version of ONNX's operators that the file is written in.
-        remarks: what a user should know of how it was read.
+        remarks: notes for the user on how it was read.
     """
 
     graph: Graph
@@ -63,12 +63,12 @@ def read_onnx(
     """The graph of an ONNX file.
 
     Args:
-        sizes: numbers to follow the file with for its free sizes, by their names or (input, axis); by default batches
+        sizes: example numbers for the file's free sizes, by their names or (input, axis); by default batches
             of 2 images of 224.
         seconds: for following free sizes; after that they are fixed to those numbers, and a remark says so.
 
     Batch and image size stay free where the file leaves them so. Raises: RepFoldError for a file that is not whole,
-    valid or of a supported opset, and for one whose shapes hang on the values of its inputs.
+    valid or of a supported opset, and for one whose shapes depend on the values of its inputs.
     """
     path = Path(path)
     model = load_model(path)
@@ -84,12 +84,12 @@ def read_onnx(
         except TooSlow:
             slow.add(shapes.free)
             failures.append(NotRead(f"following them takes more than {seconds:.0f} s"))
-    free = " Where that hangs on the size of its input, give one: sizes={'height': 160, ...} (--example)."
+    free = " Where that depends on the size of its input, give one: sizes={'height': 160, ...} (--example)."
     raise RepFoldError(f"{path} cannot be read: {failures[0]}.{free if len(failures) > 1 else ''}")
 
 
 def read_names(path: str | os.PathLike[str]) -> tuple[Names, int]:
-    """What an ONNX file calls its inputs, outputs and free sizes; and its opset. Raises: RepFoldError."""
+    """The names of an ONNX file's inputs, outputs and free sizes; and its opset. Raises: RepFoldError."""
     model = load_model(Path(path))
     return _names(model), opset_of(model, Path(path))
 
@@ -106,7 +106,7 @@ def _names(model: Any) -> Names:
 
 
 def _attempts(model: Any, sizes: dict[Any, int], seconds: float) -> Iterator[Shapes]:
-    """Ways to follow the file: its free sizes free, by several examples of them; at last fixed."""
+    """Ways to read the file, in order: free sizes symbolic, with several examples of them; at last fixed."""
     if not any(map(_has_free_size, _inputs(model))):
         yield Shapes(sizes, SIDES[0])
         return

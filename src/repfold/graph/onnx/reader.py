@@ -29,7 +29,7 @@ from repfold.graph.onnx.resizing import RESIZING
 from repfold.graph.onnx.shape_rules import NotRead, TooSlow
 from repfold.graph.onnx.shapes import Shapes
 
-# What each operator of ONNX is here; one that is missing, or returns None, is kept as it is.
+# ONNX operator -> its reading; a node without one, or whose reading returns None, is kept as it is.
 READINGS: dict[str, Callable[[Node], Any]] = {**LAYERS, **MOVEMENT, **PARTS, **RESIZING, **POOLS, **POINTWISE}
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 OWN = ("", "ai.onnx")  # the domain of ONNX's own operators
@@ -47,7 +47,7 @@ class Reader:
         self.entries: dict[str, Entry] = {"": None}
         self.state: dict[str, Tensor] = {}
         self.paths = Paths()
-        self.constants: dict[tuple[str, str], Value] = {}  # by the file's name and how it is laid out
+        self.constants: dict[tuple[str, str], Value] = {}  # by name in the file and layout
         self.inputs: tuple[Value, ...] = ()
         self.remarks: list[str] = []
         self.scope = ""
@@ -55,7 +55,7 @@ class Reader:
         self.versions = {item.domain: item.version for item in model.opset_import}
 
     def read(self, inputs: list[Any]) -> tuple[Value, ...]:
-        """Read every node; the outputs. ``inputs``: those of the file that are no constants."""
+        """Read every node and return the outputs. ``inputs``: those of the file that are no constants."""
         for tensor in self.model.graph.initializer:
             self.entries[tensor.name] = self.array(tensor)
         if self.model.graph.sparse_initializer:
@@ -63,7 +63,7 @@ class Reader:
         self.inputs = tuple(self._input(index, value) for index, value in enumerate(inputs))
         with self.shapes.running():
             for index, proto in enumerate(self.model.graph.node):
-                with _said_of(proto):
+                with _naming_node(proto):
                     self._read_node(Node(self, proto, attributes_of(proto, self.onnx), index))
             return tuple(self._output(value.name) for value in self.model.graph.output)
 
@@ -75,7 +75,7 @@ class Reader:
             raise NotRead(f"the tensor '{tensor.name}' is not whole ({error})") from error
 
     def add(self, op: str, arguments: dict[str, Any], *, name: str = "") -> Value:
-        """A new Value, its shape and dtype what the operator gives."""
+        """Append a Value, whose shape and dtype follow from the operator."""
         return self._append(op, arguments, self.shapes.of(op, arguments), name)
 
     def constant(self, array: np.ndarray, wanted: str) -> Value:
@@ -113,9 +113,9 @@ class Reader:
         )
 
     def tensor(self, name: str, role: str = "", layout: str = "", scope: str = "") -> Value | None:
-        """The Value of one of the file's names, a constant or number made one; None for none.
+        """The Value of a name in the file, made from a constant or number where needed; None for "".
 
-        ``role`` is what a layer at ``scope`` calls it; ``layout`` tells one constant's Values from another's.
+        ``role`` is its name in a layer at ``scope``; ``layout`` distinguishes the Values of one constant.
         """
         known = self.entries[name]
         if known is None or isinstance(known, Value):
@@ -123,18 +123,18 @@ class Reader:
         if isinstance(known, tuple):
             raise NotRead(f"'{name}' is a sequence of tensors, which only some nodes can read")
         if isinstance(known, Numbers):
-            return self.computed(known)
+            return self._computed(known)
         if (name, layout) not in self.constants:
             self.constants[name, layout] = self.constant(known, self.path(name, role, scope))
         return self.constants[name, layout]
 
     def path(self, name: str, role: str, scope: str) -> str:
-        """What a constant is to be called: as in the file where that is a path, else by its role in its layer."""
+        """The path of a constant: its name in the file where that is a path, else its role in its layer."""
         as_in_file = DOTTED.fullmatch(name) is not None and name not in self.paths.given
         return plain(name) if as_in_file or not (role and scope) else f"{scope}.{role}"
 
     def arranged(self, name: str, layout: str, array: np.ndarray, role: str, scope: str) -> Value:
-        """A constant of the file as ``array``, which is it in another layout."""
+        """``array``, which is the file's constant ``name`` in another layout; made once for each layout."""
         if (name, layout) not in self.constants:
             self.constants[name, layout] = self.constant(array, self.path(name, role, scope))
         return self.constants[name, layout]
@@ -143,7 +143,7 @@ class Reader:
         """The sizes of a value, free ones as PyTorch's symbols."""
         return tuple(self.shapes.fake(value).shape)
 
-    def computed(self, numbers: Numbers) -> Value:
+    def _computed(self, numbers: Numbers) -> Value:
         dtype = {"f": torch.float32, "b": torch.bool}.get(numbers.dtype.kind, torch.int64)
         dtype = torch.float64 if numbers.dtype == np.float64 else torch.int32 if numbers.dtype == np.int32 else dtype
         parts = tuple(
@@ -214,7 +214,7 @@ class Reader:
         return evaluate(node.proto.op_type, tuple(known), node.attributes, self.opset)  # type: ignore[arg-type]
 
     def _stated(self, proto: Any) -> dict[str, Any]:
-        """The types that the file states of a node's outputs, by their index."""
+        """The types that the file declares for a node's outputs, by their index."""
         stated = {value.name: value for value in (*self.model.graph.value_info, *self.model.graph.output)}
         return {f"y{i}": stated[name] for i, name in enumerate(proto.output) if name in stated}
 
@@ -234,12 +234,12 @@ def _count_readers(model: Any) -> dict[str, int]:
 
 
 @contextmanager
-def _said_of(proto: Any) -> Iterator[None]:
-    """What goes wrong with a node, said with its name."""
+def _naming_node(proto: Any) -> Iterator[None]:
+    """Within it, errors name the node. Raises: NotRead."""
     try:
         yield
     except (RepFoldError, TooSlow):
         raise
-    except Exception as error:  # a file can state anything, and PyTorch's operators run on it
+    except Exception as error:  # a file can hold anything, and PyTorch's operators run on it
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise NotRead(f"the node {proto.name or proto.output[0]} ({proto.op_type}): {lines[0][:200]}") from error

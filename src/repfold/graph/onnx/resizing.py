@@ -87,7 +87,7 @@ def _interpolated(
 
 
 def _apart(node: Node, given: tuple[Any, ...], scales: list[float] | None, sizes: list[Any] | None) -> bool:
-    """Whether ONNX has rules of its own: aligned corners of a rounded size, half a pixel where one sample comes out."""
+    """Whether ONNX differs from PyTorch: aligned corners of a rounded size, half a pixel where one sample comes out."""
     positions = node.get("coordinate_transformation_mode", "")
     if scales is not None and positions == "align_corners":
         return any(factor != int(factor) for factor in scales)

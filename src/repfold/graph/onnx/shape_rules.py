@@ -1,4 +1,4 @@
-"""Shapes inferred without asking PyTorch."""
+"""Shapes inferred without PyTorch's rules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class TooSlow(Exception):
 
 
 class NotRead(Exception):
-    """The file cannot be followed, or not in this way; the message says why."""
+    """The file cannot be read, or not in this way; the message says why."""
 
 
 def is_number(size: Any, number: int) -> bool:
-    """A free size is none of the numbers that have a meaning of their own."""
+    """Whether a size is this number, which may have a special meaning; a free size never is."""
     return isinstance(size, int) and size == number
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """PyTorch's own rule fixes free sizes."""
+    """Without PyTorch's own rule, which fixes free sizes."""
     if x.shape[-1] != weight.shape[1]:
         raise NotRead(f"a matrix of {list(weight.shape)} does not apply to {x.shape[-1]} features")
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
@@ -56,7 +56,7 @@ def _cat(xs: tuple[Tensor, ...], dim: int) -> Tensor:
 
 
 def _binary(op: str) -> Callable[..., Tensor]:
-    """Of two values whose sizes are written alike, and of one and a number, it is clear; else PyTorch is asked."""
+    """The operand's shape where both are equal expressions or one is a number; else PyTorch's rule."""
 
     def rule(x: Tensor, other: Any) -> Tensor:
         plain = not isinstance(other, Tensor) and x.dtype.is_floating_point
@@ -93,7 +93,7 @@ SAME = (
     "dropout",
 )
 
-# Operators whose shape is not asked of PyTorch: it answers slowly, or by fixing a size that is free.
+# Operators whose shape is computed here: PyTorch's own rule is slow, or fixes a free size.
 RULES: dict[str, Callable[..., Tensor]] = {
     "linear": _linear,
     "view": _view,

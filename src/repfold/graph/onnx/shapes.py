@@ -1,4 +1,4 @@
-"""Shapes of what a file computes: PyTorch's own rules, run on tensors without values and sizes without numbers."""
+"""Shapes of the values of a file: PyTorch's own rules on fake tensors with symbolic sizes."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ Freedom = Literal["all", "batch", "none"]  # which of the sizes that the file le
 
 
 class Shapes:
-    """The sizes of one reading. ``named``: numbers for the file's free sizes; ``side``: for those of an image.
+    """The sizes of one reading of a file.
 
-    ``free``: which sizes are; with none, the batch is of one.
+    ``named``: example numbers for its free sizes; ``side``: for those of an image; ``free``: which sizes are free. With
+    "none", the batch is 1.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Shapes:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """Within it, operators run on fake tensors with symbolic sizes."""
         log = logging.getLogger("torch._subclasses.fake_tensor")
         level = log.level
         log.setLevel(logging.CRITICAL)  # it logs the errors that it raises
@@ -98,10 +100,11 @@ class Shapes:
         return self.named.get(size, self.named.get(position, usual))
 
     def like(self, tensor: Tensor) -> Tensor:
+        """A fake tensor of the same shape and dtype."""
         return torch.empty(tensor.shape, dtype=tensor.dtype)
 
     def of(self, op: str, arguments: Mapping[str, Any]) -> Any:
-        """What the operator gives, without values. Raises: TooSlow."""
+        """The operator's output on fake tensors. Raises: TooSlow."""
         if time.monotonic() > self.deadline:
             raise TooSlow
         given = {name: map_argument(argument, self._fakes.__getitem__) for name, argument in arguments.items()}
@@ -109,13 +112,16 @@ class Shapes:
         return rule(**given) if rule is not None else run(op, given)
 
     def remember(self, value: Value, fake: Any) -> None:
+        """Store the fake tensor that stands for ``value``."""
         self._fakes[value] = fake
 
     def fake(self, value: Value) -> Tensor:
+        """The fake tensor that ``remember`` stored."""
         fake: Tensor = self._fakes[value]
         return fake
 
     def described_as(self, fake: Any) -> tuple[tuple[Size, ...], torch.dtype]:
+        """Shape and dtype for a Value; () and uint8 for what is no tensor."""
         if not isinstance(fake, Tensor):
             return (), torch.uint8
         return tuple(self.symbols.number(size) for size in fake.shape), fake.dtype
@@ -135,7 +141,7 @@ class Shapes:
         self, node: Any, inputs: Mapping[str, Tensor], small: Mapping[str, np.ndarray], stated: Mapping[str, Any],
         opset: int, version: int,
     ) -> tuple[Tensor | None, ...]:  # fmt: skip
-        """The outputs of a node that is kept, without values. Raises: NotRead where nothing tells their shapes."""
+        """The outputs of a kept node as fake tensors. Raises: NotRead where their shapes are unknown."""
         names: dict[str, Any] = {name: size for name, size in self._by_name.items() if isinstance(size, torch.SymInt)}
         sizes = {name: (x.dtype, tuple(_named(size, names) for size in x.shape)) for name, x in inputs.items()}
         onnx = require_onnx()
@@ -151,21 +157,21 @@ class Shapes:
                 return self._observed(node, inputs, opset, version)
             elif name:
                 raise NotRead(
-                    "it is kept as it is, and nothing tells the shape of what it gives; value_info of the file can"
+                    "it is kept as it is, and the shape of its output is unknown; the file's value_info can state it"
                 )
             else:
                 found.append(None)
         return tuple(found)
 
     def _observed(self, node: Any, inputs: Mapping[str, Tensor], opset: int, version: int) -> tuple[Tensor | None, ...]:
-        """A foreign library's node, run on zeros: no rule tells the shapes that it gives."""
+        """A foreign library's node, run on zeros, since no rule gives its output shapes."""
         with torch.utils._python_dispatch._disable_current_modes():
             given = tuple(torch.zeros(tuple(map(int, x.shape)), dtype=x.dtype) for x in inputs.values())
             outputs = kept.onnx_node(given, kept.to_json(node), opset, version)
         return tuple(map(self.like, outputs if isinstance(outputs, tuple) else (outputs,)))
 
     def settled(self) -> dict[Expression, Any]:
-        """The sizes of inputs that are not free: what they must be."""
+        """The sizes of inputs that are not free, with the values that they must have."""
         found: dict[Expression, Any] = {}
         for index, fake in enumerate(self.inputs):
             for axis, size in enumerate(fake.shape):
@@ -175,10 +181,12 @@ class Shapes:
         return found
 
     def checks(self, settled: Mapping[Expression, Any]) -> Iterator[tuple[Expression, str]]:
+        """The conditions that settled sizes put on the inputs, with their reason."""
         for pair in settled.items():
             yield Expression("==", pair), "the file fixes this size"
 
     def described(self) -> str:
+        """The example shapes of the inputs for a message, such as "2x3x224x224"."""
         return ", ".join("x".join(str(size) for size in self._numbers(index)) for index in range(len(self.inputs)))
 
     def _numbers(self, index: int) -> list[int]:
@@ -187,7 +195,7 @@ class Shapes:
 
 
 def _named(size: Any, names: dict[str, Any]) -> Any:
-    """A size as a number or a name; one name for what is always the same."""
+    """A size as a number or a name; sizes that are always equal share a name."""
     if not isinstance(size, torch.SymInt):
         return int(size)
     for name, known in names.items():

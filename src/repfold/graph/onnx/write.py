@@ -12,6 +12,7 @@ from torch import Tensor
 from repfold import atomic
 from repfold.errors import RepFoldError
 from repfold.graph.graph import INPUT, STATE, Graph, Value
+from repfold.graph.onnx import kept
 from repfold.graph.onnx.file import LARGEST, require_onnx
 from repfold.graph.onnx.names import onnx_dtype
 from repfold.graph.onnx.read import Names
@@ -19,7 +20,7 @@ from repfold.graph.onnx.write_kept import names_inside_kept
 from repfold.graph.onnx.write_operators import WRITINGS
 from repfold.graph.onnx.writer import NotWritten, Writer
 from repfold.graph.operators import operator
-from repfold.graph.sizes import Expression, evaluate
+from repfold.graph.sizes import Expression, Size, evaluate
 
 OPSET = 17  # the first with LayerNormalization; runtimes of the last years know it
 AXES = ("batch", "channels", "height", "width")  # names of free sizes that have none yet
@@ -72,7 +73,7 @@ def _usual_names(graph: Graph) -> Names:
     return Names(inputs, outputs, sizes)
 
 
-def _written(writer: Writer, value: Value) -> Any:
+def _written(writer: Writer, value: Value) -> str | tuple[str, ...]:
     writing = WRITINGS.get(value.op)
     if writing is None:
         raise RepFoldError(
@@ -89,7 +90,7 @@ def _written(writer: Writer, value: Value) -> Any:
 
 
 def _named_outputs(writer: Writer, graph: Graph, names: Names) -> list[Any]:
-    """Give the outputs their names: by renaming what gives them, or by a node that does nothing."""
+    """Give the outputs their names: by renaming a node's output, or by an Identity."""
     made = {name for node in writer.nodes for name in node.output}
     renamed: dict[str, str] = {}
     for value, wanted in zip(graph.outputs, names.outputs, strict=True):
@@ -102,7 +103,7 @@ def _named_outputs(writer: Writer, graph: Graph, names: Names) -> list[Any]:
     for node in writer.nodes:
         for i, name in enumerate(node.output):
             node.output[i] = renamed.get(name, name)
-        writer.rename_inputs(node, renamed)
+        kept.rename(node, renamed)
     return [
         writer.onnx.helper.make_tensor_value_info(wanted, onnx_dtype(writer.onnx, value.dtype), _dims(value, names))
         for value, wanted in zip(graph.outputs, names.outputs, strict=True)
@@ -117,7 +118,7 @@ def _dims(value: Value, names: Names) -> list[int | str | None]:
     ]
 
 
-def _number(size: Any) -> int | None:
+def _number(size: Size) -> int | None:
     return None if isinstance(size, Expression) else int(evaluate(size, {}))
 
 

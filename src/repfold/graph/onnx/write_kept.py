@@ -1,4 +1,4 @@
-"""Nodes that were kept, written again: as they are where that means the same in the opset of the file, else lifted."""
+"""Writing kept nodes: unchanged where they mean the same in the opset of the file, else converted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from repfold.graph.graph import Graph, Value
 from repfold.graph.onnx import kept
 from repfold.graph.onnx.names import onnx_dtype
-from repfold.graph.onnx.writer import NotWritten, Writer
+from repfold.graph.onnx.writer import Arguments, NotWritten, Writer
 
 
 def names_inside_kept(graph: Graph) -> set[str]:
@@ -17,7 +17,8 @@ def names_inside_kept(graph: Graph) -> set[str]:
     return {name for node in nodes for name in kept.names_inside(node)}
 
 
-def write_kept(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def write_kept(w: Writer, v: Value, a: Arguments) -> str | tuple[str, ...]:
+    """Write a node that was kept from a file; its opset is raised where the written file's is newer."""
     node = w.onnx.NodeProto()
     node.CopyFrom(kept.node_from(a["node"]))
     names = {f"x{i}": w.name(x) for i, x in enumerate(a["inputs"]) if x is not None}
@@ -53,7 +54,7 @@ def _means_the_same(w: Writer, node: Any, opset: int) -> bool:
     return bool(then.since_version == now.since_version)
 
 
-def _lifted(w: Writer, node: Any, a: dict[str, Any]) -> list[Any]:
+def _lifted(w: Writer, node: Any, a: Arguments) -> list[Any]:
     """The node as onnx's own converter writes it in the file's opset, constants of it as nodes."""
     types = [
         w.onnx.helper.make_tensor_value_info(f"x{i}", onnx_dtype(w.onnx, x.dtype), [_size(size) for size in x.shape])

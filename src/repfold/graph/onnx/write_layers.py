@@ -8,17 +8,15 @@ from typing import Any
 import torch
 
 from repfold.graph.graph import STATE, Value
-from repfold.graph.onnx.writer import NotWritten, Writer
-
-Arguments = dict[str, Any]
+from repfold.graph.onnx.writer import Arguments, NotWritten, Writer, Writing
 
 
 def _each(given: tuple[int, ...], axes: int) -> list[int]:
-    """One number an axis; one number alone is that of all."""
+    """One number per axis; a single one holds for all."""
     return list(given) * axes if len(given) == 1 else list(given)
 
 
-def _conv(w: Writer, v: Value, a: Arguments) -> Any:
+def _conv(w: Writer, v: Value, a: Arguments) -> str:
     kernel = list(a["weight"].shape[2:])
     rank = len(kernel)
     shared: Arguments = {
@@ -34,7 +32,7 @@ def _conv(w: Writer, v: Value, a: Arguments) -> Any:
     return w.emit("Conv", a["x"], a["weight"], a["bias"], **shared)
 
 
-def _linear(w: Writer, v: Value, a: Arguments) -> Any:
+def _linear(w: Writer, v: Value, a: Arguments) -> str:
     x, weight, bias = a["x"], a["weight"], a["bias"]
     if len(x.shape) == 2:
         return w.emit("Gemm", x, weight, bias, transB=1)
@@ -42,14 +40,14 @@ def _linear(w: Writer, v: Value, a: Arguments) -> Any:
     return y if bias is None else w.emit("Add", y, bias)
 
 
-def _transposed(w: Writer, weight: Value) -> Any:
+def _transposed(w: Writer, weight: Value) -> str:
     if weight.op != STATE:
         return w.emit("Transpose", weight, perm=[1, 0])
     path = weight["path"]
     return w.tensor(f"{path}_transposed", w.state[path].detach().t())
 
 
-def _batch_norm(w: Writer, v: Value, a: Arguments) -> Any:
+def _batch_norm(w: Writer, v: Value, a: Arguments) -> str:
     if a["training"] or a["running_mean"] is None or a["running_var"] is None:
         raise NotWritten("it normalises by the statistics of each batch: call .eval() first")
     channels = a["x"].shape[1]
@@ -59,13 +57,13 @@ def _batch_norm(w: Writer, v: Value, a: Arguments) -> Any:
     return w.emit("BatchNormalization", a["x"], weight, bias, a["running_mean"], a["running_var"], **rest)
 
 
-def _layer_norm(w: Writer, v: Value, a: Arguments) -> Any:
+def _layer_norm(w: Writer, v: Value, a: Arguments) -> str:
     shape = tuple(a["shape"])
     weight = a["weight"] or w.tensor("ones", torch.ones(shape, dtype=v.dtype))
     return w.emit("LayerNormalization", a["x"], weight, a["bias"], axis=-len(shape), epsilon=a["eps"])
 
 
-def _group_norm(w: Writer, v: Value, a: Arguments) -> Any:
+def _group_norm(w: Writer, v: Value, a: Arguments) -> str:
     x, groups, channels = a["x"], a["groups"], a["x"].shape[1]
     if w.opset >= 21 and a["weight"] is not None and a["bias"] is not None:
         return w.emit("GroupNormalization", x, a["weight"], a["bias"], num_groups=groups, epsilon=a["eps"])
@@ -78,7 +76,7 @@ def _group_norm(w: Writer, v: Value, a: Arguments) -> Any:
     return y
 
 
-def _instance_norm(w: Writer, v: Value, a: Arguments) -> Any:
+def _instance_norm(w: Writer, v: Value, a: Arguments) -> str:
     if not a["use_input_stats"]:
         return _batch_norm(w, v, {**a, "training": False})
     channels = a["x"].shape[1]
@@ -87,14 +85,14 @@ def _instance_norm(w: Writer, v: Value, a: Arguments) -> Any:
     return w.emit("InstanceNormalization", a["x"], weight, bias, epsilon=a["eps"])
 
 
-def _max_pool(w: Writer, v: Value, a: Arguments) -> Any:
+def _max_pool(w: Writer, v: Value, a: Arguments) -> str:
     rank = len(a["kernel"])
     window: Arguments = {"kernel_shape": list(a["kernel"]), "strides": _each(a["stride"], rank)}
     rest: Arguments = {"pads": _each(a["padding"], rank) * 2, "dilations": _each(a["dilation"], rank)}
     return w.emit("MaxPool", a["x"], **window, **rest, ceil_mode=int(a["ceil_mode"]))
 
 
-def _avg_pool(w: Writer, v: Value, a: Arguments) -> Any:
+def _avg_pool(w: Writer, v: Value, a: Arguments) -> str:
     rank, divisor = len(a["kernel"]), a["divisor"]
     window: Arguments = {"kernel_shape": list(a["kernel"]), "strides": _each(a["stride"], rank)}
     rest: Arguments = {"pads": _each(a["padding"], rank) * 2, "ceil_mode": int(a["ceil_mode"])}
@@ -105,7 +103,7 @@ def _avg_pool(w: Writer, v: Value, a: Arguments) -> Any:
     return y if divisor is None else w.emit("Mul", y, w.constant(math.prod(a["kernel"]) / divisor, v.dtype))
 
 
-def _adaptive_avg_pool(w: Writer, v: Value, a: Arguments) -> Any:
+def _adaptive_avg_pool(w: Writer, v: Value, a: Arguments) -> str:
     given, size = a["x"].shape[2:], a["size"]
     if all(n == 1 for n in size):
         return w.emit("GlobalAveragePool", a["x"])
@@ -115,10 +113,10 @@ def _adaptive_avg_pool(w: Writer, v: Value, a: Arguments) -> Any:
     return w.emit("AveragePool", a["x"], kernel_shape=window, strides=window)
 
 
-def _reduce(op: str) -> Any:
+def _reduce(op: str) -> Writing:
     """Over ``dims``; since opset 18 (the sum: 13) they are an input."""
 
-    def write(w: Writer, v: Value, a: Arguments) -> Any:
+    def write(w: Writer, v: Value, a: Arguments) -> str:
         x, dims = (a["x"], a["dims"]) if "x" in a else (a["self"], a["dim"])
         axes, keep = list(dims or range(len(x.shape))), int(a["keepdim"])
         if w.opset >= 18 or op == "ReduceSum":
@@ -128,14 +126,14 @@ def _reduce(op: str) -> Any:
     return write
 
 
-def _norm(w: Writer, v: Value, a: Arguments) -> Any:
+def _norm(w: Writer, v: Value, a: Arguments) -> str:
     if a["ord"] not in (1, 2) or a["dtype"] not in (None, v.dtype):
         raise NotWritten(f"it is the norm of order {a['ord']}")
     return _reduce(f"ReduceL{int(a['ord'])}")(w, v, a)
 
 
-def _place(op: str) -> Any:
-    def write(w: Writer, v: Value, a: Arguments) -> Any:
+def _arg_extreme(op: str) -> Writing:
+    def write(w: Writer, v: Value, a: Arguments) -> str:
         if a["dim"] is None:
             raise NotWritten("its index counts all axes at once")
         return w.emit(op, a["self"], axis=a["dim"], keepdims=int(a["keepdim"]))
@@ -143,7 +141,7 @@ def _place(op: str) -> Any:
     return write
 
 
-def _attention(w: Writer, v: Value, a: Arguments) -> Any:
+def _attention(w: Writer, v: Value, a: Arguments) -> str:
     """softmax(s·Q·Kᵀ + mask)·V."""
     query, key, mask = a["query"], a["key"], a["mask"]
     rank, features = len(key.shape), key.shape[-1]
@@ -171,7 +169,7 @@ RESIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def _resize(w: Writer, v: Value, a: Arguments) -> Any:
+def _resize(w: Writer, v: Value, a: Arguments) -> str:
     if a["mode"] not in RESIZES:
         raise NotWritten(f"ONNX has no {a['mode']} interpolation like PyTorch's")
     how = dict(RESIZES[a["mode"]])
@@ -181,7 +179,7 @@ def _resize(w: Writer, v: Value, a: Arguments) -> Any:
     return w.emit("Resize", a["x"], None, None, w.vector([*a["x"].shape[:2], *a["size"]]), **how)
 
 
-LAYER_WRITINGS: dict[str, Any] = {
+LAYER_WRITINGS: dict[str, Writing] = {
     "conv": _conv,
     "linear": _linear,
     "matmul": lambda w, v, a: w.emit("MatMul", a["x"], a["other"]),
@@ -198,8 +196,8 @@ LAYER_WRITINGS: dict[str, Any] = {
     "aten.amin.default": _reduce("ReduceMin"),
     "aten.logsumexp.default": _reduce("ReduceLogSumExp"),
     "aten.linalg_vector_norm.default": _norm,
-    "aten.argmax.default": _place("ArgMax"),
-    "aten.argmin.default": _place("ArgMin"),
+    "aten.argmax.default": _arg_extreme("ArgMax"),
+    "aten.argmin.default": _arg_extreme("ArgMin"),
     "scaled_dot_product_attention": _attention,
     "resize": _resize,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -13,10 +12,8 @@ from repfold.graph.onnx import kept
 from repfold.graph.onnx.names import ARITHMETIC, COMPARISONS, UNARY, onnx_dtype
 from repfold.graph.onnx.write_kept import write_kept
 from repfold.graph.onnx.write_layers import LAYER_WRITINGS
-from repfold.graph.onnx.writer import NotWritten, Writer
+from repfold.graph.onnx.writer import Arguments, NotWritten, Writer, Writing
 from repfold.graph.sizes import Expression
-
-Writing = Callable[[Writer, Value, dict[str, Any]], Any]
 
 FAR = 2**63 - 1  # an end beyond every axis
 
@@ -33,14 +30,14 @@ def _with(op: str, **attributes: str) -> Writing:
 
 
 def _arithmetic(op: str) -> Writing:
-    def write(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+    def write(w: Writer, v: Value, a: Arguments) -> str:
         return w.emit(op, w.operand(a["x"], v.dtype), w.operand(a["exponent" if op == "Pow" else "other"], v.dtype))
 
     return write
 
 
 def _comparison(op: str) -> Writing:
-    def write(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+    def write(w: Writer, v: Value, a: Arguments) -> str:
         other = a["other"]
         dtype = torch.promote_types(a["self"].dtype, other.dtype) if isinstance(other, Value) else a["self"].dtype
         dtype = torch.bool if op in ("And", "Or", "Xor") else dtype
@@ -49,24 +46,24 @@ def _comparison(op: str) -> Writing:
     return write
 
 
-def _quotient(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _quotient(w: Writer, v: Value, a: Arguments) -> str:
     whole = not v.dtype.is_floating_point
     if a["rounding_mode"] != "trunc" or not whole:
         raise NotWritten(f"its division rounds by '{a['rounding_mode']}'")
     return w.emit("Div", w.operand(a["self"], v.dtype), w.operand(a["other"], v.dtype))
 
 
-def _clamp(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _clamp(w: Writer, v: Value, a: Arguments) -> str:
     low, high = (None if a[name] is None else w.operand(a[name], v.dtype) for name in ("low", "high"))
     return w.emit("Clip", a["x"], low, high)
 
 
-def _gelu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _gelu(w: Writer, v: Value, a: Arguments) -> str:
     if w.opset >= 20:
         return w.emit("Gelu", a["x"], approximate=a["approximate"])
     x = w.name(a["x"])
 
-    def number(n: float) -> Any:
+    def number(n: float) -> str:
         return w.constant(n, v.dtype)
 
     if a["approximate"] == "none":
@@ -77,7 +74,7 @@ def _gelu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
     return w.emit("Mul", w.emit("Mul", x, number(0.5)), w.emit("Add", inner, number(1.0)))
 
 
-def _softplus(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _softplus(w: Writer, v: Value, a: Arguments) -> str:
     beta = a["beta"]
     if beta == 1:
         return w.emit("Softplus", a["x"])
@@ -85,53 +82,53 @@ def _softplus(w: Writer, v: Value, a: dict[str, Any]) -> Any:
     return w.emit("Div", w.emit("Softplus", w.emit("Mul", a["x"], factor)), factor)
 
 
-def _mish(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _mish(w: Writer, v: Value, a: Arguments) -> str:
     return (
         w.emit("Mish", a["x"]) if w.opset >= 18 else w.emit("Mul", a["x"], w.emit("Tanh", w.emit("Softplus", a["x"])))
     )
 
 
-def _elu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _elu(w: Writer, v: Value, a: Arguments) -> str:
     if a["input_scale"] != 1:
         raise NotWritten("its argument is scaled")
     return w.emit("Selu", a["self"], alpha=float(a["alpha"]), gamma=float(a["scale"]))
 
 
-def _prelu(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _prelu(w: Writer, v: Value, a: Arguments) -> str:
     ones = [1] * (len(v.shape) - 2) if a["weight"].shape != (1,) else []
     return w.emit("PRelu", a["x"], w.emit("Reshape", a["weight"], w.vector([-1, *ones])) if ones else a["weight"])
 
 
-def _view(w: Writer, v: Value, a: dict[str, Any]) -> Any:
-    """Sizes that are computed are said as "the same" or "the rest" where that is enough."""
+def _view(w: Writer, v: Value, a: Arguments) -> str:
+    """Computed sizes are written as 0 ("the same") or -1 ("the rest") where that is enough."""
     given, size = a["x"].shape, list(v.shape)
-    said = [0 if isinstance(n, Expression) and given[i : i + 1] == (n,) else n for i, n in enumerate(size)]
-    free = [i for i, n in enumerate(said) if isinstance(n, Expression)]
+    written = [0 if isinstance(n, Expression) and given[i : i + 1] == (n,) else n for i, n in enumerate(size)]
+    free = [i for i, n in enumerate(written) if isinstance(n, Expression)]
     if len(free) == 1:
-        said[free[0]] = -1
-    return w.emit("Reshape", a["x"], w.vector(said if len(free) <= 1 else size))
+        written[free[0]] = -1
+    return w.emit("Reshape", a["x"], w.vector(written if len(free) <= 1 else size))
 
 
-def _slice(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _slice(w: Writer, v: Value, a: Arguments) -> str:
     end = FAR if a["end"] is None else a["end"]
     return w.emit("Slice", a["x"], *(w.vector([n]) for n in (a["start"] or 0, end, a["dim"], a["step"])))
 
 
-def _flip(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _flip(w: Writer, v: Value, a: Arguments) -> str:
     count = len(a["dims"])
     ends = [w.vector(items) for items in ([-1] * count, [-FAR] * count, a["dims"], [-1] * count)]
     return w.emit("Slice", a["x"], *ends)
 
 
-def _select(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _select(w: Writer, v: Value, a: Arguments) -> str:
     return w.emit("Gather", a["x"], w.operand(a["index"], torch.int64), axis=a["dim"])
 
 
-def _cat(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _cat(w: Writer, v: Value, a: Arguments) -> str:
     return w.emit("Concat", *(w.operand(x, v.dtype) for x in a["xs"]), axis=a["dim"])
 
 
-def _pad(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _pad(w: Writer, v: Value, a: Arguments) -> str:
     mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[a["mode"]]
     if mode == "wrap" and w.opset < 19:
         raise NotWritten("wrapping needs opset 19")
@@ -142,7 +139,7 @@ def _pad(w: Writer, v: Value, a: dict[str, Any]) -> Any:
     return w.emit("Pad", a["x"], w.vector(pads), value, mode=mode)
 
 
-def _pixel_unshuffle(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _pixel_unshuffle(w: Writer, v: Value, a: Arguments) -> str:
     """SpaceToDepth, its channels sorted by where they come from."""
     x, b = a["x"], a["factor"]
     channels = x.shape[1]
@@ -150,37 +147,37 @@ def _pixel_unshuffle(w: Writer, v: Value, a: dict[str, Any]) -> Any:
     return w.emit("Gather", w.emit("SpaceToDepth", x, blocksize=b), w.vector(order), axis=1)
 
 
-def _channel_shuffle(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _channel_shuffle(w: Writer, v: Value, a: Arguments) -> str:
     groups, channels = a["groups"], a["x"].shape[1]
     each = channels // groups
     return w.emit("Gather", a["x"], w.vector([(i % groups) * each + i // groups for i in range(channels)]), axis=1)
 
 
-def _full(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _full(w: Writer, v: Value, a: Arguments) -> str:
     return w.emit("Expand", w.operand(a["fill_value"], v.dtype), w.vector(a["size"]))
 
 
-def _arange(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _arange(w: Writer, v: Value, a: Arguments) -> str:
     return w.emit("Range", *(w.operand(a[name], v.dtype) for name in ("start", "end", "step")))
 
 
-def _repeat(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _repeat(w: Writer, v: Value, a: Arguments) -> str:
     more = tuple(range(len(v.shape) - len(a["self"].shape)))
     x = w.emit("Unsqueeze", a["self"], w.vector(more)) if more else a["self"]
     return w.emit("Tile", x, w.vector(a["repeats"]))
 
 
-def _dropout(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _dropout(w: Writer, v: Value, a: Arguments) -> str:
     if a["training"]:
         raise NotWritten("it drops values: it was recorded in training")
     return w.emit("Dropout", a["x"], w.constant(a["p"], torch.float32)) if a["kind"] == "dropout" else w.name(a["x"])
 
 
-def _where(w: Writer, v: Value, a: dict[str, Any]) -> Any:
+def _where(w: Writer, v: Value, a: Arguments) -> str:
     return w.emit("Where", a["condition"], w.operand(a["self"], v.dtype), w.operand(a["other"], v.dtype))
 
 
-WRITINGS: dict[str, Writing] = {
+WRITINGS: dict[str, Callable[[Writer, Value, Arguments], str | tuple[str, ...]]] = {
     **{ours: _unary(op) for op, ours in UNARY.items()},
     **{ours: _arithmetic(op) for op, ours in ARITHMETIC.items()},
     **{ours: _comparison(op) for op, ours in COMPARISONS.items()},
@@ -216,7 +213,7 @@ WRITINGS: dict[str, Writing] = {
     "pixel_unshuffle": _pixel_unshuffle,
     "channel_shuffle": _channel_shuffle,
     "to": lambda w, v, a: w.emit("Cast", a["x"], to=onnx_dtype(w.onnx, a["dtype"])),
-    "item": lambda w, v, a: w.name(a["x"])[a["index"]],
+    "item": lambda w, v, a: w.names[a["x"]][a["index"]],
     "aten.full.default": _full,
     "aten.arange.start_step": _arange,
     "aten.repeat.default": _repeat,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from repfold.graph.graph import STATE, Graph, Value
-from repfold.graph.onnx import kept
 from repfold.graph.onnx.names import onnx_dtype
 from repfold.graph.sizes import Expression
+
+Arguments = dict[str, Any]  # of an operator of the graph, by name
+Operand = Value | str | None  # a value, the name of a tensor in the file, or a missing input
 
 
 class NotWritten(Exception):
@@ -20,7 +22,7 @@ class NotWritten(Exception):
 
 
 class Writer:
-    """``names``: what each Value is called so far (a tuple for one of several outputs)."""
+    """``names``: the name of each Value so far (a tuple for one of several outputs)."""
 
     def __init__(self, onnx: Any, graph: Graph, state: Mapping[str, Tensor], opset: int, reserved: set[str]) -> None:
         self.onnx = onnx
@@ -30,14 +32,14 @@ class Writer:
         self.scope = ""
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
-        self.names: dict[Value, Any] = {}
+        self.names: dict[Value, str | tuple[str, ...]] = {}
         self.domains: dict[str, int] = {}
         self.taken = reserved
-        self._constants: dict[Any, str] = {}
-        self._sizes: dict[Any, str] = {}
+        self._constants: dict[tuple[object, ...], str] = {}
+        self._sizes: dict[object, str] = {}
 
     def fresh(self, wanted: str) -> str:
-        """A name that nothing has yet."""
+        """A name that is not used yet."""
         name, count = wanted, 0
         while name in self.taken:
             count += 1
@@ -45,24 +47,26 @@ class Writer:
         self.taken.add(name)
         return name
 
-    def name(self, value: Value) -> Any:
-        """What ``value`` is called; a state Value becomes an initializer when it is first asked for."""
+    def name(self, value: Value) -> str:
+        """The name of ``value``; a state Value becomes an initializer on first use."""
         if value not in self.names:
             assert value.op == STATE, f"{value.name} is read before it is computed"
             self.names[value] = self.tensor(value["path"], self.state[value["path"]])
-        return self.names[value]
+        name = self.names[value]
+        assert isinstance(name, str), f"{value.name} has several outputs"
+        return name
 
-    def emit(self, op: str, *inputs: Any, named: str = "", outputs: int = 1, **attributes: Any) -> Any:
-        """A node of ``inputs`` (Values, names, None for a missing one); its output's name, or the tuple of several."""
+    def emit(self, op: str, *inputs: Operand, named: str = "", **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
         given = [self.name(x) if isinstance(x, Value) else x or "" for x in inputs]
         while given and not given[-1]:
             given.pop()
-        made = tuple(named or self.fresh(f"{op.lower()}_{len(self.nodes)}") for _ in range(outputs))
+        output = named or self.fresh(f"{op.lower()}_{len(self.nodes)}")
         scope = "/".join(["", *self.scope.split("."), ""]) if self.scope else "/"
         attributes = {name: value for name, value in attributes.items() if value is not None}
-        node = self.onnx.helper.make_node(op, given, list(made), name=f"{scope}{op}_{len(self.nodes)}", **attributes)
+        node = self.onnx.helper.make_node(op, given, [output], name=f"{scope}{op}_{len(self.nodes)}", **attributes)
         self.nodes.append(node)
-        return made[0] if outputs == 1 else made
+        return output
 
     def constant(self, items: Any, dtype: torch.dtype | None = None) -> str:
         """A constant that no state holds."""
@@ -84,10 +88,11 @@ class Writer:
         self.initializers[name] = self.onnx.helper.make_tensor(name, data_type, tuple(tensor.shape), raw, raw=True)
         return name
 
-    def cast(self, x: Any, have: torch.dtype, want: torch.dtype) -> Any:
+    def cast(self, x: Value | str, have: torch.dtype, want: torch.dtype) -> Value | str:
+        """Cast ``x`` unless both dtypes are the same."""
         return x if have == want else self.emit("Cast", x, to=onnx_dtype(self.onnx, want))
 
-    def operand(self, argument: Any, dtype: torch.dtype) -> Any:
+    def operand(self, argument: object, dtype: torch.dtype) -> Value | str:
         """A Value, a number or a size as something to compute with in ``dtype``."""
         if isinstance(argument, Value):
             return self.cast(argument, argument.dtype, dtype)
@@ -144,14 +149,13 @@ class Writer:
             found = self._pair(size.op, found, other)
         return str(found)
 
-    def _pair(self, op: str, a: str, b: str) -> Any:
+    def _pair(self, op: str, a: Operand, b: Operand) -> str:
         if op == "//":  # ONNX rounds towards zero, a size's division down
             a = self.emit("Sub", a, self.emit("Mod", a, b))
         return self.emit(_NODES[op], a, b)
 
-    def rename_inputs(self, node: Any, names: Mapping[str, str]) -> None:
-        kept.rename(node, names)
 
+Writing = Callable[[Writer, Value, Arguments], str]  # adds the nodes of a value; the name of its output
 
 _NODES = {"+": "Add", "*": "Mul", "//": "Div", "%": "Mod", "/": "Div", "**": "Pow", "max": "Max", "min": "Min"}
 _FUNCTIONS = {"float": "", "sqrt": "Sqrt", "int": "", "floor": "Floor", "ceil": "Ceil"}
@@ -160,7 +164,7 @@ _REAL = ("/", "float", "sqrt")
 
 
 def _dtype(size: Any) -> torch.dtype:
-    """What a number computed from sizes is: whole or real."""
+    """The dtype of a number computed from sizes: float64 or int64."""
     if not isinstance(size, Expression):
         return torch.float64 if isinstance(size, (float, np.floating)) else torch.int64
     if size.op in _REAL:

@@ -78,7 +78,7 @@ def _chart(title: str, arms: Sequence[Arm], series: Sequence[Series], **options:
 
 
 def _lines(arms: Sequence[Arm], key: str, *, dashed: bool = False) -> list[Series]:
-    """Return one series an arm: the mean over its runs, with the band from lowest to highest when there are several."""
+    """Return one series per arm: the mean over its runs, with the band from lowest to highest if there are several."""
     series = []
     for arm in arms:
         points = curve(arm, key)

@@ -14,7 +14,7 @@ from repfold.report.results import Report
 from repfold.report.tables import Column, Table, bar, to_html
 
 _SAVED = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
-# A table of more regions than this is folded away: the head line tells the largest error.
+# A table of more regions than this is folded away: the head line states the largest error.
 _OPEN = 30
 
 
@@ -49,7 +49,7 @@ def _overview(runs: Sequence[Run]) -> Markup:
 
 
 def _sum(regions: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
-    """Return a cost before and after, summed over the regions that tell it."""
+    """Return a cost before and after, summed over the regions that have it."""
     pairs = [pair for region in regions if (pair := before_after(region.get(key)))]
     return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 

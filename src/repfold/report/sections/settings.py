@@ -16,7 +16,7 @@ Settings = Mapping[str, str]
 
 
 def recipe(report: Report) -> Markup | None:
-    """Return all keys of the recipes, a column an arm; the seeds of an arm's runs stand together."""
+    """Return all keys of the recipes, a column per arm; the seeds of an arm's runs stand together."""
     named = [(arm.title, _recipe(arm)) for arm in report.arms if arm.runs[0].recipe]
     return _settings(named, len(report.arms), "recipe")
 

@@ -27,7 +27,7 @@ _TRAINED = {
     "schedule": "{}",
     "warmup": "warm-up {}",
 }
-_UNSAID = (None, "", 0, "0ep")  # what a recipe leaves to be found out, or does without
+_ABSENT = (None, "", 0, "0ep")  # what a recipe leaves to be found out, or does without
 
 
 def summary(report: Report) -> Markup:
@@ -40,13 +40,13 @@ def summary(report: Report) -> Markup:
 
 
 def trained(recipe: Mapping[str, Any]) -> str:
-    """Return in words how a recipe trains, as far as it says: 25 epochs · 128 px · batch 64 · ..."""
-    said = [
+    """Return in words how a recipe trains, as far as it specifies: 25 epochs · 128 px · batch 64 · ..."""
+    parts = [
         pattern.format(wording.plain(recipe[key]))
         for key, pattern in _TRAINED.items()
-        if recipe.get(key) not in _UNSAID
+        if recipe.get(key) not in _ABSENT
     ]
-    return " · ".join(said)
+    return " · ".join(parts)
 
 
 def _tiles(run: Run) -> Markup:
