@@ -1,5 +1,7 @@
-"""One answer to each failure: what the user or the machine can mend is one message with the remedy and no traceback;
-everything else is a fault of RepFold, and is printed with all that a report needs."""
+"""One answer to each failure: what the user or the machine can mend is one message with the remedy, no traceback.
+
+Everything else is a fault of RepFold, and is printed with all that a report needs.
+"""
 
 from __future__ import annotations
 

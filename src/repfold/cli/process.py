@@ -27,7 +27,8 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE
 class Command(Protocol):
     """The whole command line: the arguments of this process if none are given."""
 
-    def __call__(self, arguments: list[str] | None = None) -> None: ...
+    def __call__(self, arguments: list[str] | None = None) -> None:
+        """Run the command line, by default with the arguments of the process."""
 
 
 def guarded(command: Command) -> Command:

@@ -92,8 +92,10 @@ def train_with_display(
     override: bool = False,
     trust: bool = False,
 ) -> RunResult:
-    """Train, showing progress on ``console``; after a signal say how to go on, and exit with 128 + its
-    number; with 1 when the run's directory is deleted."""
+    """Train, showing progress on ``console``.
+
+    After a signal, prints how to go on and exits with 128 + its number; with 1 when the run's directory is deleted.
+    """
     from repfold.cli.train_display import TrainDisplay
     from repfold.train import RunLostError, Stopped
     from repfold.train import train as train_network
@@ -161,8 +163,10 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
 def _run_of(
     data: str | None, name: str | None, flags: dict[str, object], out: Path | None, resume: Resume, trust: bool
 ) -> tuple[Recipe, Path]:
-    """What to train, and where. A run that begins without a directory gets one that is free, but with auto the
-    one that it will be found in again."""
+    """What to train, and where.
+
+    A run that begins without a directory gets one that is free, but with auto the one that it will be found in again.
+    """
     if resume == "yes" and out is None:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
     if out is None and resume == "auto":

@@ -63,11 +63,12 @@ class TrainDisplay:
         self.progress.stop()
 
     def __call__(self, event: Event) -> None:
+        """Show an event; raises Interrupted when a signal asked to stop."""
         look()
         _HANDLERS[type(event)](self, event)
 
     def where_it_was(self, directory: Path, recipe: Recipe) -> str:
-        """Tell what a signal has left undone that came where no checkpoint could be written."""
+        """Describe what a signal has left undone that came where no checkpoint could be written."""
         from repfold.train import restart_command
 
         go_on = f"Go on with: {restart_command.to_resume(directory, recipe)}"

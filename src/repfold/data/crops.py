@@ -58,8 +58,10 @@ class CropSettings:
 
 @dataclass(frozen=True)
 class Framing:
-    """How pictures become squares: the ``image_size`` that the network sees; for evaluation, the short side ``resize``
-    before the central square is cut; for training, the ``crop``; ``channels``: 1 (gray) or 3 (colour)."""
+    """How pictures become squares of side ``image_size``, with 1 (gray) or 3 (colour) ``channels``.
+
+    For evaluation the short side is brought to ``resize`` and the central square cut; for training see ``crop``.
+    """
 
     image_size: int
     resize: int

@@ -11,8 +11,13 @@ from repfold.data.parts import Part
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """``content``: of the files' names, sizes and labels, or of the pixels where these are in memory to begin with.
-    ``times``: of when the files were last changed; "" where there are none. ``bytes``: what they take."""
+    """What identifies the images of a source.
+
+    Attributes:
+        bytes: what they take.
+        content: of the files' names, sizes and labels, or of the pixels where these are in memory to begin with.
+        times: of when the files were last changed; "" where there are none.
+    """
 
     images: int
     bytes: int

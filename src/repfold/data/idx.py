@@ -34,8 +34,7 @@ def recognises(path: Path) -> bool:
 
 
 def read_idx(path: Path) -> Listing:
-    """Return the training and test parts of the IDX set at ``path``: a folder, or the image file of one of the sets in
-    it (as EMNIST's folder has several).
+    """Return the training and test parts of the IDX set at ``path``: a folder, or the image file of one of several.
 
     Labels are renumbered from 0 in ascending order. EMNIST stores its pictures transposed; they are set upright.
     Raises: RepFoldError when files are missing or damaged, or the folder holds several sets.
@@ -130,8 +129,7 @@ def _labels_file(images: Path) -> Path:
 
 
 def _class_names(folder: Path, name: str, values: np.ndarray) -> tuple[str, ...]:
-    """Name the classes from EMNIST's mapping file ("label code [code]" a line), from Fashion-MNIST's list when the
-    folder is called so, else by their numbers."""
+    """Names of the classes: of EMNIST's mapping file ("label code [code]" a line), Fashion-MNIST's, or numbers."""
     mapping = folder / f"{name}mapping.txt"
     if mapping.is_file():
         lines = [line.split() for line in mapping.read_text().splitlines() if line.strip()]

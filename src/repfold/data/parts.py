@@ -128,8 +128,7 @@ class FilePart:
     def frame(
         self, framing: Framing, train: bool, budget: int, advance: Advance
     ) -> tuple[Images, list[BrokenImageError]]:
-        """Return the pictures ready for the loader, cached when they need at most ``budget`` bytes, and those that
-        turned out to be broken."""
+        """Return the pictures ready for the loader, cached within ``budget`` bytes, and those that are broken."""
         keeps_whole = train and framing.crop.kind == "resized"
         side, channels = framing.image_size, framing.channels
         if keeps_whole:
@@ -193,8 +192,10 @@ Part = ArrayPart | FilePart
 
 @dataclass(frozen=True)
 class Listing:
-    """What the reader of a format found: the classes in the order of the labels, the parts, and folders that might be
-    classes but are not. ``val`` is None where all pictures are in one part."""
+    """What the reader of a format found: classes in the order of the labels, parts, folders that are no classes.
+
+    ``val`` is None where all pictures are in one part.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -203,8 +204,9 @@ class Listing:
     passed_over: tuple[str, ...] = ()
 
     def parts(self, val_fraction: float, per_class: tuple[int, int] | None, seed: int) -> tuple[Part, Part]:
-        """Return the training and validation parts, split class by class where they are one; with ``per_class``, so
-        many (training, validation) images of every class, drawn under ``seed``.
+        """Return the training and validation parts, split class by class where they are one.
+
+        With ``per_class`` they hold so many (training, validation) images of every class, drawn under ``seed``.
 
         Raises: RepFoldError when a class has too few images.
         """
@@ -226,8 +228,10 @@ def working_sizes(sizes_N2: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def read_square(path: Path, channels: int, image_size: int, resize: int, max_pixels: int = MOST_PIXELS) -> np.ndarray:
-    """Return what evaluation sees of a file: the short side brought to ``resize``, then the central square; uint8
-    [image_size, image_size, channels]."""
+    """Return what evaluation sees of a file: uint8 [image_size, image_size, channels].
+
+    The short side is brought to ``resize``, then the central square is cut.
+    """
     pixels_HWC = read_image(path, channels, short_side=resize, max_pixels=max_pixels)
     box = centre_boxes(np.array([pixels_HWC.shape[:2]]), image_size, resize)[0]
     return cut(pixels_HWC, box, image_size)

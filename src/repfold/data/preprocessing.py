@@ -24,8 +24,9 @@ class SquareOf(Protocol):
 
 
 def preprocess(path: str | os.PathLike[str], preprocessing: SquareOf, *, max_pixels: int = MOST_PIXELS) -> torch.Tensor:
-    """Return the picture in ``path`` as uint8 [C, S, S]: short side to ``resize``, then the central square of
-    ``image_size``; equal, bit by bit, to what evaluation of a folder sees of the file.
+    """Return the picture in ``path`` as uint8 [C, S, S]: short side to ``resize``, then the central square.
+
+    It is equal, bit by bit, to what evaluation of a folder sees of the file.
 
     Raises: BrokenImageError when the file cannot be decoded, or has more than ``max_pixels``.
     """

@@ -33,8 +33,9 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def load_arrays(content: bytes, name: str) -> dict[str, object]:
-    """Return the dictionary pickled in ``content``, its keys as text; only builtin containers, numbers, text and NumPy
-    arrays are admitted. ``name`` is the file's, for errors.
+    """Return the dictionary pickled in ``content``, its keys as text. ``name`` is the file's, for errors.
+
+    Only builtin containers, numbers, text and NumPy arrays are admitted.
 
     Raises: RepFoldError when the pickle is damaged, asks for anything else, or is no dictionary.
     """

@@ -197,8 +197,7 @@ def list_images(spec: str | Path) -> Listing:
 
 
 def _cache_budget() -> int:
-    """Bytes for decoded images, divided among the processes that ``torchrun`` started on this machine: each keeps its
-    own cache."""
+    """Bytes for decoded images; ``torchrun``'s processes on this machine share them, as each keeps its own cache."""
     return int(allowance.free_memory() * _CACHE_SHARE) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 

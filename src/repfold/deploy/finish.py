@@ -34,8 +34,7 @@ class Outcome:
 def finish_run(
     directory: Path, *, trust: bool = False, on_stage: Callable[[str], None] = lambda name: None
 ) -> list[Outcome]:
-    """Fold the best network of a trained run and derive what follows from it: model file, certificate, ONNX, timings,
-    report.
+    """Fold the best network of a trained run and derive model file, certificate, ONNX, timings and report from it.
 
     Args:
         trust: run the code that the run's model file names.

@@ -1,5 +1,7 @@
-"""A folded network as a file, in the format that its name says; what was read from ONNX keeps its names, its free
-sizes and its unknown nodes there."""
+"""A folded network as a file, in the format of its suffix.
+
+What was read from ONNX keeps its names, its free sizes and its unknown nodes there.
+"""
 
 from __future__ import annotations
 

@@ -60,8 +60,11 @@ class _Network:
 
 
 class Engine:
-    """A loaded network. It may be called from several threads, which then take turns, and be closed meanwhile: calls
-    that are under way end as usual. A fork waits for the call under way; the engine then works in both processes."""
+    """A loaded network.
+
+    It may be called from several threads, which then take turns, and be closed meanwhile: calls that are under way end
+    as usual. A fork waits for the call under way; the engine then works in both processes.
+    """
 
     def __init__(
         self, path: str | os.PathLike[str], threads: int, precision: str, kernels: str, convolution: str

@@ -11,8 +11,9 @@ from repfold.errors import RepFoldError
 
 @dataclass(frozen=True)
 class Averaging:
-    """``decay``: that of an exponential average; None: all count the same. From ``start`` (a share of the run) on, the
-    weights are averaged after every step, or with ``each_epoch`` after every epoch.
+    """How the weights are averaged: from ``start`` (a share of the run) on, after every step or epoch (``each_epoch``).
+
+    ``decay``: that of an exponential average; None: all count the same.
 
     Raises: RepFoldError for a decay or a start outside of [0, 1).
     """

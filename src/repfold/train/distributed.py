@@ -21,8 +21,13 @@ _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of the last steps: ``outcomes``, loss and share classified right of each, as means over the processes;
-    ``checkpoint``: whether to write one; ``signal``: the one to stop for, or 0."""
+    """What the processes agree on after some steps.
+
+    Attributes:
+        outcomes: loss and share classified right of each step, as means over the processes.
+        checkpoint: whether to write one.
+        signal: the one to stop for, or 0.
+    """
 
     outcomes: tuple[tuple[float, float], ...]
     checkpoint: bool

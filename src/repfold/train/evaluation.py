@@ -21,8 +21,10 @@ from repfold.train.distributed import Ranks
 
 @dataclass(frozen=True)
 class Metrics:
-    """``loss``: mean cross-entropy, nats. ``top1``, ``top5`` and the means over classes ``precision`` and ``recall``:
-    percent. ``confusion_TP``: int64 [K, K], rows the true class, columns the predicted one."""
+    """``loss`` in nats; ``top1``, ``top5`` and the means over classes ``precision`` and ``recall`` in percent.
+
+    ``confusion_TP``: int64 [K, K], rows the true class, columns the predicted one.
+    """
 
     images: int
     loss: float

@@ -13,8 +13,10 @@ from repfold.train import checkpoint
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint to go on from, and its contents. ``why``: why it is the one before the last, or "" for the last;
-    ``damaged``: whether the last is there but cannot be read."""
+    """A checkpoint to go on from, and its contents.
+
+    ``why``: why it is the one before the last, or "" for the last; ``damaged``: whether the last cannot be read.
+    """
 
     path: Path
     content: dict[str, Any]

@@ -15,8 +15,11 @@ from repfold.train.regularise import EquivalentL2
 
 @dataclass(frozen=True)
 class LossSettings:
-    """``teacher``: a model file or run to learn from, "" for none; its loss counts ``distill_weight``, that of the
-    labels the rest. ``auxiliary_weight``: how much the loss of each auxiliary classifier counts."""
+    """The terms of the loss.
+
+    ``teacher``: a model file or run to learn from, "" for none; its loss counts ``distill_weight``, that of the labels
+    the rest. ``auxiliary_weight``: how much the loss of each auxiliary classifier counts.
+    """
 
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.1

@@ -26,8 +26,10 @@ def setting(
     high: float | None = None,
     free: bool = False,
 ) -> Any:
-    """Declare a field: its bounds (of numbers; of each number of a tuple), and whether it is ``free`` to change when a
-    run is resumed, because the result does not depend on it."""
+    """Declare a field with its bounds (of numbers; of each number of a tuple).
+
+    ``free``: it may change when a run is resumed, because the result does not depend on it.
+    """
     metadata = {"explanation": explanation, "low": low, "above": above, "high": high, "free": free}
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -56,8 +56,10 @@ def read(path: str | os.PathLike[str], *, base: Recipe | None = None) -> Recipe:
 
 
 def find(name_or_path: str, *, base: Recipe | None = None) -> Recipe:
-    """Return a recipe that comes with RepFold, by name, or one of a file (a name with a dot or a slash) or of a run
-    directory. Raises: RepFoldError, with the nearest match, when there is none."""
+    """Return a shipped recipe, by name, or that of a file (a dot or slash in its name) or run directory.
+
+    Raises: RepFoldError, with the nearest match, when there is none.
+    """
     if is_path(name_or_path):
         path = Path(name_or_path)
         return read(path / run_files.RECIPE if path.is_dir() else path, base=base)

@@ -107,8 +107,7 @@ class RunDirectory:
             return self._restore_best(state)
 
     def _restore_best(self, state: State) -> str:
-        """Bring back the best network and its confusions as the checkpoint knows them, when a later epoch, which is
-        now to be trained again, has replaced them."""
+        """Bring back the checkpoint's best network and confusions, when a later epoch has replaced them."""
         best, previous = self.path / run_files.BEST, self.path / run_files.PREVIOUS_BEST
         if state.best_confusion is not None:
             record.write_confusion(self.path, self.run.source.classes, state.best_confusion)

@@ -25,16 +25,18 @@ _LOCAL_OPTIONS = ("local_lock=all", "local_lock=flock", "nolock", "localflock", 
 
 
 class RunLostError(Exception):
-    """The directory, or the lock in it, was taken away while the run was writing to it. No mistake in what was given:
-    the exit code is 1."""
+    """The directory, or the lock in it, was taken away while the run was writing to it: exit code 1."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a lock. ``started``: when it began, as the system counts, so that another process that got
-    the same number later is not taken for it; "" where the system does not say."""
+    """A process that holds a lock.
+
+    ``started``: when it began, as the system counts, so that another process with the same number later is not taken
+    for it; "" where unknown.
+    """
 
     host: str
     pid: int
@@ -81,8 +83,9 @@ class RunLock:
 
 @contextmanager
 def held(directory: Path) -> Iterator[RunLock]:
-    """Within the block no other run writes into ``directory``, which is made if need be; what killed runs left
-    half-written in it is removed. Directories made in vain are removed again.
+    """Within the block no other run writes into ``directory``, which is made if need be.
+
+    What killed runs left half-written in it is removed; directories made in vain are removed again.
 
     Raises: RepFoldError, naming who holds the lock, when another process does.
     """
@@ -185,8 +188,10 @@ def _start_of(pid: int) -> str:
 
 
 def _reaches_other_machines(path: Path) -> bool:
-    """Whether a lock on ``path`` that was free here is free on every machine: true of disks of this machine, and of
-    network file systems whose server keeps the locks."""
+    """Whether a lock on ``path`` that was free here is free on every machine.
+
+    True of disks of this machine, and of network file systems whose server keeps the locks.
+    """
     try:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

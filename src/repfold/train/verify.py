@@ -35,8 +35,9 @@ def verify(
     trust: bool = False,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> list[Check]:
-    """Check the checkpoints and what they know of other files, the fold with its certificate, and ``steps`` steps of
-    training, done again. Nothing is written into ``directory``.
+    """Check the checkpoints and the files that they know, the fold with its certificate, and ``steps`` repeated steps.
+
+    Nothing is written into ``directory``.
 
     Args:
         factory: trusted package.module:factory of the network, for runs of one's own network.

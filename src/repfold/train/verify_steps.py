@@ -28,8 +28,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps to do again: from the contents of a checkpoint (None: the beginning) to a position; ``known``: the contents
-    of the run's own checkpoint there, or None when there is none. ``why``: why then not."""
+    """Steps to do again: from the contents of a checkpoint (None: the beginning) to a position.
+
+    ``known``: the contents of the run's own checkpoint there, or None when there is none; ``why``: why then not.
+    """
 
     start: dict[str, Any] | None
     until: Position

@@ -33,6 +33,7 @@ class SmallMapConv2d(nn.Conv2d):
     whole: bool
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        """As nn.Conv2d's: [N, C, H, W] -> [N, O, H', W']."""
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(x_NCHW)
         if torch.is_autocast_enabled(x_NCHW.device.type):

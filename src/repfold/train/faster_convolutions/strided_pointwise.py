@@ -21,13 +21,16 @@ class SubsampledConv2d(nn.Conv2d):
     """A 1x1 convolution with stride, computed as a convolution with stride 1 of every s-th pixel."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        """As nn.Conv2d's: [N, C, H, W] -> [N, O, H', W']."""
         down, across = self.stride
         return functional.conv2d(x_NCHW[:, :, ::down, ::across], self.weight, self.bias, 1, 0, 1, self.groups)
 
 
 def replace_strided_pointwise(network: nn.Module) -> list[str]:
-    """Replace, in place, each convolution that the error can strike; return their names. Parameters stay the same
-    objects, and the names in the state_dict too."""
+    """Replace, in place, each convolution that the error can strike; return their names.
+
+    Parameters stay the same objects, and the names in the state_dict too.
+    """
     found = [
         (name, module)
         for name, module in network.named_modules(remove_duplicate=False)
