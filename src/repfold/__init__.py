@@ -62,7 +62,7 @@ class _Package(ModuleType):
     Importing ``repfold.fold`` binds the module as an attribute of this package: its function is bound instead.
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if isinstance(value, ModuleType) and _LAZY.get(name) == value.__name__:
             value = getattr(value, name)
         super().__setattr__(name, value)

@@ -115,7 +115,7 @@ def _unwrap(text: str) -> str:
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, tuple):
         return "/".join(_text(item) for item in value)
     if isinstance(value, float):

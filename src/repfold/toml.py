@@ -30,7 +30,7 @@ def parse(text: str) -> dict[str, Any]:
         raise RepFoldError(f"it is not TOML: {error}") from error
 
 
-def _check_numbers(value: Any) -> None:
+def _check_numbers(value: object) -> None:
     """TOML's whole numbers have 64 bits; Python's have any length, and take as long to write."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise RepFoldError(f"it has a whole number of {value.bit_length()} bits: TOML's have 64.")

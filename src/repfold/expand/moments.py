@@ -35,7 +35,7 @@ def moments_of(network: nn.Module, sites: list[Site], example: Tensor) -> dict[s
 
 
 def _recorder(name: str, found: dict[str, Moments]) -> Callable[[nn.Module, Any, Tensor], None]:
-    def record(module: nn.Module, _: Any, output: Tensor) -> None:
+    def record(module: nn.Module, _: object, output: Tensor) -> None:
         y_CX = output.double().cpu().transpose(0, 1).flatten(1)
         mean_C = y_CX.mean(1)
         if isinstance(module.bias, Tensor):

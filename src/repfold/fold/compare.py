@@ -47,7 +47,7 @@ def run(network: nn.Module, arguments: Arguments) -> Any:
             ) from error
 
 
-def leaves(output: Any) -> list[Any]:
+def leaves(output: object) -> list[Any]:
     """The leaves of an output. Raises: FoldError where one cannot be compared."""
     try:
         return take_apart(output)
@@ -72,7 +72,7 @@ def refuse_if_it_differs_from_itself(network: nn.Module, arguments: Arguments) -
 
 
 def compare(
-    network: nn.Module, plain: nn.Module, arguments: Arguments, expected: Any, refold: Refold | None = None
+    network: nn.Module, plain: nn.Module, arguments: Arguments, expected: object, refold: Refold | None = None
 ) -> Difference:
     """How far ``plain`` is from what ``network`` gave. Raises: FoldError when by more than rounding.
 
@@ -101,7 +101,7 @@ def compare(
     return worst
 
 
-def _refuse_other_kind(a: Any, b: Tensor) -> None:
+def _refuse_other_kind(a: object, b: Tensor) -> None:
     if not isinstance(a, Tensor) or a.shape != b.shape or a.dtype != b.dtype:
         given = f"{tuple(a.shape)} {a.dtype}" if isinstance(a, Tensor) else repr(a)
         raise FoldError(f"the folded network gives {given} where the network gives {tuple(b.shape)} {b.dtype}")
@@ -111,7 +111,7 @@ def _real(dtype: torch.dtype) -> torch.dtype:
     return {torch.complex64: torch.float32, torch.complex128: torch.float64}.get(dtype, dtype)
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: object, b: object) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and torch.equal(_comparable(a), _comparable(b))
     return type(a) is type(b) and (a == b or (a != a and b != b))
@@ -196,18 +196,18 @@ def _is_float(x: Tensor) -> bool:
 def in_float64(arguments: Arguments) -> Arguments:
     """The arguments with every real floating-point tensor in float64."""
 
-    def double(leaf: Any) -> Any:
+    def double(leaf: object) -> Any:
         return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
     doubled: Arguments = rebuild(arguments, double)
     return doubled
 
 
-def _condition(network: nn.Module, arguments: Arguments, expected: Any) -> float:
+def _condition(network: nn.Module, arguments: Arguments, expected: object) -> float:
     """The relative change of the output over that of the input, estimated with random noise."""
     generator = torch.Generator().manual_seed(0)
 
-    def nudge(leaf: Any) -> Any:
+    def nudge(leaf: object) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
             return leaf
         noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device)
@@ -223,7 +223,7 @@ def resized(arguments: Arguments, batch: Callable[[int], int], image: Callable[[
     generator = torch.Generator().manual_seed(0)
     batches = {leaf.shape[0] for leaf in take_apart(arguments) if isinstance(leaf, Tensor) and leaf.dim()}
 
-    def change(leaf: Any) -> Any:
+    def change(leaf: object) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.dim():
             return leaf
         shape = list(leaf.shape)

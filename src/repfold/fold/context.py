@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ class Context:
             return self.channels_last(piece.terms[0][0])
         return len(value.shape) == 2 or (isinstance(piece, Apply) and piece.reading.channels_last)
 
-    def is_constant(self, argument: Any) -> bool:
+    def is_constant(self, argument: object) -> bool:
         """Whether ``argument`` is a number or a value that depends on no input."""
         return isinstance(argument, (int, float)) or (isinstance(argument, Value) and argument in self.constants)
 
@@ -41,13 +40,13 @@ class Context:
             raise Unfoldable("its weight depends on the input")
         return argument
 
-    def number(self, argument: Any, state: State, dtype: torch.dtype) -> Tensor:
+    def number(self, argument: object, state: State, dtype: torch.dtype) -> Tensor:
         """A number or a constant value as a tensor of ``dtype``, computed from ``state``."""
         if isinstance(argument, Value):
             return self.constants.number(argument, state, dtype)
         return torch.as_tensor(argument, dtype=dtype)
 
-    def optional(self, argument: Any, state: State, dtype: torch.dtype) -> Tensor | None:
+    def optional(self, argument: object, state: State, dtype: torch.dtype) -> Tensor | None:
         """``number``, or None for an argument that is None."""
         return None if argument is None else self.number(argument, state, dtype)
 

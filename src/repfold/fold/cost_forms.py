@@ -46,7 +46,7 @@ class Comparison:
         }
 
 
-def compare_costs(network: nn.Module, example: Any) -> Comparison:
+def compare_costs(network: nn.Module, example: object) -> Comparison:
     """Fold ``network`` and profile both forms on ``example``. Raises: FoldError as ``repfold.fold`` does."""
     plain, certificate = fold(network, example)
     train, folded = profile(network, example), profile(plain, example)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ Progress = Callable[[str], None]
 
 
 def fold(
-    network: nn.Module, example: Any, *, policy: str = "auto", progress: Progress = lambda stage: None
+    network: nn.Module, example: object, *, policy: str = "auto", progress: Progress = lambda stage: None
 ) -> tuple[nn.Module, Certificate]:
     """Replace every maximal linear region of ``network`` by one convolution or linear layer.
 

@@ -38,7 +38,7 @@ class OnlineFold(nn.Module):
     Raises: FoldError when nothing can be folded in train mode, or a region does not prove exact.
     """
 
-    def __init__(self, network: nn.Module, example: Any) -> None:
+    def __init__(self, network: nn.Module, example: object) -> None:
         super().__init__()
         self.network = network
         self.example = example
@@ -51,7 +51,7 @@ class OnlineFold(nn.Module):
         self._names = name_regions(plan)
         self._folded = plan.recorded.rewritten(rewrite(plan).graph, {})
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, *arguments: object) -> Any:
         """The network's forward, with its branches folded while gradients are recorded."""
         graph = self._folded.graph
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
@@ -86,7 +86,7 @@ def _region_device(state: dict[str, Tensor]) -> str:
     return next(iter(state.values())).device.type
 
 
-def _plan(network: nn.Module, arguments: tuple[Any, ...], training: bool) -> Plan:
+def _plan(network: nn.Module, arguments: tuple[object, ...], training: bool) -> Plan:
     """The plan in train or eval mode; the network keeps its own."""
     try:
         if network.training == training:
@@ -99,7 +99,7 @@ def _plan(network: nn.Module, arguments: tuple[Any, ...], training: bool) -> Pla
     return plan
 
 
-def _nothing_to_fold(network: nn.Module, arguments: tuple[Any, ...], plan: Plan) -> str:
+def _nothing_to_fold(network: nn.Module, arguments: tuple[object, ...], plan: Plan) -> str:
     norm = norm_in_branch(plan, _plan(network, arguments, training=False))
     if norm is None:
         return f"{type(network).__name__} has no branches, so there is nothing to fold online. Train it as it is."

@@ -32,7 +32,7 @@ ENOUGH = 0.8  # of the regions; fewer are not worth the sizes that they would le
 def fold_proved(
     module: nn.Module,
     original: nn.Module,
-    arguments: tuple[Any, ...],
+    arguments: tuple[object, ...],
     policy: str,
     path: str = "",
     progress: Callable[[str], None] = lambda stage: None,
@@ -62,7 +62,7 @@ def fold_proved(
 def fold_module(
     module: nn.Module,
     original: nn.Module,
-    arguments: tuple[Any, ...],
+    arguments: tuple[object, ...],
     policy: str,
     path: str = "",
     progress: Callable[[str], None] = lambda stage: None,
@@ -125,7 +125,7 @@ def _own(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _fold_children(
-    module: nn.Module, original: nn.Module, arguments: tuple[Any, ...], policy: str, path: str, reason: str
+    module: nn.Module, original: nn.Module, arguments: tuple[object, ...], policy: str, path: str, reason: str
 ) -> Folded:
     """A copy of ``module`` with every child folded that was called, whose replacement changes nothing."""
     calls = _record_calls(private_copy(original), arguments)
@@ -159,7 +159,7 @@ def _fold_children(
     )
 
 
-def _within(part: nn.Module, arguments: tuple[Any, ...], policy: str, path: str) -> Folded:
+def _within(part: nn.Module, arguments: tuple[object, ...], policy: str, path: str) -> Folded:
     """The part with its children folded, since the module around it uses more of it than its output."""
     try:
         folded = _fold_children(private_copy(part), part, arguments, policy, path, SEEN_INTO)
@@ -170,13 +170,13 @@ def _within(part: nn.Module, arguments: tuple[Any, ...], policy: str, path: str)
     return replace(folded, build=lambda needed: plain)
 
 
-def _record_calls(module: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
+def _record_calls(module: nn.Module, arguments: tuple[object, ...]) -> dict[str, tuple[Any, ...]]:
     """For every submodule that is called with positional arguments alone: those of its first call."""
     calls: dict[str, tuple[Any, ...]] = {}
     for name, child in module.named_modules():
         if name and not isinstance(child, torch.jit.ScriptModule):
 
-            def note(_: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any], name: str = name) -> None:
+            def note(_: nn.Module, given: tuple[object, ...], keywords: dict[str, Any], name: str = name) -> None:
                 if not keywords and name not in calls:
                     calls[name] = copies(given)
 
@@ -198,7 +198,7 @@ def _called_descendants(module: nn.Module, calls: dict[str, tuple[Any, ...]]) ->
     return found
 
 
-def _runs(network: nn.Module, arguments: tuple[Any, ...]) -> bool:
+def _runs(network: nn.Module, arguments: tuple[object, ...]) -> bool:
     """Whether the network still runs with the part replaced; its outputs are compared at the end."""
     try:
         network(*copies(arguments))

@@ -26,7 +26,7 @@ class Plan:
     left: tuple[Unfolded, ...]
 
 
-def make_plan(network: nn.Module, arguments: tuple[Any, ...], policy: str = "auto") -> Plan:
+def make_plan(network: nn.Module, arguments: tuple[object, ...], policy: str = "auto") -> Plan:
     """Record, read, grow and choose; ``network`` is left untouched, in the mode that it is in.
 
     Raises: NotFollowed when its forward cannot be followed as a whole, NotCopied when it cannot be copied.

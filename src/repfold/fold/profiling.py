@@ -54,7 +54,7 @@ class Profile:
         return {"total": dataclasses.asdict(self.total), "layers": [dataclasses.asdict(layer) for layer in self.layers]}
 
 
-def profile(network: nn.Module, example: Any) -> Profile:
+def profile(network: nn.Module, example: object) -> Profile:
     """Count what ``network``, in eval mode, does on ``example`` (all of it: give one image for the cost of an image).
 
     Args:
@@ -116,10 +116,10 @@ class _Counter(TorchDispatchMode):
     def enter(self, path: str) -> Callable[..., None]:
         return lambda module, arguments: self.running.append(path)
 
-    def leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
+    def leave(self, module: nn.Module, arguments: object, output: object) -> None:
         self.running.pop()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         if self.running and not func.is_view:
             path = self.running[-1]

@@ -60,7 +60,7 @@ def read_neg(context: Context, value: Value) -> Piece:
 
 
 def _channelwise(
-    context: Context, value: Value, x: Any, constant: Any, scale_and_shift: Callable[[Tensor], tuple[Tensor, Any]]
+    context: Context, value: Value, x: object, constant: object, scale_and_shift: Callable[[Tensor], tuple[Tensor, Any]]
 ) -> Piece:
     """x scaled and shifted by a constant that is a number or varies along the channels alone."""
     if context.is_constant(x) or not isinstance(x, Value) or not context.is_constant(constant):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from repfold.algebra import (
@@ -82,7 +80,7 @@ def read_slice(context: Context, value: Value) -> Piece:
     return _taps(x, tuple(axes))
 
 
-def _slice_axis(start: Any, end: Any, step: int, size: Size) -> Axis | None:
+def _slice_axis(start: object, end: object, step: int, size: Size) -> Axis | None:
     high = minus(end, size) if isinstance(end, int) and end > 0 else end or 0
     if not isinstance(start, int) or not isinstance(high, int) or start < 0 or high > 0:
         return None

@@ -35,7 +35,7 @@ class Joined:
     remarks: list[str]
 
 
-def join_siblings(network: nn.Module, arguments: tuple[Any, ...], policy: str) -> Joined:
+def join_siblings(network: nn.Module, arguments: tuple[object, ...], policy: str) -> Joined:
     """Fold, in place, the pairs of a layer and a norm of which the norm alone reads what the layer gives."""
     pairs = _watch(network, arguments)
     regions: list[FoldedRegion] = []
@@ -75,7 +75,7 @@ def _named(region: FoldedRegion, layer: str, norm: str) -> FoldedRegion:
     return replace(region, name=layer, modules=(layer, norm))
 
 
-def _watch(network: nn.Module, arguments: tuple[Any, ...]) -> dict[tuple[str, str], Tensor]:
+def _watch(network: nn.Module, arguments: tuple[object, ...]) -> dict[tuple[str, str], Tensor]:
     """The pairs (layer, norm), each called once, and what the layer reads."""
     watch = _Watch(network)
     inputs = [arguments, *(rebuild(arguments, change) for change in _CHANGES)]
@@ -140,7 +140,7 @@ class _Watch(TorchDispatchMode):
                 found[layer, norm] = self.inputs[layer]
         return found
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         here = self.running[-1] if self.running else ""
         for tensor in _tensors((args, kwargs or {})):
             layer = self.given.get(tensor.untyped_storage()._cdata)
@@ -159,7 +159,7 @@ class _Watch(TorchDispatchMode):
         return enter
 
     def _leave(self, path: str) -> Any:
-        def leave(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        def leave(module: nn.Module, given: tuple[object, ...], output: object) -> None:
             self.running.pop()
             if path in self.layers and isinstance(output, Tensor):
                 self.given[output.untyped_storage()._cdata] = path
@@ -168,5 +168,5 @@ class _Watch(TorchDispatchMode):
         return leave
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def _tensors(values: object) -> list[Tensor]:
     return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]

@@ -16,7 +16,7 @@ class Recorder(Protocol):
 
     values: list[Value]
 
-    def add(self, op: str, arguments: dict[str, Any], like: Any) -> Value:
+    def add(self, op: str, arguments: dict[str, Any], like: object) -> Value:
         """Append an operator; its shape and dtype are those of ``like``."""
 
     def shape(self, tensor: Tensor) -> tuple[Any, ...]:

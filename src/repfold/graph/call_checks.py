@@ -68,7 +68,7 @@ def _check_sizes(shapes: tuple[tuple[int, ...], ...], spec: str) -> None:
             )
 
 
-def _text(size: Any, names: Sequence[str], *, inside: bool = False) -> str:
+def _text(size: object, names: Sequence[str], *, inside: bool = False) -> str:
     """A size or a condition as Python writes it."""
     if not isinstance(size, Expression):
         return str(size)
@@ -87,5 +87,5 @@ def _parsed(spec: str) -> tuple[list[tuple[str, int]], list[tuple[Expression, st
     return content["inputs"], [(from_json(condition), reason) for condition, reason in content["conditions"]]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return "a tensor" if isinstance(value, Tensor) else f"{value!r:.60}"

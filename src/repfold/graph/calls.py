@@ -71,7 +71,7 @@ class Calls:
         """An argument of ``value`` with its operands and symbolic sizes replaced by nodes."""
         return map_argument(value[name], lambda operand: self.read(operand, value), lambda size: self.size(size, value))
 
-    def size(self, size: Any, reader: Value | None = None) -> Any:
+    def size(self, size: object, reader: Value | None = None) -> Any:
         """A number, or a node of it: the size of an axis of what ``reader`` reads or of a live value, else computed."""
         if not isinstance(size, Expression):
             return size
@@ -89,7 +89,7 @@ class Calls:
             return self._once(size, lambda: self.function(call, operands[0]))
         return self._once(size, lambda: reduce(lambda a, b: self.function(call, a, b), operands))
 
-    def may_write_to(self, operand: Any, value: Value) -> bool:
+    def may_write_to(self, operand: object, value: Value) -> bool:
         """Whether ``value`` may be computed in place on ``operand``, as nothing else reads its memory."""
         return (
             isinstance(operand, Value)
@@ -100,7 +100,7 @@ class Calls:
             and (operand.shape, operand.dtype, operand.grad) == (value.shape, value.dtype, value.grad)
         )
 
-    def _once(self, key: Any, write: Callable[[], fx.Node]) -> fx.Node:
+    def _once(self, key: object, write: Callable[[], fx.Node]) -> fx.Node:
         if key not in self.computed:
             self.computed[key] = write()
         return self.computed[key]
@@ -138,12 +138,12 @@ class Calls:
         return self.function(overload, *arguments, **keywords)
 
 
-def _same(given: Any, default: Any) -> bool:
+def _same(given: object, default: object) -> bool:
     as_tuple = tuple(default) if isinstance(default, list) else default
     return not isinstance(given, fx.Node) and type(given) is type(as_tuple) and given == as_tuple
 
 
-def _only_defaults_follow(overload: Any, parameter: Any, given: Mapping[str, Any]) -> bool:
+def _only_defaults_follow(overload: Any, parameter: object, given: Mapping[str, object]) -> bool:
     following = overload._schema.arguments[overload._schema.arguments.index(parameter) + 1 :]
     return all(p.kwarg_only or p.name not in given or _same(given[p.name], p.default_value) for p in following)
 

@@ -5,7 +5,7 @@ Missing one here costs nothing but readability: its smaller operators are record
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class Recorder(Protocol):
     values: list[Value]
 
     def whole(
-        self, op: str, arguments: Mapping[str, Any], run: Callable[[], Tensor], *, stands_in: bool = False
+        self, op: str, arguments: Mapping[str, object], run: Callable[[], Tensor], *, stands_in: bool = False
     ) -> Tensor:
         """Record ``run`` as one operator; with ``stands_in``, it returns a tensor of the right shape alone."""
 
@@ -38,7 +38,7 @@ class Composites(TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         describe = COMPOSITES.get(func)
         described = describe(*args, **kwargs) if describe is not None else None
@@ -76,13 +76,13 @@ class Marks:
                 handle.remove()
 
     def _enter(self, path: str) -> Callable[..., None]:
-        def enter(module: nn.Module, arguments: Any) -> None:
+        def enter(module: nn.Module, arguments: object) -> None:
             self.outer.append((self.recorder.scope, len(self.recorder.values)))
             self.recorder.scope = path
 
         return enter
 
-    def _leave(self, module: nn.Module, arguments: Any, output: Any) -> Any:
+    def _leave(self, module: nn.Module, arguments: Any, output: object) -> Any:
         path = self.recorder.scope
         self.recorder.scope, before = self.outer.pop()
         did_nothing = len(arguments) == 1 and output is arguments[0] and len(self.recorder.values) == before
@@ -101,14 +101,14 @@ def _dropout(kind: str) -> Callable[..., Described | None]:
     return describe
 
 
-def _pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Described | None:
+def _pad(input: Tensor, pad: Iterable[object], mode: str = "constant", value: object = None) -> Described | None:
     """Circular padding only: PyTorch decomposes it into copies into an empty tensor."""
     return ("pad", {"x": input, "pads": tuple(pad), "mode": mode, "value": 0.0}) if mode == "circular" else None
 
 
 def _instance_norm(
-    input: Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
-    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Described | None:  # fmt: skip
     state = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     rest = {"use_input_stats": use_input_stats, "momentum": momentum, "eps": eps}
@@ -116,8 +116,8 @@ def _instance_norm(
 
 
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Described | None:  # fmt: skip
     if dropout_p or enable_gqa:
         return None
@@ -125,7 +125,9 @@ def _attention(
     return "scaled_dot_product_attention", {"query": query, "key": key, "value": value, **rest}
 
 
-def _avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *rest: Any, **named: Any) -> Any:
+def _avg_pool2d(
+    input: Tensor, kernel_size: object, stride: object = None, padding: object = 0, *rest: object, **named: object
+) -> Described | None:
     """Pooling over the whole image, with the image's size as kernel."""
     sizes = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * 2
     if not any(isinstance(size, torch.SymInt) for size in sizes) or padding not in (0, (0, 0)) or rest or named:
@@ -141,8 +143,8 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Descri
 
 
 def _batch_norm(
-    input: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
-    momentum: float = 0.1, eps: float = 1e-5,
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Described | None:  # fmt: skip
     if input.dim() < 2:
         return None
@@ -151,7 +153,7 @@ def _batch_norm(
 
 
 # Operators whose shape is computed here: PyTorch's own rule takes most of the time, or fixes free sizes.
-_SHAPES: dict[str, Callable[..., Any]] = {
+_SHAPES: dict[str, Callable[..., tuple[int, ...]]] = {
     "linear": lambda x, weight, bias: _rows(x, weight),
     "batch_norm": lambda x, **rest: x.shape,
     "dropout": lambda x, **rest: x.shape,
@@ -161,21 +163,21 @@ _SHAPES: dict[str, Callable[..., Any]] = {
 }
 
 
-def _rows(x: Tensor, weight: Tensor) -> tuple[Any, ...]:
+def _rows(x: Tensor, weight: Tensor) -> tuple[int, ...]:
     if x.shape[-1] != weight.shape[1]:  # which fixes that size, where it was free
         raise ValueError(f"a linear layer of {weight.shape[1]} features is given {x.shape[-1]}")
     return (*x.shape[:-1], weight.shape[0])
 
 
-def _padded(x: Tensor, pads: tuple[Any, ...]) -> tuple[Any, ...]:
+def _padded(x: Tensor, pads: tuple[int, ...]) -> tuple[int, ...]:
     grown = [low + high for low, high in zip(pads[0::2], pads[1::2], strict=True)][::-1]
     free = x.dim() - len(grown)
     return (*x.shape[:free], *(size + more for size, more in zip(x.shape[free:], grown, strict=True)))
 
 
 def _interpolate(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None, antialias: bool = False,
+    input: Tensor, size: object = None, scale_factor: object = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Described | None:  # fmt: skip
     axes = input.dim() - 2
     if mode == "area" or recompute_scale_factor or axes < 1:
@@ -195,12 +197,12 @@ def _scaled(size: Any, factor: Any) -> Any:
     return size * int(factor) if whole else torch.sym_int(torch.sym_float(size) * factor)
 
 
-def _one_each(value: Any, axes: int) -> tuple[Any, ...]:
+def _one_each(value: object, axes: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
 
 
 def _avg_pool1d(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    input: Tensor, kernel_size: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Described:  # fmt: skip
     kernel, pads = _one(kernel_size), _one(padding)

@@ -32,16 +32,16 @@ def private_copy(network: nn.Module) -> nn.Module:
         raise NotCopied(f"{type(error).__name__}: {error}") from error
 
 
-def copies(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def copies(arguments: tuple[object, ...]) -> tuple[Any, ...]:
     """The arguments with their tensors cloned, as a forward may write to them; unknown containers stay the same."""
 
-    def fresh(leaf: Any) -> Any:
+    def fresh(leaf: object) -> Any:
         return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
 
     return tuple(_copied(argument, fresh) for argument in arguments)
 
 
-def _copied(argument: Any, fresh: Any) -> Any:
+def _copied(argument: object, fresh: Any) -> Any:
     try:
         return rebuild(argument, fresh)
     except UnknownContainer:

@@ -17,7 +17,7 @@ class SizeDecisions(ShapeEnv):
         super().__init__(duck_shape=False)
         self.decisions: list[tuple[Any, str]] = []
 
-    def evaluate_expr(self, orig_expr: Any, *arguments: Any, **keywords: Any) -> Any:
+    def evaluate_expr(self, orig_expr: object, *arguments: Any, **keywords: Any) -> Any:
         """As in ShapeEnv; a decision on free sizes is recorded with the line of code that made it."""
         result = super().evaluate_expr(orig_expr, *arguments, **keywords)
         line = _deciding_line()
@@ -26,7 +26,7 @@ class SizeDecisions(ShapeEnv):
         return result
 
 
-def _holding(expr: Any, result: Any) -> Any:
+def _holding(expr: object, result: object) -> Any:
     """The condition that held: ``expr``, its negation, or its equality with a number."""
     if str(result) in ("True", "False"):
         return expr if str(result) == "True" else sympy.Not(expr)

@@ -122,7 +122,7 @@ def _value_to_json(value: Value, names: _Names) -> dict[str, Any]:
     return written if value.grad else {**written, "grad": False}
 
 
-def _encode(argument: Any, names: Mapping[Value, str]) -> Any:
+def _encode(argument: object, names: Mapping[Value, str]) -> Any:
     """One argument. Raises: TypeError for what has no JSON form."""
     if argument is None or isinstance(argument, (bool, str)) or type(argument) is int:
         return argument

@@ -48,7 +48,7 @@ class Forward:
         for value in self.graph.values:
             self._find_module(value)
 
-    def write(self, arguments: tuple[Any, ...], output: Any, names: tuple[str, ...]) -> fx.Graph:
+    def write(self, arguments: tuple[object, ...], output: object, names: tuple[str, ...]) -> fx.Graph:
         """The torch.fx graph; it calls the modules of ``root``."""
         target = fx.Graph()
         inputs = self._placeholders(target, arguments, names)
@@ -176,7 +176,7 @@ class Forward:
         return found | {f"{path}.num_batches_tracked" for path in self.modes if path in self.layers}
 
     def _placeholders(
-        self, target: fx.Graph, arguments: tuple[Any, ...], names: tuple[str, ...]
+        self, target: fx.Graph, arguments: tuple[object, ...], names: tuple[str, ...]
     ) -> dict[Value, fx.Node]:
         """Write the forward's parameters, the reads of tensors from them, and the check of the call."""
         inputs: dict[Value, fx.Node] = {}

@@ -57,7 +57,7 @@ class Value:
         return f"{self.name}{list(self.shape)}"
 
 
-def values_in(argument: Any) -> Iterator[Value]:
+def values_in(argument: object) -> Iterator[Value]:
     """Every Value inside an argument, or inside several."""
     if isinstance(argument, Value):
         yield argument
@@ -67,7 +67,7 @@ def values_in(argument: Any) -> Iterator[Value]:
 
 
 def map_argument(
-    argument: Any, change: Callable[[Value], Any], resize: Callable[[Expression], Any] = lambda e: e
+    argument: object, change: Callable[[Value], Any], resize: Callable[[Expression], Any] = lambda e: e
 ) -> Any:
     """The argument with every Value and every Expression in it changed."""
     if isinstance(argument, Value):

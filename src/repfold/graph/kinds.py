@@ -19,27 +19,27 @@ class Misused(ValueError):
     """An unknown operator, or wrong arguments for a known one."""
 
 
-def _value(argument: Any) -> bool:
+def _value(argument: object) -> bool:
     return isinstance(argument, Value)
 
 
-def _whole(argument: Any) -> bool:
+def _whole(argument: object) -> bool:
     return type(argument) is int or isinstance(argument, Expression)
 
 
-def _axis(argument: Any) -> bool:
+def _axis(argument: object) -> bool:
     return type(argument) is int and -64 <= argument < 64
 
 
-def _number(argument: Any) -> bool:
+def _number(argument: object) -> bool:
     return type(argument) in (int, float) or isinstance(argument, Expression)
 
 
-def _flag(argument: Any) -> bool:
+def _flag(argument: object) -> bool:
     return type(argument) is bool
 
 
-def _text(argument: Any) -> bool:
+def _text(argument: object) -> bool:
     return isinstance(argument, str)
 
 
@@ -120,7 +120,7 @@ _MORE = frozenset(
 _NOT_FUNCTIONS = ("empty", "empty_strided", "as_strided")
 
 
-def check(op: str, arguments: Mapping[str, Any]) -> None:
+def check(op: str, arguments: Mapping[str, object]) -> None:
     """Raises: Misused unless ``op`` is a function without side effects and takes exactly these arguments."""
     required, kinds = signature(op)
     if lost := required - arguments.keys():

@@ -109,7 +109,7 @@ def submodule(network: nn.Module | None, path: str) -> nn.Module | None:
         return None
 
 
-def _common_owner(tensors: Mapping[str, Any]) -> str | None:
+def _common_owner(tensors: Mapping[str, object]) -> str | None:
     """p where every tensor is a state value of the path "p.<its name>"."""
     owners = set()
     for name, value in tensors.items():

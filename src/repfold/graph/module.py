@@ -37,7 +37,9 @@ class GraphNetwork(fx.GraphModule):
     repfold_output: Any
     repfold_parameter_names: tuple[str, ...]
 
-    def carry(self, graph: Graph, arguments: tuple[Any, ...], output: Any, parameter_names: tuple[str, ...]) -> None:
+    def carry(
+        self, graph: Graph, arguments: tuple[object, ...], output: object, parameter_names: tuple[str, ...]
+    ) -> None:
         """Set the four attributes."""
         self.repfold_graph = graph
         self.repfold_arguments = arguments
@@ -67,8 +69,8 @@ def to_module(
     graph: Graph,
     state: State,
     *,
-    arguments: tuple[Any, ...],
-    output: Any,
+    arguments: tuple[object, ...],
+    output: object,
     copy: nn.Module | None = None,
     home: nn.Module | None = None,
     name: str = "Folded",
@@ -128,7 +130,7 @@ def _flat(network: GraphNetwork) -> _Flat:
     graph = network.repfold_graph
     numbered = {value: Value("number", {"index": i}, (), value.dtype, "") for i, value in enumerate(graph.values)}
 
-    def number(leaf: Any) -> Any:
+    def number(leaf: object) -> Any:
         return numbered[leaf] if isinstance(leaf, Value) else leaf
 
     return _Flat(
@@ -148,7 +150,7 @@ def _unpickled(
 ) -> GraphNetwork:
     values: list[Value] = []
 
-    def at(leaf: Any) -> Any:
+    def at(leaf: object) -> Any:
         return values[leaf["index"]] if isinstance(leaf, Value) else leaf
 
     for value in flat.values:

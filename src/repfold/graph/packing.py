@@ -14,11 +14,11 @@ from repfold.graph.sizes import Expression
 from repfold.graph.structure import PLAIN, UnknownContainer
 
 
-def _make(kind: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+def _make(kind: Callable[..., Any], *arguments: object, **keywords: Any) -> Any:
     return kind(*arguments, **keywords)
 
 
-def rebuilt(packed: Any, change: Callable[[Any], Any], make: Callable[..., Any] = _make) -> Any:
+def rebuilt(packed: object, change: Callable[[Any], Any], make: Callable[..., Any] = _make) -> Any:
     """``packed`` with every Value, Expression and plain value changed, in containers of the same kinds.
 
     ``make`` is called with the class and the contents of a container that is no plain tuple, list or dict.

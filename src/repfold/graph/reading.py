@@ -28,7 +28,7 @@ DTYPES = "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool com
 FORMATS = "contiguous_format channels_last channels_last_3d preserve_format".split()
 
 
-def from_json(content: Any, shapes: Mapping[str, tuple[int, ...]]) -> Written:
+def from_json(content: object, shapes: Mapping[str, tuple[int, ...]]) -> Written:
     """What ``to_json`` wrote; ``shapes`` are those of the tensors that the file holds.
 
     Raises: RepFoldError for anything that ``to_json`` would not have written.
@@ -101,7 +101,7 @@ def _read_value(item: Any, known: Mapping[str, Value], shapes: Mapping[str, tupl
     )
 
 
-def _decode(argument: Any, known: Mapping[str, Value], depth: int = 0) -> Any:
+def _decode(argument: object, known: Mapping[str, Value], depth: int = 0) -> Any:
     if argument is None or isinstance(argument, (bool, str, float)):
         return argument
     if isinstance(argument, int) and abs(argument) < 2**63:
@@ -126,7 +126,7 @@ def _decode(argument: Any, known: Mapping[str, Value], depth: int = 0) -> Any:
 _TORCH_NAMES = {"dtype": DTYPES, "layout": ("strided",), "memory_format": FORMATS}
 
 
-def _read_structure(item: Any, known: Mapping[str, Value], depth: int = 0) -> Any:
+def _read_structure(item: object, known: Mapping[str, Value], depth: int = 0) -> Any:
     if depth > DEEPEST:
         raise RepFoldError("The graph's arguments or output are nested too deeply.")
     if isinstance(item, dict) and len(item) == 1:
@@ -143,7 +143,7 @@ def _read_structure(item: Any, known: Mapping[str, Value], depth: int = 0) -> An
     return _decode(item, known)
 
 
-def _leaves(item: Any) -> list[Value]:
+def _leaves(item: object) -> list[Value]:
     if isinstance(item, Value):
         return [item]
     parts = item.values() if isinstance(item, dict) else item if isinstance(item, (tuple, list)) else ()
@@ -157,21 +157,21 @@ def _read_state(content: Any, graph: Graph) -> dict[str, str]:
     return dict(content)
 
 
-def _read_size(content: Any) -> Any:
+def _read_size(content: object) -> Any:
     if isinstance(content, int) and not isinstance(content, bool) and abs(content) < 2**53:
         return content
     _check_bounds(content)
     return sizes.from_json(content)
 
 
-def _read_condition(content: Any) -> Expression:
+def _read_condition(content: object) -> Expression:
     condition = _read_size(content)
     if not isinstance(condition, Expression):
         raise RepFoldError("The graph has a condition that depends on no size.")
     return condition
 
 
-def _check_bounds(content: Any) -> None:
+def _check_bounds(content: object) -> None:
     """Raise unless an expression is cheap to compute: bounded depth, length and numbers, powers of small exponent."""
     parts, waiting = 0, [(content, 0, False)]
     while waiting:
@@ -214,11 +214,11 @@ def _check_extents(graph: Graph) -> None:
                 raise RepFoldError(f"The graph's value '{value.name}' is of {list(extent)!s:.60}, which is too large.")
 
 
-def _is_count(argument: Any) -> bool:
+def _is_count(argument: object) -> bool:
     return type(argument) is int or isinstance(argument, Expression)
 
 
-def _expressions(argument: Any) -> list[Expression]:
+def _expressions(argument: object) -> list[Expression]:
     if isinstance(argument, tuple):
         return [found for item in argument for found in _expressions(item)]
     return [argument] if isinstance(argument, Expression) else []
@@ -242,7 +242,7 @@ def _path(path: str) -> str:
     return path
 
 
-def _count(number: Any) -> int:
+def _count(number: object) -> int:
     if type(number) is not int or not 0 <= number < 2**53:
         raise RepFoldError(f"The graph uses {number!r:.40} where a count belongs.")
     return number

@@ -65,7 +65,7 @@ class Recorded:
         return replace(self, graph=graph, state=state, arguments=arguments, output=output)
 
 
-def record(network: nn.Module, arguments: tuple[Any, ...], *, seconds: float = SECONDS) -> Recorded:
+def record(network: nn.Module, arguments: tuple[object, ...], *, seconds: float = SECONDS) -> Recorded:
     """The graph of ``network`` called with ``arguments``, in the mode it is in; it is left untouched.
 
     Batch and image size stay free where its forward lets them; where following them takes more than ``seconds``, they
@@ -97,7 +97,7 @@ def record(network: nn.Module, arguments: tuple[Any, ...], *, seconds: float = S
     raise AssertionError("sizes that are fixed are followed without a limit")
 
 
-def _carried(network: GraphNetwork, arguments: tuple[Any, ...]) -> Recorded:
+def _carried(network: GraphNetwork, arguments: tuple[object, ...]) -> Recorded:
     """The graph that a network carries: it may hold kept ONNX nodes, which PyTorch cannot trace."""
     tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
     sizes = {(index, axis): size for index, x in enumerate(tensors) for axis, size in enumerate(x.shape)}
@@ -107,7 +107,7 @@ def _carried(network: GraphNetwork, arguments: tuple[Any, ...]) -> Recorded:
     return Recorded(graph, state, private_copy(network), network.repfold_arguments, network.repfold_output)
 
 
-def _record_freest(network: nn.Module, arguments: tuple[Any, ...], *, free: Freedom, seconds: float) -> Recorded:
+def _record_freest(network: nn.Module, arguments: tuple[object, ...], *, free: Freedom, seconds: float) -> Recorded:
     """The graph recorded with the example's sizes, or with larger ones where those leave more sizes free.
 
     A slice that ends where the example does, say, looks as if it fixed the image's size.
@@ -131,7 +131,7 @@ def _fixed_axes(graph: Graph) -> list[Check]:
 
 
 def _record(
-    network: nn.Module, arguments: tuple[Any, ...], *, free: Freedom, seconds: float, enlarged: int = 1
+    network: nn.Module, arguments: tuple[object, ...], *, free: Freedom, seconds: float, enlarged: int = 1
 ) -> Recorded:
     twin = private_copy(network)
     register_plain_tensors(twin)
@@ -192,12 +192,12 @@ class _Session:
             stack.enter_context(torch.enable_grad())
             yield
 
-    def enter(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def enter(self, arguments: tuple[object, ...]) -> tuple[Any, ...]:
         """The arguments with fake tensors."""
         tensors = [leaf for leaf in take_apart(arguments) if isinstance(leaf, Tensor)]
         twice = self.free != NOTHING and bool(tensors) and all(t.dim() > 1 and t.shape[0] == 1 for t in tensors)
 
-        def fake(leaf: Any) -> Any:
+        def fake(leaf: object) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
             # A batch of one would be taken for a size that is always one.
@@ -232,7 +232,7 @@ class _Session:
             output if all(new is old for new, old in zip(sizes, output.shape, strict=True)) else output.new_empty(sizes)
         )
 
-    def call(self, state: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+    def call(self, state: dict[str, Tensor], arguments: tuple[object, ...]) -> Any:
         with Composites(self.recorder), Marks(self.twin, self.recorder).watching():
             output = torch.func.functional_call(self.twin, state, arguments)
         try:
@@ -241,7 +241,7 @@ class _Session:
         except UnknownContainer as unknown:
             raise NotFollowed(f"it returns {unknown}") from unknown
 
-    def result(self, network: nn.Module, arguments: tuple[Any, ...], leaves: list[Tensor]) -> Recorded:
+    def result(self, network: nn.Module, arguments: tuple[object, ...], leaves: list[Tensor]) -> Recorded:
         recorder = self.recorder
         outputs = tuple(recorder.value(leaf) for leaf in leaves)
         graph = Graph(
@@ -264,7 +264,7 @@ class _Session:
         output = rebuild(self.output, lambda leaf: next(waiting) if isinstance(leaf, Tensor) else self._plain(leaf))
         return Recorded(graph, state, self.twin, given, output, tuple(dict.fromkeys(recorder.remarks)))
 
-    def _plain(self, leaf: Any) -> Any:
+    def _plain(self, leaf: object) -> Any:
         if isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return self.symbols.number(leaf)
         return leaf

@@ -36,7 +36,7 @@ class Session(Protocol):
     tensors: dict[str, Tensor]
     shared: dict[str, str]
 
-    def with_plain_sizes(self, output: Any) -> Any:
+    def with_plain_sizes(self, output: object) -> Any:
         """The output with one symbol for each size that is a long expression."""
 
 
@@ -72,7 +72,7 @@ class Recorder(TorchDispatchMode):
         self.kept: list[Any] = []  # keeps them alive, so that no id is reused
         self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias or clone: Value, source, result
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if time.thread_time() > self.deadline:
             raise TooSlow
         kwargs = kwargs or {}
@@ -130,7 +130,7 @@ class Recorder(TorchDispatchMode):
         return self.aliases[here[0]]
 
     def whole(
-        self, op: str, arguments: Mapping[str, Any], run: Callable[[], Tensor], *, stands_in: bool = False
+        self, op: str, arguments: Mapping[str, object], run: Callable[[], Tensor], *, stands_in: bool = False
     ) -> Tensor:
         """The output of ``run``, recorded as one operator of ``arguments``; the operators inside it are pruned later.
 
@@ -153,7 +153,7 @@ class Recorder(TorchDispatchMode):
         assert self.same is not None
         return self.same[0]
 
-    def add(self, op: str, arguments: dict[str, Any], like: Any) -> Value:
+    def add(self, op: str, arguments: dict[str, Any], like: object) -> Value:
         """A new Value of the shape and dtype of ``like``."""
         return self._add(op, arguments, like, grad=torch.is_grad_enabled())
 
@@ -169,11 +169,11 @@ class Recorder(TorchDispatchMode):
         self.values.append(value)
         return value
 
-    def _keep(self, tensor: Any, value: Any) -> None:
+    def _keep(self, tensor: object, value: object) -> None:
         self.known[id(tensor)] = value
         self.kept.append(tensor)
 
-    def _record(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
+    def _record(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: object) -> None:
         if self._is_write(func, args, output):
             return
         arguments = self._bind(func, args, kwargs)
@@ -198,11 +198,11 @@ class Recorder(TorchDispatchMode):
                 assert isinstance(result, Value)
                 self.same = (result, args[0], output)
 
-    def _item(self, result: Any, index: int, item: Tensor) -> Value:
+    def _item(self, result: object, index: int, item: Tensor) -> Value:
         assert isinstance(result, Value)
         return self.add("item", {"x": result, "index": index}, item)
 
-    def _is_write(self, func: Any, args: Sequence[Any], output: Any) -> bool:
+    def _is_write(self, func: Any, args: Sequence[Any], output: object) -> bool:
         """Functionalised PyTorch writes only to inputs, at the very end, or corrects strides."""
         if not func._schema.is_mutable:
             return False
@@ -218,7 +218,7 @@ class Recorder(TorchDispatchMode):
             return True
         raise NotFollowed(f"it writes to a tensor that is no part of it ({func})")
 
-    def _bind(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _bind(self, func: Any, args: Sequence[object], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The call's arguments by the names of the operator's schema."""
         bound: dict[str, Any] = {}
         for i, argument in enumerate(func._schema.arguments):
@@ -230,7 +230,7 @@ class Recorder(TorchDispatchMode):
                 bound[argument.name] = self._argument(argument.default_value)
         return bound
 
-    def _argument(self, value: Any) -> Any:
+    def _argument(self, value: object) -> Any:
         if isinstance(value, Tensor):
             return self.value(value)
         if isinstance(value, (list, tuple)):

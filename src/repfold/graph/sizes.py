@@ -72,7 +72,7 @@ def size_of(input_index: int, axis: int) -> Expression:
     return Expression("size", (input_index, axis))
 
 
-def evaluate(size: Any, sizes: InputSizes) -> Any:
+def evaluate(size: object, sizes: InputSizes) -> Any:
     """The number that ``size`` is for inputs of these ``sizes``; numbers stay what they are."""
     if not isinstance(size, Expression):
         return size
@@ -81,7 +81,7 @@ def evaluate(size: Any, sizes: InputSizes) -> Any:
     return OPERATIONS[size.op](*(evaluate(operand, sizes) for operand in size.operands))
 
 
-def with_leaves(size: Any, known: Mapping[Expression, Any]) -> Any:
+def with_leaves(size: object, known: Mapping[Expression, Any]) -> Any:
     """``size`` with some of its leaves known; what is computed from numbers alone is computed."""
     if not isinstance(size, Expression):
         return size
@@ -93,7 +93,7 @@ def with_leaves(size: Any, known: Mapping[Expression, Any]) -> Any:
     return OPERATIONS[size.op](*operands)
 
 
-def leaves(size: Any) -> Iterator[tuple[int, int]]:
+def leaves(size: object) -> Iterator[tuple[int, int]]:
     """The (input, axis) pairs that ``size`` is computed from."""
     if isinstance(size, Expression):
         if size.op == "size":
@@ -159,12 +159,12 @@ def _terms(size: Size) -> dict[Any, int]:
     return {size: 1}
 
 
-def to_json(size: Any) -> Any:
+def to_json(size: object) -> Any:
     """A number, or [op, *operands]."""
     return [size.op, *map(to_json, size.operands)] if isinstance(size, Expression) else size
 
 
-def from_json(content: Any) -> Any:
+def from_json(content: object) -> Any:
     """What ``to_json`` wrote. Raises: ValueError for an unknown operation or anything else than numbers."""
     if isinstance(content, bool) or not isinstance(content, (int, float, list)):
         raise ValueError(f"{content!r:.60} is no size")

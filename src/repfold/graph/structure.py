@@ -20,7 +20,7 @@ class UnknownContainer(TypeError):
     """An object that is no tensor, no plain value and no container that can be taken apart; the message names it."""
 
 
-def take_apart(value: Any) -> list[Any]:
+def take_apart(value: object) -> list[Any]:
     """The leaves of ``value`` in order: tensors and plain values. Raises: UnknownContainer."""
     found: list[Any] = []
     rebuild(value, lambda leaf: found.append(leaf))
@@ -38,7 +38,7 @@ def containers(value: Any) -> Any:
     return type(value), [containers(item) for item in value]
 
 
-def rebuild(value: Any, change: Callable[[Any], Any]) -> Any:
+def rebuild(value: object, change: Callable[[Any], Any]) -> Any:
     """``value`` with each leaf changed, its containers of the same kinds.
 
     Lists, tuples, named tuples, mappings (also a library's own, such as an OrderedDict of named outputs) and

@@ -87,7 +87,7 @@ class Symbols:
         return Expression(_OPERATIONS[name], tuple(operands))
 
 
-def _ceiling(a: Any, b: Any) -> Expression:
+def _ceiling(a: Any, b: object) -> Expression:
     return Expression("*", (-1, Expression("//", (Expression("*", (-1, a)), b))))
 
 

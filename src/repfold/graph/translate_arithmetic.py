@@ -44,7 +44,7 @@ def reversed_sub(call: Call) -> Value:
     return call.give("add", x=call.give("neg", x=x), other=call["other"])
 
 
-def _takes_bias(x: Any, bias: Value) -> bool:
+def _takes_bias(x: object, bias: Value) -> bool:
     """Whether x + bias is one linear layer, which PyTorch decomposes where the input is not contiguous."""
     return (
         isinstance(x, Value)

@@ -83,7 +83,7 @@ def slice_(call: Call) -> Value:
     return call.give("slice", x=x, dim=dim, start=start, end=end, step=step)
 
 
-def _from_border(index: Any, size: Size) -> Any:
+def _from_border(index: object, size: Size) -> Any:
     """An index that was computed from the axis' size as one that counts from its end: h − 1 as −1."""
     if not isinstance(index, Expression) or not isinstance(size, Expression):
         return index

@@ -41,7 +41,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return strip_prefixes(state)
 
 
-def unwrap(content: Any) -> dict[str, torch.Tensor]:
+def unwrap(content: object) -> dict[str, torch.Tensor]:
     """The state_dict in what a checkpoint holds; empty when there is none."""
     if not isinstance(content, Mapping):
         return {}

@@ -104,19 +104,19 @@ class Description:
         )
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME
 
 
-def _is_list_of_names(value: Any) -> bool:
+def _is_list_of_names(value: object) -> bool:
     return isinstance(value, list) and 0 < len(value) <= MOST_CLASSES and all(map(_is_name, value))
 
 
-def _is_list_of_numbers(value: Any) -> bool:
+def _is_list_of_numbers(value: object) -> bool:
     return isinstance(value, list) and all(type(v) in (int, float) and abs(v) <= 1e6 for v in value)
 
 
-def _is_options(value: Any) -> bool:
+def _is_options(value: object) -> bool:
     return isinstance(value, dict) and all(name.isidentifier() and name not in RESERVED_OPTIONS for name in value)
 
 
@@ -135,7 +135,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _optional(kind: type, content: Any, name: str) -> Any:
+def _optional(kind: type, content: object, name: str) -> Any:
     """Build the dataclass ``kind`` from a JSON object, or None from null."""
     if content is None:
         return None

@@ -51,7 +51,7 @@ def save(
     path: str | os.PathLike[str],
     *,
     description: Description | None = None,
-    example: Any = None,
+    example: object = None,
 ) -> None:
     """Write ``network`` to ``path`` atomically, such that ``load`` gives back the same function and the same tensors.
 
@@ -166,7 +166,7 @@ def _load(file: Path, vouched: Vouched = NOTHING) -> Model:
 def _write(
     path: str | os.PathLike[str],
     description: Description,
-    written_graph: Any,
+    written_graph: object,
     state: Mapping[str, torch.Tensor],
     check: Callable[[Path], None] = lambda file: None,
 ) -> None:

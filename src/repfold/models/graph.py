@@ -27,7 +27,7 @@ _MALFORMED = (
 )
 
 
-def descriptions(network: nn.Module, arguments: tuple[Any, ...]) -> Iterator[Description]:
+def descriptions(network: nn.Module, arguments: tuple[object, ...]) -> Iterator[Description]:
     """Descriptions of a network in eval mode, the more faithful to its layers' names first.
 
     That of the graph which the network carries, if it still fits the network's tensors, and that of its forward called
@@ -38,7 +38,7 @@ def descriptions(network: nn.Module, arguments: tuple[Any, ...]) -> Iterator[Des
     yield _description(_recorded(network, arguments))
 
 
-def from_json(content: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+def from_json(content: object, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The network that a file describes, around its tensors.
 
     Raises: RepFoldError for anything that ``descriptions`` would not have given.
@@ -77,7 +77,7 @@ def _fits(network: GraphNetwork) -> bool:
     return all(p in state and (tuple(state[p].shape), state[p].dtype) == (s, d) for p, s, d in wanted)
 
 
-def _recorded(network: nn.Module, arguments: tuple[Any, ...]) -> GraphNetwork:
+def _recorded(network: nn.Module, arguments: tuple[object, ...]) -> GraphNetwork:
     try:
         recorded = record(network, arguments)
     except (NotFollowed, NotCopied, UnknownSize) as error:
@@ -142,7 +142,7 @@ def _ties(state: Mapping[str, Tensor]) -> dict[str, str]:
     return {path: first[id(tensor)] for path, tensor in state.items() if first[id(tensor)] != path}
 
 
-def _tie(state: dict[str, Tensor], ties: Any) -> None:
+def _tie(state: dict[str, Tensor], ties: object) -> None:
     """Raises: RepFoldError when what is tied is not there, or not alike."""
     for path, first in (ties if isinstance(ties, dict) else {"": ties}).items():
         if path not in state or first not in state or state[path].shape != state[first].shape:

@@ -30,7 +30,7 @@ class Proof:
         description: may hold the images' size and channels.
     """
 
-    def __init__(self, network: nn.Module, example: Any, description: Description) -> None:
+    def __init__(self, network: nn.Module, example: object, description: Description) -> None:
         given = [example if isinstance(example, tuple) else (example,)]
         refused: RepFoldError | None = None
         for arguments in given if example is not None else _made_up(network, description):
@@ -54,7 +54,7 @@ class Proof:
             )
 
 
-def _outputs(network: nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
+def _outputs(network: nn.Module, arguments: tuple[object, ...]) -> list[Any]:
     """The leaves of what it returns in evaluation; whatever it draws at random, it draws alike every time."""
     given = rebuild(arguments, lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
     try:
@@ -75,7 +75,7 @@ def _outputs(network: nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
         ) from error
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return type(a) is type(b) and bool(a == b)
     if a.shape != b.shape or a.dtype != b.dtype:

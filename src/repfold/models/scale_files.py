@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,7 +132,7 @@ def _read_checkpoint(file: Path) -> Scales:
     return from_tensors(strip_prefixes(unwrap(content)))
 
 
-def _from_list(content: Iterable[Any]) -> Scales:
+def _from_list(content: Iterable[object]) -> Scales:
     """A block without an identity begins a stage: its stride is 2."""
     stage, index = -1, 0
     found: dict[str, dict[str, Tensor]] = {}

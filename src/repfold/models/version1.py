@@ -182,7 +182,7 @@ def _read_nodes(nodes: list[dict[str, Any]], modules: dict[str, Any], attributes
 def _resolve(
     op: str,
     target: str,
-    args: tuple[Any, ...],
+    args: tuple[object, ...],
     kwargs: dict[str, Any],
     modules: dict[str, Any],
     attributes: dict[str, str],
@@ -219,7 +219,7 @@ def _path(path: str) -> str:
     return path
 
 
-def _decode(value: Any, nodes: Mapping[str, fx.Node]) -> Any:
+def _decode(value: object, nodes: Mapping[str, fx.Node]) -> Any:
     """Read one argument; ``nodes`` are those before it. Raises: RepFoldError for what ``encode`` never writes."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -252,7 +252,7 @@ def _decode_dict(content: Any, nodes: Mapping[str, fx.Node]) -> dict[str, Any]:
 
 
 def _one_of(known: frozenset[str]) -> Callable[[Any, Any], Any]:
-    def resolve(content: Any, nodes: Mapping[str, fx.Node]) -> Any:
+    def resolve(content: object, nodes: Mapping[str, fx.Node]) -> Any:
         if content not in known:
             raise RepFoldError(f"The graph uses {content!r}; known: {', '.join(sorted(known))}.")
         return getattr(torch, content)
@@ -260,13 +260,13 @@ def _one_of(known: frozenset[str]) -> Callable[[Any, Any], Any]:
     return resolve
 
 
-def _decode_device(content: Any, nodes: Mapping[str, fx.Node]) -> torch.device:
+def _decode_device(content: object, nodes: Mapping[str, fx.Node]) -> torch.device:
     if not isinstance(content, str) or not _DEVICE.fullmatch(content):
         raise RepFoldError(f"The graph uses {content!r} as a device.")
     return torch.device(content)
 
 
-def _decode_float(content: Any, nodes: Mapping[str, fx.Node]) -> float:
+def _decode_float(content: object, nodes: Mapping[str, fx.Node]) -> float:
     if content not in ("inf", "-inf", "nan"):
         raise RepFoldError(f"The graph uses {content!r} as a number.")
     return float(content)

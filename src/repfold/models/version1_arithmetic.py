@@ -23,27 +23,27 @@ def prod(items: Any) -> Any:
     return math.prod(items)
 
 
-def _is_small(item: Any) -> bool:
+def _is_small(item: object) -> bool:
     return not isinstance(item, int) or abs(item) < _WHOLE
 
 
-def _sum(a: Any, b: Any) -> bool:
+def _sum(a: object, b: object) -> bool:
     return not (isinstance(a, Sequence) and isinstance(b, Sequence)) or len(a) + len(b) <= _ITEMS
 
 
-def _product(a: Any, b: Any) -> bool:
+def _product(a: object, b: object) -> bool:
     repeated = [len(x) * abs(n) for x, n in ((a, b), (b, a)) if isinstance(x, Sequence) and isinstance(n, int)]
     return _is_small(a) and _is_small(b) and all(length <= _ITEMS for length in repeated)
 
 
-def _power(a: Any, b: Any) -> bool:
+def _power(a: object, b: object) -> bool:
     return isinstance(a, torch.Tensor) or (_is_small(a) and not (isinstance(b, int) and abs(b) > _POWER))
 
 
 def _bounded(name: str, in_bounds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
     function = getattr(operator, name)
 
-    def call(a: Any, b: Any) -> Any:
+    def call(a: object, b: object) -> Any:
         _check(in_bounds(a, b))
         return function(a, b)
 

@@ -92,7 +92,7 @@ def write(
         check(temporary)
 
 
-def write_archive(path: str | os.PathLike[str], content: Any) -> None:
+def write_archive(path: str | os.PathLike[str], content: object) -> None:
     """Write ``content`` with torch.save, for other code, atomically.
 
     Raises: NotWritten when the disk refuses.

@@ -8,13 +8,13 @@ moves by L(Δθ).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
+from torch.optim.optimizer import ParamsT
 
 from repfold.optim.rep_optimizer import Group, RepOptimizer, as_groups, gradients, matches
 from repfold.optim.rules import Rule, Rules
@@ -33,7 +33,7 @@ class RepAdamW(RepOptimizer, torch.optim.AdamW):
     Raises: OptimError for parameters given twice, or missing though they have a rule.
     """
 
-    def __init__(self, params: Iterable[Any], *, rules: Rules, **options: Any) -> None:
+    def __init__(self, params: ParamsT, *, rules: Rules, **options: Any) -> None:
         super().__init__(as_groups(params, rules), **options)
         self._adopt(rules)
         self._forget()

@@ -89,7 +89,7 @@ class FoldOperator:
         self.__dict__.update(state)
 
 
-def twin_of(network: nn.Module, arguments: tuple[Any, ...]) -> Twin:
+def twin_of(network: nn.Module, arguments: tuple[object, ...]) -> Twin:
     """A twin on the CPU (not every accelerator has float64), with examples of two images at least."""
     return Twin(copy.deepcopy(network).cpu().double().train(), tuple(_example(argument) for argument in arguments))
 
@@ -109,7 +109,7 @@ def _frozen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
-def _example(x: Any) -> Any:
+def _example(x: object) -> Any:
     """In float64, and of two images at least: batch statistics need more than one value per channel."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return x

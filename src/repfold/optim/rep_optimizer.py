@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
 from repfold.optim.operators import Kernel
 from repfold.optim.rules import OptimError, Rule, Rules, check_same, to_state
@@ -98,9 +99,9 @@ class RepOptimizer(Optimizer):
         self._step_supports_amp_scaling = True
 
 
-def as_groups(params: Iterable[Any], rules: Rules) -> list[Group]:
+def as_groups(params: ParamsT, rules: Rules) -> list[Group]:
     """The parameters as groups. Raises: OptimError when one is given twice, or one that has a rule is missing."""
-    given = list(params)
+    given: list[Any] = list(params)
     groups: list[Group] = [dict(g) for g in given] if given and isinstance(given[0], dict) else [{"params": given}]
     seen: set[int] = set()
     for group in groups:

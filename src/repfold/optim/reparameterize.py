@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import fx, nn
 
@@ -18,7 +16,7 @@ from repfold.optim.operators import FoldOperator, Twin, trained_in, twin_of
 from repfold.optim.rules import OptimError, Rule, Rules
 
 
-def reparameterize(network: nn.Module, example: Any) -> tuple[fx.GraphModule, Rules]:
+def reparameterize(network: nn.Module, example: object) -> tuple[fx.GraphModule, Rules]:
     """The plain network that starts at the branches' fold, and the rules under which training it trains the branches.
 
     Args:

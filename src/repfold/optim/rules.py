@@ -146,7 +146,7 @@ def to_state(rules: Rules) -> list[dict[str, Any]]:
     ]
 
 
-def from_state(saved: Any, network: nn.Module) -> Rules:
+def from_state(saved: object, network: nn.Module) -> Rules:
     """The rules that the state_dict of RepSGD or RepAdamW carries, on the parameters of ``network``.
 
     Raises: OptimError when there are none, when they are of another network, or when one is an operator, which only the
@@ -179,7 +179,7 @@ def from_state(saved: Any, network: nn.Module) -> Rules:
     return Rules(tuple(rules))
 
 
-def check_same(rules: Rules, saved: Any) -> None:
+def check_same(rules: Rules, saved: object) -> None:
     """Raises: OptimError when the saved rules are those of another network, or of other scales."""
     if not isinstance(saved, list):
         raise OptimError(

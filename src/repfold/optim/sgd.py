@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd
 
 from repfold.optim.rep_optimizer import Group, RepOptimizer, as_groups, dense_views, gradients, laid_out, matches
@@ -28,7 +28,7 @@ class RepSGD(RepOptimizer, torch.optim.SGD):
     Raises: OptimError for parameters given twice, or missing though they have a rule.
     """
 
-    def __init__(self, params: Iterable[Any], *, rules: Rules, **options: Any) -> None:
+    def __init__(self, params: ParamsT, *, rules: Rules, **options: Any) -> None:
         super().__init__(as_groups(params, rules), **options)
         self._adopt(rules)
         self._forget()

@@ -61,7 +61,7 @@ def group(runs: Sequence[Run]) -> tuple[Arm, ...]:
     return tuple(Arm(label, arm, style) for style, (label, arm) in enumerate(zip(labels, members, strict=True)))
 
 
-def recipe_key(recipe: Mapping[str, Any]) -> str:
+def recipe_key(recipe: Mapping[str, object]) -> str:
     """Return a text that two recipes share exactly when they differ in nothing but the seed."""
     return json.dumps({key: recipe[key] for key in sorted(recipe) if key != "seed"}, sort_keys=True, default=str)
 
@@ -106,7 +106,7 @@ def seed_notes(arms: Sequence[Arm]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _worded(mapping: Mapping[str, Any], key: str) -> str:
+def _worded(mapping: Mapping[str, object], key: str) -> str:
     return wording.plain(mapping[key]) if key in mapping else wording.ABSENT
 
 

@@ -68,7 +68,7 @@ def _scores(record: Record) -> dict[str, Any]:
     return {"epoch": record["epoch"], **{key: _kept(record.get(key)) for key in _SCORES}}
 
 
-def _kept(value: Any) -> float | None:
+def _kept(value: object) -> float | None:
     """JSON has no NaN and no ∞."""
     written = number(value)
     return written if finite(written) else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 Values = Sequence[float | None]
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """Return a number as float, NaN and ∞ included; ``None`` for all else, true and false included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

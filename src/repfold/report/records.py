@@ -185,7 +185,7 @@ def _epoch(line: str) -> Record | None:
     return record if whole else None
 
 
-def _mapping(content: Any) -> Mapping[str, Any]:
+def _mapping(content: object) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise TypeError("not an object of names and values")
     return content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 ABSENT = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -89,7 +88,7 @@ def special(value: float | None) -> str:
     return "∞" if value > 0 else "-∞"
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Write a value of a recipe or of an environment: true, 0.05, a, b."""
     if value is None:
         return ABSENT

@@ -41,7 +41,7 @@ class _Run(torch.autograd.Function):
         return tuple(found[name].to(device) if name else None for name in names)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: object) -> Any:
         node = node_from(ctx.node)
         raise RepFoldError(
             f"The ONNX node {node.name or node.op_type} ({node.op_type}) is run as it was in its file, and has no "

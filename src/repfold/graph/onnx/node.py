@@ -51,7 +51,7 @@ class Node:
     attributes: Mapping[str, Any]
     index: int
 
-    def get(self, attribute: str, default: Any) -> Any:
+    def get(self, attribute: str, default: object) -> Any:
         """An attribute, or ``default`` where the node lacks it."""
         return self.attributes.get(attribute, default)
 
@@ -151,7 +151,7 @@ class Node:
         """A new Value of the graph's operator ``op``."""
         return self.reader.add(op, arguments)
 
-    def view(self, x: Value, size: tuple[Any, ...]) -> Value:
+    def view(self, x: Value, size: tuple[object, ...]) -> Value:
         """``x`` in another shape."""
         value = self.give("view", x=x["x"] if x.op == "view" else x, size=size)
         return x if value.shape == x.shape else value

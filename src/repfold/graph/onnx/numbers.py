@@ -33,12 +33,12 @@ class Unknown(Exception):
     """These numbers cannot be computed while the file is read."""
 
 
-def is_symbol(item: Any) -> bool:
+def is_symbol(item: object) -> bool:
     """Whether ``item`` is one of PyTorch's symbolic numbers."""
     return isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
-def _fits(item: Any) -> bool:
+def _fits(item: object) -> bool:
     """Whether a number fits the file's int64, since Python's integers are unbounded."""
     return not isinstance(item, int) or abs(item) < 2**63
 
@@ -73,7 +73,7 @@ class Given:
             raise Unknown
         return given.dtype
 
-    def give(self, items: Any, dtype: np.dtype | None = None) -> Known:
+    def give(self, items: object, dtype: np.dtype | None = None) -> Known:
         """A result, of the first argument's dtype unless given. Raises: Unknown where it is too large to hold."""
         array = np.asarray(items)
         dtype = self.dtype(0) if dtype is None else dtype

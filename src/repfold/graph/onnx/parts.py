@@ -88,7 +88,7 @@ def _slice(node: Node) -> Value | None:
     return x
 
 
-def _from_border(index: Any, size: Any) -> Any:
+def _from_border(index: object, size: object) -> Any:
     """An index computed from the axis' size as one that counts from its end: h − 1 as −1, h itself as None."""
     if not isinstance(index, torch.SymInt):
         return index

@@ -47,7 +47,7 @@ def _is_plain_number(node: Node, i: int, x: Value) -> bool:
     return rank <= len(x.shape) and (not isinstance(number, float) or math.isfinite(number))
 
 
-def _applied(node: Node, op: str, x: Value, other: Any) -> Value | None:
+def _applied(node: Node, op: str, x: Value, other: object) -> Value | None:
     if op not in ("div", "pow"):
         return node.give(op, x=x, other=other)
     whole = not x.dtype.is_floating_point
@@ -58,7 +58,7 @@ def _applied(node: Node, op: str, x: Value, other: Any) -> Value | None:
     return node.give("pow", x=x, exponent=int(other) if isinstance(other, float) and other == int(other) else other)
 
 
-def _whole_quotient(node: Node, x: Value, other: Any) -> Value:
+def _whole_quotient(node: Node, x: Value, other: object) -> Value:
     kind = "Tensor_mode" if isinstance(other, Value) else "Scalar_mode"
     return node.give(f"aten.div.{kind}", self=x, other=other, rounding_mode="trunc")
 
@@ -186,7 +186,7 @@ def _range(node: Node) -> Value | None:
     return node.give("aten.arange.start_step", start=start, end=limit, step=step, dtype=dtype)
 
 
-def _with_attribute(op: str, ours: str, theirs: str, default: Any, name: str = "x") -> Reading:
+def _with_attribute(op: str, ours: str, theirs: str, default: object, name: str = "x") -> Reading:
     return lambda node: node.give(op, **{name: node.value(0), ours: node.get(theirs, default)})
 
 

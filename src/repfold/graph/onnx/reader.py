@@ -153,7 +153,7 @@ class Reader:
         vector = parts[0] if len(parts) == 1 else self.add("cat", {"xs": parts, "dim": 0})
         return vector if numbers.items.ndim == 1 else self.add("view", {"x": vector, "size": numbers.items.shape})
 
-    def _append(self, op: str, arguments: dict[str, Any], fake: Any, name: str = "") -> Value:
+    def _append(self, op: str, arguments: dict[str, Any], fake: object, name: str = "") -> Value:
         base = name or op.removeprefix("aten.").split(".")[0]
         shape, dtype = self.shapes.described_as(fake)
         value = Value(op, self.shapes.stored(arguments), shape, dtype, f"{base}_{len(self.values)}", self.scope)
@@ -219,7 +219,7 @@ class Reader:
         return {f"y{i}": stated[name] for i, name in enumerate(proto.output) if name in stated}
 
 
-def _numbers(sizes: Any) -> Known:
+def _numbers(sizes: object) -> Known:
     """Sizes, or their product, as numbers of a file."""
     items = np.array(sizes, object)
     free = any(isinstance(item, torch.SymInt) for item in items.flat)

@@ -86,7 +86,7 @@ def _interpolated(
     return node.give("resize", x=x, size=tuple(sizes[2:]), mode=mode[0], align_corners=mode[1], scale=None)
 
 
-def _apart(node: Node, given: tuple[Any, ...], scales: list[float] | None, sizes: list[Any] | None) -> bool:
+def _apart(node: Node, given: tuple[object, ...], scales: list[float] | None, sizes: list[Any] | None) -> bool:
     """Whether ONNX differs from PyTorch: aligned corners of a rounded size, half a pixel where one sample comes out."""
     positions = node.get("coordinate_transformation_mode", "")
     if scales is not None and positions == "align_corners":

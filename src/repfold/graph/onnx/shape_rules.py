@@ -20,7 +20,7 @@ class NotRead(Exception):
     """The file cannot be read, or not in this way; the message says why."""
 
 
-def is_number(size: Any, number: int) -> bool:
+def is_number(size: object, number: int) -> bool:
     """Whether a size is this number, which may have a special meaning; a free size never is."""
     return isinstance(size, int) and size == number
 
@@ -58,7 +58,7 @@ def _cat(xs: tuple[Tensor, ...], dim: int) -> Tensor:
 def _binary(op: str) -> Callable[..., Tensor]:
     """The operand's shape where both are equal expressions or one is a number; else PyTorch's rule."""
 
-    def rule(x: Tensor, other: Any) -> Tensor:
+    def rule(x: Tensor, other: object) -> Tensor:
         plain = not isinstance(other, Tensor) and x.dtype.is_floating_point
         if plain or (isinstance(other, Tensor) and other.dtype == x.dtype and _alike(x.shape, other.shape)):
             return x
@@ -68,11 +68,11 @@ def _binary(op: str) -> Callable[..., Tensor]:
     return rule
 
 
-def _alike(a: Sequence[Any], b: Sequence[Any]) -> bool:
+def _alike(a: Sequence[object], b: Sequence[object]) -> bool:
     return len(a) == len(b) and all(map(written_alike, a, b))
 
 
-def written_alike(a: Any, b: Any) -> bool:
+def written_alike(a: object, b: object) -> bool:
     """Whether two sizes are the same expression."""
     if isinstance(a, torch.SymInt) and isinstance(b, torch.SymInt):
         return bool(a.node.expr == b.node.expr)

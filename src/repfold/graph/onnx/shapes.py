@@ -103,7 +103,7 @@ class Shapes:
         """A fake tensor of the same shape and dtype."""
         return torch.empty(tensor.shape, dtype=tensor.dtype)
 
-    def of(self, op: str, arguments: Mapping[str, Any]) -> Any:
+    def of(self, op: str, arguments: Mapping[str, object]) -> Any:
         """The operator's output on fake tensors. Raises: TooSlow."""
         if time.monotonic() > self.deadline:
             raise TooSlow
@@ -111,7 +111,7 @@ class Shapes:
         rule = RULES.get(op)
         return rule(**given) if rule is not None else run(op, given)
 
-    def remember(self, value: Value, fake: Any) -> None:
+    def remember(self, value: Value, fake: object) -> None:
         """Store the fake tensor that stands for ``value``."""
         self._fakes[value] = fake
 
@@ -120,17 +120,17 @@ class Shapes:
         fake: Tensor = self._fakes[value]
         return fake
 
-    def described_as(self, fake: Any) -> tuple[tuple[Size, ...], torch.dtype]:
+    def described_as(self, fake: object) -> tuple[tuple[Size, ...], torch.dtype]:
         """Shape and dtype for a Value; () and uint8 for what is no tensor."""
         if not isinstance(fake, Tensor):
             return (), torch.uint8
         return tuple(self.symbols.number(size) for size in fake.shape), fake.dtype
 
-    def stored(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def stored(self, arguments: Mapping[str, object]) -> dict[str, Any]:
         """Arguments with their symbolic numbers as expressions."""
         return {name: self._stored(argument) for name, argument in arguments.items()}
 
-    def _stored(self, argument: Any) -> Any:
+    def _stored(self, argument: object) -> Any:
         if isinstance(argument, SYMBOLS):
             return self.symbols.number(argument)
         if isinstance(argument, np.generic):
@@ -205,5 +205,5 @@ def _named(size: Any, names: dict[str, Any]) -> Any:
     return f"size{len(names) - 1}"
 
 
-def _all_known(shape: list[Any] | None, names: Mapping[str, Any]) -> bool:
+def _all_known(shape: list[Any] | None, names: Mapping[str, object]) -> bool:
     return shape is not None and all(isinstance(size, int) or size in names for size in shape)

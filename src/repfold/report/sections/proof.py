@@ -54,19 +54,19 @@ def _sum(regions: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
     return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 
 
-def entries(certificate: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+def entries(certificate: Mapping[str, object], key: str) -> list[Mapping[str, Any]]:
     """Return a certificate's list under ``key``, without what is no object."""
     found = certificate.get(key)
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
-def _certificate(certificate: Mapping[str, Any]) -> Markup:
+def _certificate(certificate: Mapping[str, object]) -> Markup:
     regions, left = entries(certificate, "regions"), entries(certificate, "left")
     return join([_sentence(certificate, regions, left), _regions(regions), _left(left)])
 
 
 def _sentence(
-    certificate: Mapping[str, Any], regions: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]
+    certificate: Mapping[str, object], regions: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]
 ) -> Markup:
     error, absolute = number(certificate.get("error")), number(certificate.get("absolute_error"))
     words = [
@@ -111,7 +111,7 @@ def _regions(regions: Sequence[Mapping[str, Any]]) -> Markup | None:
     )
 
 
-def _error(region: Mapping[str, Any], worst: float) -> str:
+def _error(region: Mapping[str, object], worst: float) -> str:
     value = number(region.get("error"))
     text = wording.scientific(value)
     if not finite(value):
@@ -119,14 +119,14 @@ def _error(region: Mapping[str, Any], worst: float) -> str:
     return bar(0.0 if value <= 0 or worst <= 0 else value / worst, text)
 
 
-def _saved(region: Mapping[str, Any], key: str) -> tuple[str, str, str]:
+def _saved(region: Mapping[str, object], key: str) -> tuple[str, str, str]:
     pair = before_after(region.get(key))
     if pair is None:
         return (wording.ABSENT,) * 3
     return wording.large(pair[0]), wording.large(pair[1]), _change(*pair).removeprefix(" (").removesuffix(")")
 
 
-def before_after(value: Any) -> tuple[float, float] | None:
+def before_after(value: object) -> tuple[float, float] | None:
     """Return a pair of a cost before and after the fold, ``None`` when it is not one."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from repfold.report import wording
 from repfold.report.arms import Arm, differing_keys
@@ -34,7 +33,7 @@ def environment(report: Report) -> Markup | None:
     return _settings(named, len(report.runs), "environment")
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     """Return nested settings as one level of written values: {"a": {"b": 1}} -> {"a.b": "1"}."""
     found: dict[str, str] = {}
     for key, value in settings.items():

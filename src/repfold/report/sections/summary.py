@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from repfold import run_files
 from repfold.report import wording
@@ -39,7 +38,7 @@ def summary(report: Report) -> Markup:
     return join([_arms(report.arms) if several else None, _runs(report)])
 
 
-def trained(recipe: Mapping[str, Any]) -> str:
+def trained(recipe: Mapping[str, object]) -> str:
     """Return in words how a recipe trains, as far as it specifies: 25 epochs · 128 px · batch 64 · ..."""
     parts = [
         pattern.format(wording.plain(recipe[key]))
