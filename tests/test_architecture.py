@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {*"allowance atomic errors limits notation processor regular run_files signals threads toml".split()}
+LEAVES = {*"allowance atomic errors limits processor regular run_files signals specs threads toml".split()}
 TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "run_files": set(),
     "modules": {"errors"},
     "toml": {"errors"},
-    "notation": {"errors"},
+    "specs": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES,
     "norms": TORCH_LEAVES,

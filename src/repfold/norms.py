@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
 
-from repfold import notation
+from repfold import specs
 from repfold.errors import RepFoldError
 from repfold.modules import replace_modules
 
@@ -178,7 +178,7 @@ NORMS: dict[str, Callable[..., Make]] = {
     "layer": layer,
 }
 
-_READERS = {**notation.READERS, "tuple[int, ...]": lambda text: tuple(int(item) for item in text.split("/"))}
+_READERS = {**specs.READERS, "tuple[int, ...]": lambda text: tuple(int(item) for item in text.split("/"))}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def parse(text: str) -> Norm:
 
     Raises: RepFoldError for an unknown name or argument, with the nearest match.
     """
-    return Norm(text, notation.read(text, "norm", NORMS, readers=_READERS))
+    return Norm(text, specs.parse(text, "norm", NORMS, readers=_READERS))
 
 
 def is_norm(option: object) -> bool:

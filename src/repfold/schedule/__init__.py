@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from repfold import notation
+from repfold import specs
 from repfold.schedule.decay import (
     AdjustedStep,
     Constant,
@@ -74,12 +74,12 @@ def parse(text: str, *, lr: float | None = None) -> Schedule:
     Raises: RepFoldError for an unknown name or argument, with the nearest match, and for values out of range.
     """
     readers: dict[str, Callable[[str], Any]] = {
-        **notation.READERS,
+        **specs.READERS,
         "LengthLike": length,
         "tuple[LengthLike, ...]": lambda items: tuple(length(item) for item in items.split("/")),
         "Schedule": lambda inner: parse(inner, lr=lr),
     }
-    return notation.read(text, "schedule", SCHEDULES, readers=readers, given={} if lr is None else {"lr": lr})
+    return specs.parse(text, "schedule", SCHEDULES, readers=readers, given={} if lr is None else {"lr": lr})
 
 
 def learning_rate(

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from repfold import notation
+from repfold import specs
 from repfold.errors import RepFoldError
 
 
@@ -56,7 +56,7 @@ class Schedule(ABC):
         """Return the multiplier at ``step`` of a run of ``steps`` steps, ``per_epoch`` of them an epoch."""
 
     def __str__(self) -> str:
-        return notation.write(self.name, self)
+        return specs.to_text(self.name, self)
 
 
 def require(condition: bool, message: str) -> None:

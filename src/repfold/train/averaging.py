@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from repfold import notation
+from repfold import specs
 from repfold.errors import RepFoldError
 
 
@@ -50,4 +50,4 @@ def parse(text: str) -> Averaging | None:
 
     Raises: RepFoldError for an unknown name or option, with the nearest match, and for values out of range.
     """
-    return notation.read(text, "average", AVERAGES)
+    return specs.parse(text, "average", AVERAGES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from repfold import notation
+from repfold import specs
 from repfold.errors import RepFoldError
 
 
@@ -15,7 +15,7 @@ def read(text: str) -> dict[str, Any]:
     What networks take which options is for them to say. Raises: RepFoldError for what is not name=value.
     """
     options: dict[str, Any] = {}
-    for item in notation.split(text, ","):
+    for item in specs.split(text, ","):
         name, equals, value = (part.strip() for part in item.partition("="))
         if not (equals and name.isidentifier() and value):
             raise RepFoldError(f"'{item.strip()}' is no option of a network: write name=value, as block=dbb.")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from repfold import notation
+from repfold import specs
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def parse(text: str, *, momentum: float = 0.9, nesterov: bool = False) -> Algori
         ``nesterov`` with an algorithm other than sgd.
     """
     given = {"momentum": momentum, "nesterov": nesterov}
-    algorithm = notation.read(text, "optimizer", OPTIMIZERS, given=given)
+    algorithm = specs.parse(text, "optimizer", OPTIMIZERS, given=given)
     if nesterov and not isinstance(algorithm, Sgd):
         raise RepFoldError("nesterov is momentum of sgd: set optimizer to sgd and momentum above 0, or leave it.")
     return algorithm

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from repfold import notation
+from repfold import specs
 from repfold.data.augment.augmentation import Augmentation
 from repfold.data.augment.color import ColourJitter
 from repfold.data.augment.draws import Draws
@@ -87,4 +87,4 @@ def parse(text: str) -> Chain:
     """
     if text.strip() in ("", NOTHING):
         return Chain()
-    return Chain(tuple(notation.read(link, "augmentation", AUGMENTATIONS) for link in notation.split(text, "+")))
+    return Chain(tuple(specs.parse(link, "augmentation", AUGMENTATIONS) for link in specs.split(text, "+")))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from repfold import notation
+from repfold import specs
 from repfold.data.augment.draws import Draws
 from repfold.errors import RepFoldError
 
@@ -44,7 +44,7 @@ class Augmentation(ABC):
         """Return the augmented images, with the random numbers of ``draws``."""
 
     def __str__(self) -> str:
-        return notation.write(self.name, self)
+        return specs.to_text(self.name, self)
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Values as text: ``name`` or ``name:key=value,key=value``; one inside another stands in parentheses.
+"""Specifications as text: ``name`` or ``name:key=value,key=value``; one inside another stands in parentheses.
 
 Values without a key are those of the first arguments, in their order: ``step:30``, ``group:16``.
 
@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read(
+def parse(
     text: str,
     kind: str,
     known: Mapping[str, Callable[..., T]],
@@ -60,8 +60,8 @@ def read(
     return known[key](**values)
 
 
-def write(name: str, value: Any) -> str:
-    """Return the text that ``read`` makes an equal dataclass ``value`` from; fields at their defaults are left out.
+def to_text(name: str, value: Any) -> str:
+    """Return the text that ``parse`` makes an equal dataclass ``value`` from; fields at their defaults are left out.
 
     A field with ``metadata={"always_written": True}`` is never left out.
     """
