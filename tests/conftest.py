@@ -7,6 +7,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more of the machine than of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Begun first, so that no worker is left with one of them when the others have nothing more to do.
 LONGEST = ("test_readme.py", "test_kills.py", "test_random_programs.py")

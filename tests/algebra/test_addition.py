@@ -29,7 +29,7 @@ def branches(draw):
     return a, dataclasses.replace(b, geometry=dataclasses.replace(b.geometry, axes=tuple(axes)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(branches())
 def test_a_sum_is_exact(pair):
     a, b = pair

@@ -9,7 +9,7 @@ from torch import nn
 from repfold.algebra import Axis, average_pool, pixel_shuffle, pixel_unshuffle, scaling, selection, transposed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 2).flatmap(lambda n: convs(dimensions=n)))
 def test_application_is_the_definition(conv):
     x = random_input(conv.geometry, size=5)
@@ -25,7 +25,7 @@ def test_the_oracle_rejects_a_shifted_kernel():
     assert not torch.allclose(by_the_definition(conv, x), shifted(x))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_transposed_convolution(data):
     groups = data.draw(st.sampled_from([1, 2]))

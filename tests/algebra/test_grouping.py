@@ -11,7 +11,7 @@ from tests.algebra.geometries import convs, random_input
 from repfold.algebra import Axis, Inexact, concatenate, identity, regroup, scale, split_groups
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(convs(axis=st.just(Axis(2, low=1, high=1))), st.data())
 def test_regroup_keeps_the_map_and_split_groups_inverts_it(conv, data):
     groups = conv.geometry.groups
@@ -32,7 +32,7 @@ def test_more_groups_than_there_are_is_refused():
         regroup(dataclasses.replace(regroup(conv, 1)), 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_concatenation(data):
     first = data.draw(convs(axis=st.just(Axis(3, 2, 1, 1))))
@@ -44,7 +44,7 @@ def test_concatenation(data):
     torch.testing.assert_close(concatenate([first, second])(x), expected, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(convs(dimensions=2, axis=st.just(Axis(2))))
 def test_scale(conv):
     factor = torch.arange(1.0, conv.geometry.out_channels + 1, dtype=torch.float64)

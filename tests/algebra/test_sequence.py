@@ -16,7 +16,7 @@ def chains(draw):
     return inner, outer
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(chains())
 def test_a_sequence_is_exact_or_refused(chain):
     inner, outer = chain
@@ -32,7 +32,7 @@ def test_a_sequence_is_exact_or_refused(chain):
     torch.testing.assert_close(one(x), expected, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_unpadded_outer_at_upsampling_one_is_never_refused(data):
     inner = data.draw(convs(dimensions=2, upsample=False))

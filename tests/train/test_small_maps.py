@@ -31,7 +31,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, torch.Tensor]:
 
 
 @given(convolutions(), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_function_and_its_gradients_are_those_of_the_convolution(case, whole):
     conv, x = case
     network = nn.Sequential(copy.deepcopy(conv))
