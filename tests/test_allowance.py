@@ -75,15 +75,25 @@ def test_version_1_whatever_the_container_sees(process: Path, root: str) -> None
     assert (allowance.cores(process), allowance.memory(process)) == (3, 100 * MIB)
 
 
-def test_what_a_group_uses_is_not_free_but_for_cached_files(process: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_free_memory_is_what_the_groups_leave(process: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allowance, "_free_of_machine", lambda: 10_000)
-    root = groups(process, "0::/app\n", ("/", "cgroup", "cgroup2 cgroup2 rw"))
-    assert allowance.available_bytes(process) == 10_000
-    write(root / "cgroup/app", memory__stat="anon 5\ninactive_file 300", memory__current=1000, memory__max="max")
-    assert allowance.available_bytes(process) == 10_000
-    for limit, free in ((5000, 4300), (900, 200), (500, 0)):
-        write(root / "cgroup/app", memory__max=limit)
-        assert allowance.available_bytes(process) == free
+    assert allowance.free_memory(process) == 10_000
+    line, kind = ("0::/app\n", "cgroup2 cgroup2 rw") if version == 2 else ("5:memory:/app\n", "cgroup cgroup rw,memory")
+    folder = groups(process, line, ("/", "cgroup", kind)) / "cgroup/app"
+    limit, usage = ("max", "current") if version == 2 else ("limit_in_bytes", "usage_in_bytes")
+    write(folder, memory__stat="anon 5\ninactive_file 300", **{f"memory__{limit}": "max", f"memory__{usage}": 1000})
+    assert allowance.free_memory(process) == 10_000
+    for most, left in ((5000, 4300), (900, 200), (500, 0)):
+        write(folder, **{f"memory__{limit}": most})
+        assert allowance.free_memory(process) == left
+    write(folder.parent, **{f"memory__{limit}": 2000, f"memory__{usage}": 1900})
+    write(folder, **{f"memory__{limit}": 5000})
+    assert allowance.free_memory(process) == 100
+
+
+def test_the_machine_says_what_is_free() -> None:
+    assert 0 < allowance.free_memory() <= allowance.memory()
 
 
 def test_less_than_one_core_is_one(process: Path) -> None:

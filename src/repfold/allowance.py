@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,25 +36,20 @@ def memory(process: Path = _PROCESS) -> int:
     return min([present, *limits]) if present else min(limits, default=0)
 
 
-def available_bytes(process: Path = _PROCESS) -> int:
-    """Bytes that can still be allocated without swapping, as far as the system tells."""
-    free = [left for folder, version in _groups("memory", process) if (left := _free(folder, version)) is not None]
-    return max(0, min([_free_of_machine(), *free]))
-
-
-def _free(folder: Path, version: int) -> int | None:
-    """What a group leaves of its limit; None where it has none. Files that are cached are given up on demand."""
-    limit, used = _read(folder / _MEMORY_LIMIT[version]), _read(folder / _MEMORY_USED[version])
-    if not (limit.isdecimal() and used.isdecimal()):
-        return None
-    cached = re.search(r"^inactive_file (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
-    return int(limit) - int(used) + (int(cached[1]) if cached else 0)
+def free_memory(process: Path = _PROCESS) -> int:
+    """Bytes that this process can still take without swapping: what is free of the machine's, or within its groups'
+    limit when that is less; half of the machine's memory where the system does not say what is free."""
+    left = [_free_of_machine()]
+    for folder, version in _groups("memory", process):
+        limit, usage = _read(folder / _MEMORY_LIMIT[version]), _read(folder / _MEMORY_USAGE[version])
+        if limit.isdecimal() and usage.isdecimal():
+            # Usage counts the cache of files read; what is inactive of it is given up on demand.
+            left.append(int(limit) - int(usage) + _field(folder / "memory.stat", "inactive_file"))
+    return max(0, min(left))
 
 
 def _free_of_machine() -> int:
-    found = re.search(r"^MemAvailable: +(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
-    # Without /proc (macOS) half of what is installed.
-    return 1024 * int(found[1]) if found else _machine_memory() // 2 or 4 * 2**30
+    return 1024 * _field(Path("/proc/meminfo"), "MemAvailable:") or _machine_memory() // 2 or 4 * 2**30
 
 
 def _machine_memory() -> int:
@@ -81,7 +75,7 @@ def _ratio(quota: str, period: str) -> float | None:
 
 _QUOTA: dict[int, Callable[[Path], float | None]] = {1: _quota_v1, 2: _quota_v2}
 _MEMORY_LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
-_MEMORY_USED = {1: "memory.usage_in_bytes", 2: "memory.current"}
+_MEMORY_USAGE = {1: "memory.usage_in_bytes", 2: "memory.current"}
 
 
 def _groups(controller: str, process: Path) -> Iterator[tuple[Path, int]]:
@@ -112,6 +106,12 @@ def _mounts(process: Path) -> Iterator[tuple[str, Path, list[str] | None]]:
         root, mount = fields.split(" ")[3:5]
         if kind in ("cgroup", "cgroup2"):
             yield root, Path(mount), options.split(",") if kind == "cgroup" else None
+
+
+def _field(path: Path, name: str) -> int:
+    """The number after ``name`` in a file of names and numbers; 0 where there is none."""
+    found = (line.split() for line in _read(path).splitlines() if line.startswith(name))
+    return next((int(words[1]) for words in found if words[0] == name and words[1].isdecimal()), 0)
 
 
 def _read(path: Path) -> str:

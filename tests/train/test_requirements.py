@@ -78,7 +78,7 @@ def test_a_disk_that_will_be_full_is_told_and_one_that_is_full_refused(recipe, p
 
 
 def test_a_batch_that_does_not_fit_is_told(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(requirements, "available_bytes", lambda: 1_000_000)
+    monkeypatch.setattr(requirements.allowance, "free_memory", lambda: 1_000_000)
     notes: list[str] = []
     train(
         recipe.replace(epochs=1),

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from repfold.allowance import available_bytes
+from repfold import allowance
 from repfold.errors import RepFoldError, nearest
 from repfold.fold import fold
 from repfold.graph.module import GraphNetwork, to_module
@@ -94,7 +94,7 @@ def example_input(model: Model, shape: Sequence[int] | None = None) -> Tensor:
         shape = _usual_shape(model)
     if any(size < 1 for size in shape):
         raise RepFoldError(f"An example of shape {'x'.join(map(str, shape))} has no values: sizes are at least 1.")
-    if 4 * math.prod(shape) > available_bytes() // 2:
+    if 4 * math.prod(shape) > allowance.free_memory() // 2:
         raise RepFoldError(
             f"An example of shape {'x'.join(map(str, shape))}, and what is computed of it, needs more memory "
             "than is free. Give a smaller one: --example or --image-size."

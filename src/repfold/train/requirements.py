@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from repfold import allowance
-from repfold.allowance import available_bytes
 from repfold.errors import RepFoldError
 from repfold.modules import eval_mode
 from repfold.train.assemble import Assembly
@@ -94,7 +93,7 @@ def _disk(needs: Needs, directory: Path) -> Iterator[str]:
 def _memory(needs: Needs, parts: Assembly) -> Iterator[str]:
     device, processes = parts.machine.device, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     on_gpu = device.type == "cuda"
-    free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes() // processes
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else allowance.free_memory() // processes
     if needs.step is not None and needs.step > free:
         yield (
             f"A step of {parts.recipe.batch // parts.ranks.world} images will take about {_size(needs.step)} of "
