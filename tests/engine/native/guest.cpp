@@ -1,6 +1,5 @@
 // What a process does to the engine in its midst: calls from several threads, open and close meanwhile, images that are
-// not finite, threads that the system does not grant, forks. Meant to be run under sanitizers, ThreadSanitizer above
-// all.
+// not finite, threads that the system does not grant, forks. Meant for sanitizers, ThreadSanitizer above all.
 //
 //     guest MODEL.safetensors [ROUNDS]
 #include <pthread.h>

@@ -24,8 +24,7 @@ struct Registry {
     }
 };
 
-// Made when the library is loaded, so that no fork comes between; and never destroyed, since engines may be closed
-// later.
+// Made when the library is loaded, so that no fork comes between; never destroyed, since engines may be closed later.
 Registry& all = *new Registry;
 
 void before_fork() {

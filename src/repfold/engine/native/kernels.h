@@ -26,6 +26,17 @@ struct Convolution {
     const Slice* slices = nullptr;
     Size slice_count = 0;   // of one group
     Size group_stride = 0;  // of the weights, in elements
+
+    /// Where the window over output pixel (y, x) begins.
+    template <class Element>
+    REPFOLD_INLINE const Element* window_at(Size image, Size y, Size x) const {
+        return in.pixel<const Element>(image, y * window.stride.h - window.padding.h,
+                                       x * window.stride.w - window.padding.w);
+    }
+    /// Elements from there to where its tap (y, x) reads.
+    REPFOLD_INLINE Size tap(Size y, Size x) const {
+        return y * window.dilation.h * in.row() + x * window.dilation.w * in.stride_c;
+    }
 };
 
 /// Winograd's tiles of outputs; tile t lies in image t / (rows * columns).

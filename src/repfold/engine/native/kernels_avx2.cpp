@@ -1,5 +1,4 @@
-// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, up to 6 pixels x 2 vectors of sums in 12 of 16
-// registers.
+// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, 6 pixels x 2 vectors of sums in 12 of 16 registers.
 #include "kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__)

@@ -32,15 +32,6 @@ struct Plain {
         return x;
     }
 
-    /// body(image, y, x) of every pixel of these rows.
-    template <class Body>
-    static void each_pixel(const Tensor& t, Range rows, Body body) {
-        for (Size row = rows.first; row < rows.last; ++row) {
-            const Size image = row / t.h, y = row % t.h;
-            for (Size x = 0; x < t.w; ++x) body(image, y, x);
-        }
-    }
-
     /// out[c] = function(c, in[c], ...) of every pixel, the operands being of the same shape.
     template <class Function, class... Tensors>
     static void each_value(Range rows, const Tensor& out, Function function, const Tensors&... in) {
@@ -88,8 +79,8 @@ struct Plain {
     }
 
     static void reference(const Convolution& conv, Range rows) {
-        const Window& w = conv.window;
-        const Size taps = w.kernel.area();
+        const HW kernel = conv.window.kernel;
+        const Size taps = kernel.area();
         const auto* weights = static_cast<const float*>(conv.weights);
         each_pixel(conv.out, rows, [&](Size image, Size y, Size x) {
             auto* to = conv.out.pixel<Element>(image, y, x);
@@ -97,14 +88,12 @@ struct Plain {
                 const float* filter = weights + o * conv.in_channels * taps;
                 const Size first = o / conv.out_channels * conv.in_channels;
                 double sum = conv.bias[o];
-                for (Size ky = 0; ky < w.kernel.h; ++ky)
-                    for (Size kx = 0; kx < w.kernel.w; ++kx) {
-                        const auto* from = first + conv.in.pixel<const Element>(
-                                                       image, y * w.stride.h - w.padding.h + ky * w.dilation.h,
-                                                       x * w.stride.w - w.padding.w + kx * w.dilation.w);
+                for (Size ky = 0; ky < kernel.h; ++ky)
+                    for (Size kx = 0; kx < kernel.w; ++kx) {
+                        const auto* from = conv.window_at<Element>(image, y, x) + conv.tap(ky, kx) + first;
                         for (Size i = 0; i < conv.in_channels; ++i)
                             sum += static_cast<double>(to_float(from[i])) *
-                                   static_cast<double>(filter[i * taps + ky * w.kernel.w + kx]);
+                                   static_cast<double>(filter[i * taps + ky * kernel.w + kx]);
                     }
                 auto value = static_cast<float>(sum);
                 if (conv.residual.data) value += to_float(conv.residual.pixel<const Element>(image, y, x)[o]);

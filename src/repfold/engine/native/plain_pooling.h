@@ -14,7 +14,7 @@ struct PlainPooling {
     static constexpr Size stretch = 64;  // channels that are computed at once
 
     static void max_pool(const Tensor& in, const Tensor& out, const Window& w, Range rows) {
-        Plain<Target>::each_pixel(out, rows, [&](Size image, Size y, Size x) {
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
             pool(out, image, y, x, -std::numeric_limits<float>::infinity(), [&](float* best, Size c, Size count) {
                 for (Size ky = 0; ky < w.kernel.h; ++ky) {
                     const Size from_y = y * w.stride.h - w.padding.h + ky * w.dilation.h;
@@ -37,7 +37,7 @@ struct PlainPooling {
         const auto inside = [](Range range, Size size) {
             return Range{std::max<Size>(range.first, 0), std::min(range.last, size)};
         };
-        Plain<Target>::each_pixel(out, rows, [&](Size image, Size y, Size x) {
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
             const Size top = y * w.stride.h - w.padding.h, left = x * w.stride.w - w.padding.w;
             // The window is cut at the padded image's end, as PyTorch does in ceil mode.
             const Range ys{top, std::min(top + w.kernel.h, in.h + w.padding.h)};
@@ -52,7 +52,7 @@ struct PlainPooling {
         const auto bounds = [](Size i, Size size, Size parts) {
             return Range{i * size / parts, divide_up((i + 1) * size, parts)};
         };
-        Plain<Target>::each_pixel(out, rows, [&](Size image, Size y, Size x) {
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
             const Range ys = bounds(y, in.h, out.h), xs = bounds(x, in.w, out.w);
             mean(in, out, image, y, x, ys, xs, ys.size() * xs.size());
         });

@@ -15,8 +15,7 @@ namespace repfold {
 
 /// A phase is over when its tasks are done: a thread that the system runs late, or not at all, holds nobody up unless
 /// it has taken a task. It then finds the phases over that it missed, and joins at the one at hand. Who waits spins for
-/// a tenth of a millisecond and then sleeps, so that on a busy machine the time is not taken from those who are
-/// awaited.
+/// a tenth of a millisecond and then sleeps, so that on a busy machine those who are awaited get the time.
 class Pool {
 public:
     /// With so many threads, the calling one among them; fewer where the system grants no more.
@@ -63,8 +62,7 @@ private:
         std::condition_variable changed;
     };
 
-    /// Return when `done`: changes that it looks at are followed by wake(sleepers), and both are sequentially
-    /// consistent.
+    /// Return when `done`: what it looks at changes before wake(sleepers), both sequentially consistent.
     template <class Done>
     void await(Sleepers& sleepers, Done done);
     void wake(Sleepers& sleepers);

@@ -28,8 +28,7 @@ REPFOLD_API const char* repfold_engine_cpu(void);
 
 /* threads: fewer where the system grants no more. memory: bytes that the process may hold, beyond which a call is
  * refused; 0 stands for the machine's memory. precision: "fp32" or "bf16". kernels: "auto" or one of
- * repfold_engine_cpu(). convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ... taken by every layer that
- * can. */
+ * repfold_engine_cpu(). convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ... for all layers that can. */
 REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, size_t memory, const char* precision,
                                                 const char* kernels, const char* convolution, char* error,
                                                 size_t error_size);

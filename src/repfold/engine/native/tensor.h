@@ -60,6 +60,15 @@ struct Tensor : Shape {
     }
 };
 
+/// body(image, y, x) of every pixel of these rows, counted over all images.
+template <class Body>
+void each_pixel(const Tensor& t, Range rows, Body body) {
+    for (Size row = rows.first; row < rows.last; ++row) {
+        const Size image = row / t.h, y = row % t.h;
+        for (Size x = 0; x < t.w; ++x) body(image, y, x);
+    }
+}
+
 /// What a convolution or a pooling slides over the image.
 struct Window {
     HW kernel{1, 1}, stride{1, 1}, padding{}, dilation{1, 1};

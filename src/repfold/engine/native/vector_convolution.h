@@ -137,9 +137,7 @@ struct DirectConvolution {
         const Element* weights = strip.weights;
         for (Size y = 0; y < strip.taps.h; ++y)
             for (Size x = 0; x < strip.taps.w; ++x) {
-                const Element* in = strip.in + y * conv.window.dilation.h * conv.in.row() +
-                                    x * conv.window.dilation.w * conv.in.stride_c;
-                accumulate<Isa, 0>(sums, in, row_stride, weights, strip.steps, nullptr);
+                accumulate<Isa, 0>(sums, strip.in + conv.tap(y, x), row_stride, weights, strip.steps, nullptr);
                 weights += strip.tap_weights;
             }
         const Finish<Isa> finish(conv);
@@ -174,9 +172,7 @@ struct DirectConvolution {
             for (Size y = rows.first; y < rows.last; ++y)
                 for (Size s = 0; s < strips; ++s) {
                     const Range pixels = part(conv.out.w, s, strips);
-                    strip.in = group * conv.in_channels +
-                               conv.in.pixel<const Element>(image, y * window.stride.h - window.padding.h,
-                                                            pixels.first * window.stride.w - window.padding.w);
+                    strip.in = conv.window_at<Element>(image, y, pixels.first) + group * conv.in_channels;
                     strip.residual = Finish<Isa>(conv).residual(image, y, pixels.first, channel);
                     with_values<Element>(conv.out, [&](auto value) {
                         using To = decltype(value);
@@ -194,34 +190,27 @@ struct DirectConvolution {
 
     /// One filter a channel: `lanes` channels at once, weights in float32.
     static void depthwise(const Convolution& conv, Range rows) {
-        const Window& window = conv.window;
+        const HW kernel = conv.window.kernel;
         const Finish<Isa> finish(conv);
         const auto* weights = static_cast<const float*>(conv.weights);
         const Size channels = conv.out.c, stride = divide_up(channels, Isa::lanes) * Isa::lanes;
-        for (Size row = rows.first; row < rows.last; ++row) {
-            const Size image = row / conv.out.h, y = row % conv.out.h;
-            for (Size x = 0; x < conv.out.w; ++x) {
-                const auto* in = conv.in.pixel<const Element>(image, y * window.stride.h - window.padding.h,
-                                                              x * window.stride.w - window.padding.w);
-                for (Size c = 0; c < channels; c += Isa::lanes) {
-                    Vector sum = Isa::load(conv.bias + c);
-                    for (Size ky = 0; ky < window.kernel.h; ++ky)
-                        for (Size kx = 0; kx < window.kernel.w; ++kx) {
-                            const Element* from =
-                                in + ky * window.dilation.h * conv.in.row() + kx * window.dilation.w * conv.in.stride_c;
-                            sum = Isa::fma(Isa::load(from + c),
-                                           Isa::load(weights + (ky * window.kernel.w + kx) * stride + c), sum);
-                        }
-                    if (const Element* residual = finish.residual(image, y, x, c))
-                        sum = Isa::add(sum, Isa::load(residual));
-                    // All lanes belong to this layer, so the row is written as one without groups would be.
-                    const Vector result = activate_vector<Isa>(sum, conv.activation);
-                    const Size count = channels - c;
-                    Isa::store(conv.out.pixel<Element>(image, y, x) + c,
-                               count >= Isa::lanes ? result : Isa::keep_first(result, count));
-                }
+        each_pixel(conv.out, rows, [&](Size image, Size y, Size x) {
+            const auto* in = conv.window_at<Element>(image, y, x);
+            for (Size c = 0; c < channels; c += Isa::lanes) {
+                Vector sum = Isa::load(conv.bias + c);
+                for (Size ky = 0; ky < kernel.h; ++ky)
+                    for (Size kx = 0; kx < kernel.w; ++kx) {
+                        const Vector weight = Isa::load(weights + (ky * kernel.w + kx) * stride + c);
+                        sum = Isa::fma(Isa::load(in + conv.tap(ky, kx) + c), weight, sum);
+                    }
+                if (const Element* residual = finish.residual(image, y, x, c)) sum = Isa::add(sum, Isa::load(residual));
+                // All lanes belong to this layer, so the row is written as one without groups would be.
+                const Vector result = activate_vector<Isa>(sum, conv.activation);
+                const Size count = channels - c;
+                Isa::store(conv.out.pixel<Element>(image, y, x) + c,
+                           count >= Isa::lanes ? result : Isa::keep_first(result, count));
             }
-        }
+        });
     }
 };
 

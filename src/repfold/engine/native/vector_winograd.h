@@ -38,8 +38,7 @@ struct WinogradLine {
         if constexpr (Winograd<m>::zero) out[0] = combine<0, -1>(d);
         unroll<pairs>([&](auto p) REPFOLD_LAMBDA {
             constexpr int plus = first_pair + 2 * p;
-            // M(x) at a and -a: (x + a) q(x) and (x - a) q(x), q even or odd, so one parity of coefficients is the
-            // same.
+            // M(x) at a and -a: (x + a) q(x) and (x - a) q(x), q even or odd, one parity of coefficients shared.
             constexpr int parity = n % 2;
             const Vector common = combine<plus, parity>(d), odd = combine<plus, 1 - parity>(d);
             out[plus] = Isa::add(common, odd);
