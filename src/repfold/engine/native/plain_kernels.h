@@ -90,7 +90,7 @@ struct Plain {
                 double sum = conv.bias[o];
                 for (Size ky = 0; ky < kernel.h; ++ky)
                     for (Size kx = 0; kx < kernel.w; ++kx) {
-                        const Element* from = conv.window_at<Element>(image, y, x) + conv.tap(ky, kx) + first;
+                        const auto* from = conv.window_at<Element>(image, y, x) + conv.tap(ky, kx) + first;
                         for (Size i = 0; i < conv.in_channels; ++i)
                             sum += static_cast<double>(to_float(from[i])) *
                                    static_cast<double>(filter[i * taps + ky * kernel.w + kx]);

@@ -195,7 +195,7 @@ struct DirectConvolution {
         const auto* weights = static_cast<const float*>(conv.weights);
         const Size channels = conv.out.c, stride = divide_up(channels, Isa::lanes) * Isa::lanes;
         each_pixel(conv.out, rows, [&](Size image, Size y, Size x) {
-            const Element* in = conv.window_at<Element>(image, y, x);
+            const auto* in = conv.window_at<Element>(image, y, x);
             for (Size c = 0; c < channels; c += Isa::lanes) {
                 Vector sum = Isa::load(conv.bias + c);
                 for (Size ky = 0; ky < kernel.h; ++ky)
