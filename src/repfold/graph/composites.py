@@ -82,7 +82,7 @@ class Marks:
 
         return enter
 
-    def _leave(self, module: nn.Module, arguments: Any, output: object) -> Any:
+    def _leave(self, module: nn.Module, arguments: Any, output: object) -> Tensor | None:
         path = self.recorder.scope
         self.recorder.scope, before = self.outer.pop()
         did_nothing = len(arguments) == 1 and output is arguments[0] and len(self.recorder.values) == before
@@ -197,7 +197,7 @@ def _scaled(size: Any, factor: Any) -> Any:
     return size * int(factor) if whole else torch.sym_int(torch.sym_float(size) * factor)
 
 
-def _one_each(value: object, axes: int) -> tuple[Any, ...]:
+def _one_each(value: object, axes: int) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
 
 

@@ -57,7 +57,7 @@ class GraphNetwork(fx.GraphModule):
         _set_modes(twin, _modes(self))
         return twin
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickled as its graph, flat, and its layers; torch.fx would write source code, and trace it again."""
         layers = nn.Module()
         for kind in ("_modules", "_parameters", "_buffers"):

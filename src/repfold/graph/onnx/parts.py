@@ -59,7 +59,7 @@ def _sequence_at(node: Node) -> Any:
     return None if index is None else node.sequence(0)[index]
 
 
-def _concat_from_sequence(node: Node) -> Any:
+def _concat_from_sequence(node: Node) -> Value | None:
     xs = node.sequence(0)
     axis = node.attributes["axis"]
     return None if node.get("new_axis", 0) else node.give("cat", xs=xs, dim=axis % len(xs[0].shape))
