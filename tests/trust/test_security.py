@@ -271,7 +271,7 @@ def test_fewer_names_than_outputs_and_outputs_that_are_no_numbers_are_told(tmp_p
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save("image.png")
     repfold.save(network(), "m.safetensors", description=models.Description(classes=("a",), preprocessing=SEEN))
-    assert "names 1 classes, but its network tells 2 apart" in said(capsys, "predict", "m.safetensors", "image.png")
+    assert "names 1 classes, but its network has 2" in said(capsys, "predict", "m.safetensors", "image.png")
     infinite = network()
     with torch.no_grad():
         infinite[2].bias.fill_(float("inf"))
