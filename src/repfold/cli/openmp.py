@@ -17,9 +17,9 @@ from repfold import allowance
 
 # What a user may have set to say how threads wait; GNU's, everybody's, Intel's.
 _CHOSEN_BY_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
-# Looks before a thread sleeps: half a millisecond bridges the time between operations, so that nothing is lost alone,
-# and bounds what is lost should the machine become busy later.
-SPINS = 10_000
+# Looks before a thread sleeps: about 1.5 ms bridge the time between operations, so that little is lost alone, and bound
+# what is lost should the machine become busy later.
+SPINS = 30_000
 _STATISTICS = Path("/proc/stat")
 _LOOKS, _SECONDS_BETWEEN = 3, 0.003
 
