@@ -107,7 +107,7 @@ class TrainDisplay:
         """Move the bars."""
         status = f"loss {event.loss:.4f}  lr {event.lr:.3g}  {event.images_per_second:.0f} images/s"
         self._bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps)
-        self._bar("epoch", event.step, event.steps, f"{status}")
+        self._bar("epoch", event.step, event.steps, status)
 
     def end_epoch(self, event: EpochDone) -> None:
         """Add a line to the table of epochs."""
