@@ -118,8 +118,8 @@ class StepTail(Schedule):
         if self.rates[0] > last * self.lr:
             warnings.warn(
                 f"The tail starts at a learning rate of {self.rates[0]:g}, above the {last * self.lr:.3g} that "
-                f"{self.of} has come to for a base rate of {self.lr:g}: it would rise. Give smaller rates, or a base rate of "
-                f"{self.rates[0] / last:.3g} or more.",
+                f"{self.of} has come to for a base rate of {self.lr:g}: it would rise. Give smaller rates, or a base "
+                f"rate of {self.rates[0] / last:.3g} or more.",
                 ScheduleWarning,
                 stacklevel=4,
             )
