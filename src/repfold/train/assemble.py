@@ -89,7 +89,7 @@ def assemble(
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
     source = open_data(settings.data, emit)
-    preprocessing = preprocessing_of(source, settings.seed)
+    preprocessing = preprocessing_of(source, settings.data.seed)
     network, reparameterized = _network(settings, source, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:

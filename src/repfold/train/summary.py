@@ -20,9 +20,13 @@ def summary(run: Assembly) -> dict[str, str]:
         f"{recipe.optimizer}{_extras(run)}",
         "schedule": _schedule(run),
         "machine": f"{machine.device}, {machine.precision} ({machine.reasons['precision']}), "
+        f"evaluated in {_EVALUATED[recipe.val_precision].format(machine.precision)}, "
         f"{'channels-last' if machine.channels_last else 'NCHW'}, "
         f"{'fused' if machine.fused else 'plain'} optimizer, {machine.threads} threads{processes}",
     }
+
+
+_EVALUATED = {"auto": "{}", "last-fp32": "{}, after the last epoch in fp32", "fp32": "fp32"}
 
 
 def _decay(run: Assembly) -> str:
