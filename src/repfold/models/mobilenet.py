@@ -153,10 +153,22 @@ class InvertedResidual(nn.Module):
 
 _STEM = 32
 
-_V1 = (Stage(0, 64, 1, False), Stage(0, 128, 2, True), Stage(0, 256, 2, True), Stage(0, 512, 6, True))
-_V1 = (*_V1, Stage(0, 1024, 2, True))
-_V2 = (Stage(0, 16, 1, False), Stage(6, 24, 2, True), Stage(6, 32, 3, True), Stage(6, 64, 4, True))
-_V2 = (*_V2, Stage(6, 96, 3, False), Stage(6, 160, 3, True), Stage(6, 320, 1, False))
+_V1 = (
+    Stage(0, 64, 1, halves=False),
+    Stage(0, 128, 2, halves=True),
+    Stage(0, 256, 2, halves=True),
+    Stage(0, 512, 6, halves=True),
+    Stage(0, 1024, 2, halves=True),
+)
+_V2 = (
+    Stage(0, 16, 1, halves=False),
+    Stage(6, 24, 2, halves=True),
+    Stage(6, 32, 3, halves=True),
+    Stage(6, 64, 4, halves=True),
+    Stage(6, 96, 3, halves=False),
+    Stage(6, 160, 3, halves=True),
+    Stage(6, 320, 1, halves=False),
+)
 
 TABLES: dict[str, MobileNetTable] = {
     **{
