@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST = "linux-gnu.2.17"
 # In the engine's Python files -> alone. It uses nothing of RepFold but this one leaf.
 LEAF = "allowance"
-NAMES = {r"\brepfold\.engine\b": "repfold_engine", rf"\bfrom repfold import {LEAF}\b": f"from repfold_engine import {LEAF}"}
+NAMES = {
+    r"\brepfold\.engine\b": "repfold_engine",
+    rf"\bfrom repfold import {LEAF}\b": f"from repfold_engine import {LEAF}",
+}
 
 
 def main() -> None:
