@@ -64,7 +64,7 @@ def assemble_engine(target: Path) -> Path:
     shutil.copy(ROOT / "packaging/engine/README.md", target)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     project = (ROOT / "packaging/engine/pyproject.toml").read_text(encoding="utf-8")
-    (target / "pyproject.toml").write_text(project.replace('"VERSION"', f'"{version}"'), encoding="utf-8")
+    (target / "pyproject.toml").write_text(project.replace('version = "0"', f'version = "{version}"'), encoding="utf-8")
     return target
 
 

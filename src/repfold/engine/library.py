@@ -62,6 +62,7 @@ def library() -> ctypes.CDLL:
 
 
 def find() -> Path:
+    """The library's path. Raises: EngineError when there is none."""
     name = _NAMES.get(sys.platform, "librepfold_engine.so")
     if chosen := os.environ.get("REPFOLD_ENGINE"):
         return Path(chosen)
