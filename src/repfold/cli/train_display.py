@@ -111,7 +111,7 @@ class TrainDisplay:
 
     def end_epoch(self, event: EpochDone) -> None:
         """Add a line to the table of epochs."""
-        self.complete = event.record["epoch"] == self.epochs
+        self.complete = event.last
         cells = [f"{read(event.record):>{width}}" for _, width, read in _COLUMNS]
         epoch = f"{event.record['epoch']}/{self.epochs}"
         self.line("  ".join([f"{epoch:>9}", *cells]) + ("  best" if event.best else ""))

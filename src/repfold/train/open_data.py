@@ -53,4 +53,8 @@ def make_loaders(settings: Settings, source: Source, machine: Machine, ranks: Ra
         pin_memory=machine.device.type == "cuda",
     )
     sample = source.train.sample(settings.train_sample, settings.seed)
-    return loader("train", train=True), loader("val", train=False), loader(sample, train=False)
+    return (
+        loader("train", train=True, balanced=settings.balanced),
+        loader("val", train=False),
+        loader(sample, train=False),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Architecture
 from repfold.norms import Norm
-from repfold.schedule import LearningRate
+from repfold.schedule import LearningRate, Length, length
 from repfold.train import averaging, model_options
 from repfold.train.averaging import Averaging
 from repfold.train.objective import LossSettings
@@ -61,6 +62,10 @@ class Settings:
         recipe: as it was written, for the run's files and for messages.
         augmentation: of batches of training images, on the device; then ``mixing`` of them with one another.
         train_sample: training images that the training accuracy of each epoch is taken of.
+        layer_decay, head_rate: rates of the layers, see ``optim.layer_rates``.
+        head_first: how long the classifier alone is trained.
+        patience: epochs without a better validation top-1 after which the run ends; 0: never.
+        balanced: whether every class has as many images in each epoch.
         checkpoint_every: steps between checkpoints; 0: only at the end of epochs, and after ``checkpoint_seconds``.
     """
 
@@ -73,8 +78,13 @@ class Settings:
     learning_rate: LearningRate
     averaging: Averaging | None
     loss: LossSettings
+    layer_decay: float
+    head_rate: float
+    head_first: Length
     epochs: int
+    patience: int
     batch: int
+    balanced: bool
     seed: int
     train_sample: int
     checkpoint_every: int
@@ -83,6 +93,10 @@ class Settings:
     def lr(self, index: int, steps_per_epoch: int) -> float:
         """Return the learning rate of update number ``index`` of the run, from 0."""
         return self.learning_rate(index, steps_per_epoch, self.epochs)
+
+    def for_images(self, count: int) -> Settings:
+        """Return the settings for so many training images, on which the learning rate of fine-tuning depends."""
+        return dataclasses.replace(self, learning_rate=read_learning_rate(self.recipe, count))
 
 
 def resolve(recipe: Recipe) -> Settings:
@@ -103,6 +117,8 @@ def resolve(recipe: Recipe) -> Settings:
         learning_rate=read_learning_rate(recipe),
         averaging=averaging.parse(recipe.average),
         loss=_group(LossSettings, recipe),
+        head_first=length(recipe.head_first),
+        balanced=recipe.sampling == "balanced",
     )
 
 
