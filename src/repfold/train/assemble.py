@@ -17,7 +17,7 @@ from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
 from repfold.expand import expand
 from repfold.fold import OnlineFold
-from repfold.models import Description, Preprocessing
+from repfold.models import Description, Initialised, Preprocessing, Pretrained
 from repfold.modules import eval_mode
 from repfold.optim.groups import Groups, parameter_groups
 from repfold.optim.layer_rates import classifier_of, rate_scales, summary
@@ -52,7 +52,8 @@ class Loaders(NamedTuple):
 class Assembly:
     """What a run is made of: ``parts`` is what its steps need, the rest what surrounds them.
 
-    ``groups``: a line for each kind of parameters, and whether it decays.
+    ``groups``: a line for each kind of parameters, and whether it decays; ``initialised``: what was loaded to start
+    from, if anything.
     """
 
     settings: Settings
@@ -64,6 +65,7 @@ class Assembly:
     loaders: Loaders
     reparameterized: Reparameterized | None
     groups: tuple[str, ...]
+    initialised: Initialised | None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -93,8 +95,10 @@ def assemble(
     """
     source = open_data(settings.data, emit)
     settings = settings.for_images(len(source.train))
-    preprocessing = preprocessing_of(source, settings.seed)
-    network, reparameterized = _network(settings, source, emit, resumed)
+    pretrained = models.read_pretrained(models.locate(settings.model.init)) if settings.model.init else None
+    known = pretrained.description.preprocessing if pretrained else None
+    preprocessing = preprocessing_of(source, settings.normalisation, known, settings.seed)
+    network, reparameterized, initialised = _network(settings, source, pretrained, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
         emit(Note(note))
@@ -129,12 +133,12 @@ def assemble(
     architecture = settings.model.architecture(len(source.classes), source.channels)
     description = Description(architecture, source.classes, preprocessing)
     kinds = (*groups.summary, *rates.summary)
-    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, kinds)
+    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, kinds, initialised)
 
 
 def _network(
-    settings: Settings, source: Source, emit: Listener, resumed: Path | None
-) -> tuple[nn.Module, Reparameterized | None]:
+    settings: Settings, source: Source, pretrained: Pretrained | None, emit: Listener, resumed: Path | None
+) -> tuple[nn.Module, Reparameterized | None, Initialised | None]:
     model = settings.model
     options = {**model.options, "norm": model.norm} if model.norm else model.options
     torch.manual_seed(settings.seed)
@@ -146,11 +150,12 @@ def _network(
         **options,
     )
     reparameterized = start_target(network, model, resumed, emit)
-    if model.init:
-        emit(Note(str(models.initialise(network, model.init))))
+    initialised = models.initialise(network, pretrained, classes=source.classes) if pretrained else None
+    if initialised:
+        emit(Note(str(initialised)))
     if model.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
         network = expand(network, model.expand, fresh=not model.init)
-    return network.train(), reparameterized
+    return network.train(), reparameterized, initialised
 
 
 def _objective(

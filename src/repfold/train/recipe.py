@@ -13,7 +13,7 @@ from typing import Any, Literal
 from repfold.errors import RepFoldError, nearest
 from repfold.limits import LARGEST_COUNT, LARGEST_SIDE, MOST_PIXELS
 from repfold.schedule import LearningRate, fine_tuning_lr, learning_rate, length, linear_scaling
-from repfold.train import averaging, model_options, optimizers
+from repfold.train import averaging, model_options, normalisation, optimizers
 from repfold.train.optimizers import Algorithm, Sgd
 
 
@@ -69,7 +69,16 @@ class Recipe:
     model_options: str = setting("", "options of the network, as block=dbb,activation=leaky-relu or iterations=2/2/2")
     norm: str = setting("", "what replaces each BatchNorm, as group:16, layer or general:1/16/1/1")
     preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
-    init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
+    init: str = setting(
+        "",
+        "weights to start from: a repository (timm/repvgg_a0.rvgg_in1k), an address, a file, a run; all but a "
+        "classifier of other classes is loaded",
+    )
+    normalise: str = setting(
+        "auto",
+        "mean and deviation of pixels: of init or else the training images (auto), data, imagenet, or numbers "
+        "from 0 to 1 as 0.5/0.5/0.5,0.2/0.2/0.2",
+    )
 
     expand: str = setting("", "structure in place of each convolution, as acb or dbb (see repfold.expand)")
     scales: str = setting("", "of a RepOpt target: the hyper-search's run, a model file of it, or a scales file")
@@ -136,6 +145,7 @@ class Recipe:
         model_options.read(self.model_options)
         read_learning_rate(self)
         length(self.head_first)
+        normalisation.parse(self.normalise)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return the recipe with some fields changed. Raises: RepFoldError for an unknown field or a wrong value."""

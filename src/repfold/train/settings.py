@@ -16,8 +16,9 @@ from repfold.errors import RepFoldError
 from repfold.models import Architecture
 from repfold.norms import Norm
 from repfold.schedule import LearningRate, Length, length
-from repfold.train import averaging, model_options
+from repfold.train import averaging, model_options, normalisation
 from repfold.train.averaging import Averaging
+from repfold.train.normalisation import Normalisation
 from repfold.train.objective import LossSettings
 from repfold.train.optimizers import OptimizerSettings
 from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate
@@ -29,7 +30,7 @@ class ModelSettings:
 
     Attributes:
         norm: what replaces each BatchNorm; None: they stay.
-        init: the model file or run to take weights from, or "".
+        init: what to take weights from, as ``models.locate`` finds it, or "".
         expand: the structure in place of each convolution, or "".
         scales: those of a RepOpt target, or "".
         online_fold: run branches as one convolution that is folded at every step.
@@ -77,6 +78,7 @@ class Settings:
     optimizer: OptimizerSettings
     learning_rate: LearningRate
     averaging: Averaging | None
+    normalisation: Normalisation
     loss: LossSettings
     layer_decay: float
     head_rate: float
@@ -116,6 +118,7 @@ def resolve(recipe: Recipe) -> Settings:
         optimizer=_group(OptimizerSettings, recipe, algorithm=read_algorithm(recipe)),
         learning_rate=read_learning_rate(recipe),
         averaging=averaging.parse(recipe.average),
+        normalisation=normalisation.parse(recipe.normalise),
         loss=_group(LossSettings, recipe),
         head_first=length(recipe.head_first),
         balanced=recipe.sampling == "balanced",
