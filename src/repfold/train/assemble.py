@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from repfold import models, norms
 from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
-from repfold.expand import expand
+from repfold.expand import ExpandWarning, expand
 from repfold.fold import OnlineFold
 from repfold.models import Description, Initialised, Preprocessing, Pretrained
 from repfold.modules import eval_mode
@@ -48,12 +48,20 @@ class Loaders(NamedTuple):
     train_sample: Loader
 
 
+class LayerRates(NamedTuple):
+    """What rates are multiplied by, if not by 1; the ``classifier``, where anything depends on which it is."""
+
+    classifier: frozenset[nn.Parameter] = frozenset()
+    scales: dict[nn.Parameter, float] | None = None
+    summary: str = ""
+
+
 @dataclass(frozen=True)
 class Assembly:
     """What a run is made of: ``parts`` is what its steps need, the rest what surrounds them.
 
-    ``groups``: a line for each kind of parameters, and whether it decays; ``initialised``: what was loaded to start
-    from, if anything.
+    ``groups``: the parameters that decay, and those that do not; ``rates``: of their layers, where they differ;
+    ``initialised``: what was loaded to start from, if anything.
     """
 
     settings: Settings
@@ -64,7 +72,8 @@ class Assembly:
     parts: StepParts
     loaders: Loaders
     reparameterized: Reparameterized | None
-    groups: tuple[str, ...]
+    groups: Groups
+    rates: LayerRates
     initialised: Initialised | None
 
     @property
@@ -97,7 +106,7 @@ def assemble(
     settings = settings.for_images(len(source.train))
     pretrained = models.read_pretrained(models.locate(settings.model.init)) if settings.model.init else None
     known = pretrained.description.preprocessing if pretrained else None
-    preprocessing = preprocessing_of(source, settings.normalisation, known, settings.seed)
+    preprocessing = preprocessing_of(source, settings.normalisation, known, settings.data.seed)
     network, reparameterized, initialised = _network(settings, source, pretrained, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
@@ -132,8 +141,9 @@ def assemble(
     )
     architecture = settings.model.architecture(len(source.classes), source.channels)
     description = Description(architecture, source.classes, preprocessing)
-    kinds = (*groups.summary, *rates.summary)
-    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, kinds, initialised)
+    return Assembly(
+        settings, machine, ranks, source, description, parts, loaders, reparameterized, groups, rates, initialised
+    )
 
 
 def _network(
@@ -154,7 +164,11 @@ def _network(
     if initialised:
         emit(Note(str(initialised)))
     if model.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
-        network = expand(network, model.expand, fresh=not model.init)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ExpandWarning)
+            network = expand(network, model.expand, fresh=not model.init)
+        for warning in warned:
+            emit(Note(str(warning.message)))
     return network.train(), reparameterized, initialised
 
 
@@ -176,21 +190,13 @@ def _objective(
     return Objective(settings.loss, teacher, penalty, settings.optimizer.weight_decay, weights_K)
 
 
-class LayerRates(NamedTuple):
-    """What rates are multiplied by, if not by 1; the ``classifier``, where anything depends on which it is."""
-
-    classifier: frozenset[nn.Parameter] = frozenset()
-    scales: dict[nn.Parameter, float] | None = None
-    summary: tuple[str, ...] = ()
-
-
 def _layer_rates(settings: Settings, network: nn.Module, classes: int) -> LayerRates:
     varied = (settings.layer_decay, settings.head_rate) != (1.0, 1.0)
     if not varied and not settings.head_first.value:
         return LayerRates()
     classifier = classifier_of(network, classes)
     scales = rate_scales(network, classifier, layer_decay=settings.layer_decay, head_rate=settings.head_rate)
-    return LayerRates(classifier, scales, (summary(scales, classifier),) if varied else ())
+    return LayerRates(classifier, scales, summary(scales, classifier) if varied else "")
 
 
 def _head_first(

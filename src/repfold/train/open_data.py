@@ -71,9 +71,6 @@ def make_loaders(settings: Settings, source: Source, machine: Machine, ranks: Ra
         world=ranks.world,
         pin_memory=machine.device.type == "cuda",
     )
-    sample = source.train.sample(settings.train_sample, settings.seed)
-    return (
-        loader("train", train=True, balanced=settings.balanced),
-        loader("val", train=False),
-        loader(sample, train=False),
-    )
+    sample = source.train.sample(settings.train_sample, settings.data.seed)
+    training = loader("train", train=True, balanced=settings.balanced)
+    return training, loader("val", train=False), loader(sample, train=False)

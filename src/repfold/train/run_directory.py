@@ -173,7 +173,7 @@ class RunDirectory:
             "seed": run.settings.seed,
             "resumed_at": {"epoch": state.epoch, "step": state.step},
             "parameters": run.parameters,
-            "parameter_groups": list(run.groups),
+            "parameter_groups": list(run.groups.summary),
             "init": run.initialised.to_dict() if run.initialised else None,
             "data": {
                 "name": source.name,
