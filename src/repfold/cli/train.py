@@ -46,6 +46,7 @@ def train(
     override: bool = False,
     trust: bool = False,
     finish: bool = True,
+    pictures: bool = True,
     json: bool = False,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
 ) -> None:
@@ -62,6 +63,7 @@ def train(
         override: With --resume, accept settings and data that differ from the checkpoint's.
         trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         finish: Fold, export, time and report after training.
+        pictures: Show the worst mistakes in the report; their pictures are then a part of the run.
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
@@ -72,7 +74,7 @@ def train(
         chosen, directory = _run_of(data, recipe, given(settings), out, resume, trust)
         resumed = resume != "no"
         result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
-        stages = finish_with_display(directory, chosen, console) if leads and finish else []
+        stages = finish_with_display(directory, chosen, console, pictures=pictures) if leads and finish else []
     except RepFoldError:
         if leads:
             raise
@@ -115,10 +117,10 @@ def train_with_display(
         raise
 
 
-def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Outcome]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console, *, pictures: bool = True) -> list[Outcome]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold import deploy, models
-    from repfold.train import recipe_code, restart_command
+    from repfold.train import model_evaluation, recipe_code, restart_command
     from repfold.train.run_lock import held
 
     begun: list[str] = []
@@ -131,7 +133,8 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
                 status.update(f"{stage} ...")
 
             trust = recipe_code.builds(recipe, models.read_description(directory))
-            return deploy.finish_run(directory, trust=trust, on_stage=show)
+            images = (lambda seen: model_evaluation.open_data(directory, None, seen).val) if pictures else None
+            return deploy.finish_run(directory, trust=trust, validation=images, on_stage=show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
         go_on = restart_command.to_resume(directory, recipe)

@@ -18,7 +18,7 @@ from repfold.models.file import read_description, save
 from repfold.models.key_maps import State, from_ours
 from repfold.models.recognise import family_of, read_names, skeleton
 
-CodeBase = Literal["repfold", "original", "timm", "apple"]
+CodeBase = Literal["repfold", "original", "timm", "apple", "pytorchcv"]
 _FOLDED_CONV = re.compile(r"(stem|stages\.\d+\.\d+)\.branches\..*\b(weight|bias)")
 
 # What the published checkpoints of these families were trained with.
@@ -42,8 +42,9 @@ def convert(
 ) -> Converted:
     """Write the network in ``source``, a foreign checkpoint or a model file, to ``path`` in the layout ``to``.
 
-    "repfold" gives a model file; "original" (RepVGG's authors), "timm" and "apple" (MobileOne) a state_dict that their
-    code loads, as .safetensors, or with torch.save for .pt and .pth. Train form stays train form, folded stays folded.
+    "repfold" gives a model file; "original" (RepVGG's authors), "timm", "apple" (MobileOne) and "pytorchcv"
+    (MobileNets) a state_dict that their code loads, as .safetensors, or with torch.save for .pt and .pth. Train form
+    stays train form, folded stays folded.
 
     Args:
         preset: the strides of the network, which a state_dict shows only where they decide whether a block has

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,11 +13,16 @@ from repfold.errors import RepFoldError
 from repfold.models.create import MODELS
 from repfold.models.description import Architecture, Form
 from repfold.models.key_maps import State, to_ours
+from repfold.models.mobilenet import MobileNetTable
 from repfold.models.mobileone import MobileOneTable
 from repfold.models.presets import PRESETS
 from repfold.models.repvgg import RepVGGTable
 from repfold.models.resnet import ResNetTable
 from repfold.modules import shapes
+
+_HEADS = ("head.weight", "fc.weight", "classifier.weight")
+# What a code base's networks have otherwise than ours of that name, though no tensor shows it.
+_OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {("MobileNetV1", "timm"): {"activation": "relu6"}}
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,11 @@ def read_names(checkpoint: Mapping[str, torch.Tensor], preset: str | None = None
     """
     readings = to_ours(checkpoint)
     for family, code_base, state in readings:
-        state = with_counters(state)
+        state = _with_linear_head(with_counters(state))
         if found := recognise(state, family, preset):
-            return Recognised(*found, code_base, state)
+            architecture, form = found
+            architecture = replace(architecture, options=_OPTIONS.get((family, code_base), {}))
+            return Recognised(architecture, form, code_base, state)
     family, code_base, _ = readings[0]
     raise RepFoldError(f"It has {code_base}'s names of {family}, but the shapes of none of its members.")
 
@@ -55,12 +63,15 @@ def family_of(name: str) -> str | None:
         return "RepVGG-plus" if table.auxiliary else "RepVGG"
     if isinstance(table, ResNetTable) and not table.parameter_free:
         return "ResNet"
+    if isinstance(table, MobileNetTable):
+        return "MobileNetV2" if table.residual else "MobileNetV1"
     return None
 
 
 def recognise(state: Mapping[str, torch.Tensor], family: str, preset: str | None) -> tuple[Architecture, Form] | None:
     """The member of a family whose tensors, in our names, have these names and shapes; None when there is none."""
-    head, stem = state.get("head.weight", state.get("fc.weight")), _stem_kernel(state)
+    head = next((state[name] for name in _HEADS if name in state), None)
+    stem = _stem_kernel(state)
     if head is None or stem is None or head.dim() != 2:
         return None
     form: Form = "folded" if "stem.branches.conv.weight" in state else "train"
@@ -77,7 +88,7 @@ def recognise(state: Mapping[str, torch.Tensor], family: str, preset: str | None
 
 def skeleton(architecture: Architecture, form: Form) -> nn.Module:
     """The network on the meta device; for the folded form, one convolution with a bias instead of each block."""
-    style = {} if form == "train" else {"block": "plain", "norm": False}
+    style: dict[str, Any] = {} if form == "train" else {"block": "plain", "norm": False}
     with torch.device("meta"):
         return MODELS[architecture.name].build(
             num_classes=architecture.num_classes or 1000,
@@ -95,8 +106,8 @@ def _shapes(architecture: Architecture, form: Form) -> dict[str, tuple[int, ...]
 
 def _width(table: object) -> int:
     """Channels before the classifier: a quick test that spares building most of the networks."""
-    assert isinstance(table, (RepVGGTable, MobileOneTable, ResNetTable))
-    return table.features
+    assert isinstance(table, (RepVGGTable, MobileOneTable, ResNetTable, MobileNetTable))
+    return table.features or table.widths[-1]
 
 
 def with_counters(state: State) -> State:
@@ -106,7 +117,15 @@ def with_counters(state: State) -> State:
     return {**counters, **state}
 
 
+def _with_linear_head(state: State) -> State:
+    """A MobileNetV2 of pytorchcv ends in a 1x1 convolution without a bias: the linear layer that it equals."""
+    head = state.get("classifier.weight")
+    if head is None or head.dim() != 4 or "classifier.bias" in state:
+        return state
+    return {**state, "classifier.weight": head.flatten(1), "classifier.bias": torch.zeros(len(head)).to(head)}
+
+
 def _stem_kernel(state: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
     blocks = ("stem.branches.conv.weight", "stem.branches.kxk.conv.weight", "stem.branches.kxk.0.conv.weight")
-    names = (*blocks, "conv1.weight")
+    names = (*blocks, "conv1.weight", "conv1.0.weight", "conv_stem.weight")
     return next((state[name] for name in names if name in state), None)

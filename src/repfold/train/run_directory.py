@@ -185,5 +185,6 @@ class RunDirectory:
                 "channels": source.channels,
                 "crop": source.crop.kind,
                 "skipped": list(source.skipped),
+                "fingerprint": source.fingerprint.content if source.fingerprint else None,
             },
         }
