@@ -14,6 +14,7 @@ from repfold import regular, run_files, toml
 from repfold.errors import RepFoldError, few
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
+from repfold.report.mistakes import Mistakes, mistakes_of
 from repfold.report.numbers import finite, number
 from repfold.report.timings import Timings, timings_of
 
@@ -39,6 +40,7 @@ class Run:
     confusion: Confusion | None
     timings: Timings | None
     masks: tuple[LayerMask, ...]
+    mistakes: Mistakes | None
     files: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
 
@@ -70,8 +72,10 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the recipe asks for more epochs than are recorded."""
-        return self.planned is not None and int(self.last["epoch"]) < self.planned
+        """Whether the recipe asks for more epochs than are recorded, and its patience is not over either."""
+        patience = number(self.recipe.get("patience")) or 0
+        impatient = patience > 0 and int(self.last["epoch"]) - int(self.best["epoch"]) >= patience
+        return self.planned is not None and int(self.last["epoch"]) < self.planned and not impatient
 
 
 def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:
@@ -111,6 +115,7 @@ def _read_run(directory: Path, name: str) -> Run:
         confusion=read(run_files.CONFUSION, confusion_of),
         timings=read(run_files.TIMINGS, timings_of),
         masks=read(run_files.RULES, masks_of) or (),
+        mistakes=read(run_files.MISTAKES, mistakes_of),
         files=_files(directory),
         notes=(),
     )
