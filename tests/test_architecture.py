@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "data": LEAVES,
     "graph": LEAVES,
     "fold": TORCH_LEAVES | {"algebra", "graph"},
-    "blocks": LEAVES | {"algebra", "norms"},
+    "blocks": TORCH_LEAVES | {"algebra", "norms"},
     "expand": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks"},
     "optim": TORCH_LEAVES | {"algebra", "graph", "fold", "schedule"},
     "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
