@@ -27,6 +27,7 @@ from repfold.cli.profile import profile
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
+from repfold.cli.study import study
 from repfold.cli.train import spell_resume, train
 from repfold.cli.verify import verify
 
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "recipes": recipes,
     "report": report,
     "schedule": schedule,
+    "study": study,
     "train": train,
     "verify": verify,
 }
@@ -59,6 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        if given[:1] == ["study"]:  # which has commands of its own
+            return study(given[1:])
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=spell_resume(given))
     except Exception as error:
         sys.exit(answers.give(error))

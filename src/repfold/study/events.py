@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from repfold.study import worker
 from repfold.study.trial import Trial
+
+End = Literal["trained", "found", "failed"]
+ENDS: dict[str, End] = {worker.DONE: "trained", worker.FOUND: "found", worker.FAILED: "failed"}
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial came to its end, in ``seconds``; ``result``: its directory's name, or why it failed."""
+    """A trial came to its end, in ``seconds``; ``result``: its directory's name, or why it failed.
+
+    ``how``: it was trained, found finished by another runner meanwhile, or failed.
+    """
 
     trial: Trial
-    succeeded: bool
+    how: End
     result: str
     seconds: float
 

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from repfold.study import worker
-from repfold.study.events import Ended, Event, Progress, Waiting
+from repfold.study.events import ENDS, Ended, Event, Progress, Waiting
 from repfold.study.worker import Order
 
 ATTEMPTS = 3  # of a trial whose process is killed
@@ -123,14 +123,14 @@ class _Pool:
         how = one.last[0] if one.last else ""
         if how == worker.TAKEN:
             self.taken.append(one.order)
-        elif how in (worker.DONE, worker.FAILED):
-            self.emit(Ended(one.order.trial, how == worker.DONE, one.last[1], time.monotonic() - one.began))
+        elif how in ENDS:
+            self.emit(Ended(one.order.trial, ENDS[how], one.last[1], time.monotonic() - one.began))
         elif one.attempts < ATTEMPTS:
             self._begin(one.order, one.attempts + 1)
         else:
             text = f"Its process ended {one.attempts} times before the trial did: {_why(one.process.exitcode)}."
             worker.give_up(one.order, text)
-            self.emit(Ended(one.order.trial, False, text, time.monotonic() - one.began))
+            self.emit(Ended(one.order.trial, "failed", text, time.monotonic() - one.began))
 
 
 def _why(code: int | None) -> str:

@@ -91,7 +91,7 @@ class _Missing:
         self.began, self.took = time.monotonic(), dict[str, float]()
 
     def heard(self, event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, Ended) and event.how == "trained":
             self.took[event.trial.arm] = event.seconds
         self.emit(event)
 
@@ -129,6 +129,7 @@ def _executor(resources: Resources, jobs: int, threads: int, store: Store, emit:
     def ray(missing: _Missing) -> None:
         from repfold.study import on_ray
 
-        on_ray.run((order(index, trial) for index, trial in enumerate(missing.in_time(jobs))), missing.heard)
+        orders = (order(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
+        on_ray.run(orders, missing.heard, gpus=1.0 if torch.cuda.is_available() else 0.0)
 
     return {"here": here, "ray": ray}[resources.on]

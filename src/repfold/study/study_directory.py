@@ -13,7 +13,7 @@ from repfold.errors import RepFoldError
 from repfold.study import table
 from repfold.study.latency import latency
 from repfold.study.page import page
-from repfold.study.results import read_results
+from repfold.study.results import Results, read_results
 from repfold.study.store import Store, check_writable
 from repfold.study.study import Study
 
@@ -28,6 +28,7 @@ class StudyDirectory:
     study: Study
     store: Store
     command: str = ""
+    data: str = ""
 
     def begin(self, text: str) -> None:
         """Write the study's file into the directory.
@@ -43,7 +44,12 @@ class StudyDirectory:
         if other is None and any(self.path.glob("record.jsonl")):
             raise RepFoldError(f"{self.path} holds a run, not a study: choose another directory (--out).")
         atomic.write_text(self.path / FILE, text)
-        told = {"name": self.study.name, "scale": self.study.scale, "trials": str(self.store.path.absolute())}
+        told = {
+            "name": self.study.name,
+            "scale": self.study.scale,
+            "data": self.data,
+            "trials": str(self.store.path.absolute()),
+        }
         atomic.write_json(self.path / MADE, told | {"command": self.command}, indent=1)
 
     def write(self, *, measure: bool) -> Shown:
@@ -54,3 +60,20 @@ class StudyDirectory:
         atomic.write_json(self.path / TABLE, table.rows(results, times), indent=1)
         atomic.write_text(self.path / PAGE, page(results, times, self.command))
         return shown
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was written: the results, and the latency of each arm's folded network in milliseconds."""
+
+    results: Results
+    latency: Mapping[str, float]
+
+
+def made(path: Path) -> Mapping[str, Any]:
+    """Return what the directory says of itself: name, scale, trials, command; nothing where it is of no study."""
+    try:
+        content = json.loads((path / MADE).read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        return {}

@@ -33,7 +33,7 @@ _TO_GO_ON = (run_files.CHECKPOINT, run_files.PREVIOUS_CHECKPOINT, run_files.PREV
 _NETWORKS = (run_files.BEST,)
 
 # How an attempt ended, with which the worker's last message begins.
-DONE, FAILED, TAKEN, STOPPED = "done", "failed", "taken", "stopped"
+DONE, FOUND, FAILED, TAKEN, STOPPED = "done", "found", "failed", "taken", "stopped"
 PROGRESS = "progress"
 
 
@@ -76,7 +76,7 @@ def attempt(order: Order, listen: Listener) -> tuple[Any, ...]:
     try:
         with store.claim(order.trial.key):
             if (finished := store.finished(order.trial)) is not None:
-                return DONE, finished.name
+                return FOUND, finished.name
             directory = store.directory(order.trial)
             return _train(order, directory, listen)
     except TakenError:
