@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train", "fold", "export", "time", "report"]
+Stage = Literal["train", "fold", "export", "time", "look", "report"]
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
@@ -22,6 +22,7 @@ PLAIN = "plain.safetensors"
 CERTIFICATE = "certificate.json"
 ONNX = "model.onnx"
 TIMINGS = "timings.json"
+MISTAKES = "mistakes.json"
 REPORT = "report.html"
 
 # Marks on the directory itself, which hold nothing about the run.
@@ -55,6 +56,7 @@ FILES: tuple[RunFile, ...] = (
     RunFile(CERTIFICATE, "proof of the fold", "fold"),
     RunFile(ONNX, "the folded network for ONNX Runtime", "export"),
     RunFile(TIMINGS, "timings of the forms", "time"),
+    RunFile(MISTAKES, "the worst mistakes, with pictures", "look", always=False),
     RunFile(REPORT, "a page like this one", "report"),
 )
 NAMES = tuple(file.name for file in FILES)

@@ -46,6 +46,7 @@ def train(
     override: bool = False,
     trust: bool = False,
     finish: bool = True,
+    pictures: bool = True,
     json: bool = False,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
 ) -> None:
@@ -62,6 +63,7 @@ def train(
         override: With --resume, accept settings and data that differ from the checkpoint's.
         trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         finish: Fold, export, time and report after training.
+        pictures: Show the worst mistakes in the report; their pictures are then a part of the run.
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
@@ -72,7 +74,7 @@ def train(
         chosen, directory = _run_of(data, recipe, given(settings), out, resume, trust)
         resumed = resume != "no"
         result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
-        stages = finish_with_display(directory, chosen, console) if leads and finish else []
+        stages = finish_with_display(directory, chosen, console, pictures=pictures) if leads and finish else []
     except RepFoldError:
         if leads:
             raise
@@ -115,10 +117,10 @@ def train_with_display(
         raise
 
 
-def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Outcome]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console, *, pictures: bool = True) -> list[Outcome]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold import deploy, models
-    from repfold.train import recipe_code, restart_command
+    from repfold.train import model_evaluation, recipe_code, restart_command
     from repfold.train.run_lock import held
 
     begun: list[str] = []
@@ -131,7 +133,8 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
                 status.update(f"{stage} ...")
 
             trust = recipe_code.builds(recipe, models.read_description(directory))
-            return deploy.finish_run(directory, trust=trust, on_stage=show)
+            images = (lambda seen: model_evaluation.open_data(directory, None, seen).val) if pictures else None
+            return deploy.finish_run(directory, trust=trust, validation=images, on_stage=show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
         go_on = restart_command.to_resume(directory, recipe)
@@ -144,6 +147,8 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
     from rich.table import Table
     from rich.text import Text
 
+    from repfold.cli.train_display import FEW_CLASSES
+
     best = result.records[result.best_epoch - 1]
     if json:
         outcomes = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
@@ -151,7 +156,8 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
         print_json({**run, "stages": outcomes})
         return
     table = Table("done", "file", "result", box=None)
-    trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
+    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > FEW_CLASSES else ""
+    trained = f"top-1 {best['val_top1']:.2f} %{top5}, epoch {result.best_epoch} the best"
     table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
         table.add_row(stage.name, stage.file.name if stage.file else "-", Text(stage.result))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
@@ -19,12 +19,15 @@ from repfold.models.create import MODELS
 from repfold.models.description import Architecture, Description, Form, Preprocessing
 from repfold.models.file import read_description, save
 from repfold.models.key_maps import State, from_ours, to_ours
+from repfold.models.mobilenet import MobileNetTable
 from repfold.models.mobileone import MobileOneTable
 from repfold.models.presets import PRESETS
 from repfold.models.repvgg import RepVGGTable
 from repfold.modules import shapes
 
-CodeBase = Literal["repfold", "original", "timm", "apple"]
+CodeBase = Literal["repfold", "original", "timm", "apple", "pytorchcv"]
+# What a code base's networks have otherwise than ours of that name, though no tensor shows it.
+_OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {("MobileNetV1", "timm"): {"activation": "relu6"}}
 _FOLDED_CONV = re.compile(r"(stem|stages\.\d+\.\d+)\.branches\..*\b(weight|bias)")
 
 # What the published checkpoints of these families were trained with.
@@ -48,8 +51,9 @@ def convert(
 ) -> Converted:
     """Write the network in ``source``, a foreign checkpoint or a model file, to ``path`` in the layout ``to``.
 
-    "repfold" gives a model file; "original" (RepVGG's authors), "timm" and "apple" (MobileOne) a state_dict that their
-    code loads, as .safetensors, or with torch.save for .pt and .pth. Train form stays train form, folded stays folded.
+    "repfold" gives a model file; "original" (RepVGG's authors), "timm", "apple" (MobileOne) and "pytorchcv"
+    (MobileNets) a state_dict that their code loads, as .safetensors, or with torch.save for .pt and .pth. Train form
+    stays train form, folded stays folded.
 
     Args:
         preset: the strides of the network, which a state_dict shows only where they decide whether a block has
@@ -83,12 +87,14 @@ def family_of(name: str) -> str | None:
         return "MobileOne"
     if isinstance(table, RepVGGTable):
         return "RepVGG-plus" if table.auxiliary else "RepVGG"
+    if isinstance(table, MobileNetTable):
+        return "MobileNetV2" if table.residual else "MobileNetV1"
     return None
 
 
 def recognise(state: Mapping[str, torch.Tensor], family: str, preset: str | None) -> tuple[Architecture, Form] | None:
     """The member of a family whose tensors, in our names, have these names and shapes; None when there is none."""
-    head, stem = state.get("head.weight"), _stem_kernel(state)
+    head, stem = state.get("head.weight", state.get("classifier.weight")), _stem_kernel(state)
     if head is None or stem is None or head.dim() != 2:
         return None
     form: Form = "folded" if "stem.branches.conv.weight" in state else "train"
@@ -117,9 +123,10 @@ def _read(source: Path, preset: str | None) -> tuple[str, Description, State]:
     except RepFoldError as error:
         raise RepFoldError(f"{source}: {error}") from error
     for family, code_base, state in readings:
-        state = _with_counters(state)
+        state = _with_linear_head(_with_counters(state))
         if found := recognise(state, family, preset):
             architecture, form = found
+            architecture = replace(architecture, options=_OPTIONS.get((family, code_base), {}))
             published = architecture.num_classes == 1000 and architecture.in_channels == 3
             description = Description(architecture, preprocessing=_IMAGENET if published else None, form=form)
             return code_base, description, state
@@ -140,7 +147,7 @@ def _network(architecture: Architecture, form: Form, state: State) -> nn.Module:
 
 def _skeleton(architecture: Architecture, form: Form) -> nn.Module:
     """The network on the meta device; for the folded form, one convolution with a bias instead of each block."""
-    style = {} if form == "train" else {"block": "plain", "norm": False}
+    style: dict[str, Any] = {} if form == "train" else {"block": "plain", "norm": False}
     with torch.device("meta"):
         return MODELS[architecture.name].build(
             num_classes=architecture.num_classes or 1000,
@@ -158,8 +165,9 @@ def _shapes(architecture: Architecture, form: Form) -> dict[str, tuple[int, ...]
 
 def _width(table: object) -> int:
     """Channels before the classifier: a quick test that spares building most of the networks."""
-    assert isinstance(table, (RepVGGTable, MobileOneTable))
-    return table.widths[-1]
+    assert isinstance(table, (RepVGGTable, MobileOneTable, MobileNetTable))
+    features = table.features if isinstance(table, MobileNetTable) else 0
+    return features or table.widths[-1]
 
 
 def _one_conv_a_block(state: State) -> State:
@@ -183,8 +191,17 @@ def _with_counters(state: State) -> State:
     return {**counters, **state}
 
 
+def _with_linear_head(state: State) -> State:
+    """A MobileNetV2 of pytorchcv ends in a 1x1 convolution without a bias: the linear layer that it equals."""
+    head = state.get("classifier.weight")
+    if head is None or head.dim() != 4 or "classifier.bias" in state:
+        return state
+    return {**state, "classifier.weight": head.flatten(1), "classifier.bias": torch.zeros(len(head)).to(head)}
+
+
 def _stem_kernel(state: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-    names = ("stem.branches.conv.weight", "stem.branches.kxk.conv.weight", "stem.branches.kxk.0.conv.weight")
+    kernels = ("conv", "kxk.conv", "kxk.0.conv")
+    names = [*(f"stem.branches.{kernel}.weight" for kernel in kernels), "conv_stem.weight"]
     return next((state[name] for name in names if name in state), None)
 
 

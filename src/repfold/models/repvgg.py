@@ -17,7 +17,8 @@ from repfold.models.style import Style
 
 _USUAL = Style("repvgg")
 
-# B*g2 and B*g4 group the blocks with these indices, counted through the whole network with the stem as 0.
+# The networks named g2 and g4 group the blocks with these indices, counted through the whole network, the stem as 0: of
+# an A network up to 20, the 21st layer.
 GROUPED_BLOCKS = frozenset(range(2, 27, 2))
 
 
@@ -124,8 +125,14 @@ TABLES: dict[str, RepVGGTable] = {
     # For images of 8 to 32 px, where the family's smallest published member is far too large.
     "repvgg-pico": RepVGGTable((1, 2, 2, 1), (0.25, 0.25, 0.25, 0.25)),
     "repvgg-a0": RepVGGTable((2, 4, 14, 1), (0.75, 0.75, 0.75, 2.5)),
+    "repvgg-a0g2": RepVGGTable((2, 4, 14, 1), (0.75, 0.75, 0.75, 2.5), groups=2),
+    "repvgg-a0g4": RepVGGTable((2, 4, 14, 1), (0.75, 0.75, 0.75, 2.5), groups=4),
     "repvgg-a1": RepVGGTable((2, 4, 14, 1), (1, 1, 1, 2.5)),
+    "repvgg-a1g2": RepVGGTable((2, 4, 14, 1), (1, 1, 1, 2.5), groups=2),
+    "repvgg-a1g4": RepVGGTable((2, 4, 14, 1), (1, 1, 1, 2.5), groups=4),
     "repvgg-a2": RepVGGTable((2, 4, 14, 1), (1.5, 1.5, 1.5, 2.75)),
+    "repvgg-a2g2": RepVGGTable((2, 4, 14, 1), (1.5, 1.5, 1.5, 2.75), groups=2),
+    "repvgg-a2g4": RepVGGTable((2, 4, 14, 1), (1.5, 1.5, 1.5, 2.75), groups=4),
     "repvgg-b0": RepVGGTable((4, 6, 16, 1), (1, 1, 1, 2.5)),
     "repvgg-b1": RepVGGTable((4, 6, 16, 1), (2, 2, 2, 4)),
     "repvgg-b1g2": RepVGGTable((4, 6, 16, 1), (2, 2, 2, 4), groups=2),

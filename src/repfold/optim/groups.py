@@ -25,6 +25,12 @@ class Groups:
     exempt: tuple[nn.Parameter, ...]
     summary: tuple[str, ...]
 
+    @property
+    def values(self) -> tuple[int, int]:
+        """How many numbers decay, and how many are exempt."""
+        decayed, exempt = (sum(p.numel() for p in parameters) for parameters in (self.decayed, self.exempt))
+        return decayed, exempt
+
     def for_optimizer(self, weight_decay: float) -> list[dict[str, Any]]:
         """The groups as optimizers of torch.optim take them; an empty one is left out."""
         pairs = ((self.decayed, weight_decay), (self.exempt, 0.0))
@@ -50,7 +56,7 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
             seen.add(id(parameter))
             decays = _is_kernel(module, name, parameter) and parameter not in exempt
             (decayed if decays else undecayed).append(parameter)
-            kind = (type(module).__name__, decays)
+            kind = (_layer_name(module), decays)
             tensors[kind] += 1
             values[kind] += parameter.numel()
     summary = tuple(
@@ -58,6 +64,12 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
         for (name, decays), count in sorted(tensors.items(), key=lambda item: (not item[0][1], item[0][0]))
     )
     return Groups(tuple(decayed), tuple(undecayed), summary)
+
+
+def _layer_name(module: nn.Module) -> str:
+    """The name that users know: that of PyTorch's layer, also where RepFold runs it by a faster class of its own."""
+    known = [kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules.")]
+    return next((name for name in known if name != "Module"), type(module).__name__)
 
 
 def _is_kernel(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:

@@ -14,6 +14,7 @@ from repfold import regular, run_files, toml
 from repfold.errors import RepFoldError, few
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
+from repfold.report.mistakes import Mistakes, mistakes_of
 from repfold.report.numbers import finite, number
 from repfold.report.timings import Timings, timings_of
 
@@ -39,6 +40,7 @@ class Run:
     confusion: Confusion | None
     timings: Timings | None
     masks: tuple[LayerMask, ...]
+    mistakes: Mistakes | None
     files: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
 
@@ -111,6 +113,7 @@ def _read_run(directory: Path, name: str) -> Run:
         confusion=read(run_files.CONFUSION, confusion_of),
         timings=read(run_files.TIMINGS, timings_of),
         masks=read(run_files.RULES, masks_of) or (),
+        mistakes=read(run_files.MISTAKES, mistakes_of),
         files=_files(directory),
         notes=(),
     )

@@ -50,7 +50,8 @@ class ModelSettings:
 
     def architecture(self, num_classes: int, in_channels: int) -> Architecture:
         """The network for data of so many classes and channels, as model files describe it."""
-        return Architecture(self.name, num_classes, self.preset, in_channels, self.plain_options)
+        expanded = self.expand if ":" in self.name else ""
+        return Architecture(self.name, num_classes, self.preset, in_channels, self.plain_options, expanded)
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,15 @@ def training_charts(arms: Sequence[Arm]) -> list[Chart]:
     # A run that diverged would press all else to the floor of a linear axis.
     log = bool(losses) and min(losses) > 0 and max(losses) > 100 * min(losses)
     charts = [
-        _chart("Learning rate", arms, _rates(arms)),
-        _chart("Top-1 accuracy, %", arms, _lines(arms, "val_top1"), decimals=2, **_PERCENT),
-        _chart("Top-5 accuracy, %", arms, _lines(arms, "val_top5"), decimals=2, **_PERCENT),
-        _chart("Mean precision, %", arms, _lines(arms, "val_precision"), decimals=2, **_PERCENT),
-        _chart("Mean recall, %", arms, _lines(arms, "val_recall"), decimals=2, **_PERCENT),
-        _chart("Top-1 by set, %", arms, _both(arms, "top1"), decimals=2, keys=_TRAIN_AND_VAL, **_PERCENT),
-        _chart("Loss", arms, both, log=log, keys=_TRAIN_AND_VAL),
+        _chart("Learning rate", arms, _rates(arms), y_label="learning rate"),
+        _chart("Top-1 accuracy", arms, _lines(arms, "val_top1"), y_label="top-1, %", decimals=2, **_PERCENT),
+        _chart("Top-5 accuracy", arms, _lines(arms, "val_top5"), y_label="top-5, %", decimals=2, **_PERCENT),
+        _chart("Mean precision", arms, _lines(arms, "val_precision"), y_label="precision, %", decimals=2, **_PERCENT),
+        _chart("Mean recall", arms, _lines(arms, "val_recall"), y_label="recall, %", decimals=2, **_PERCENT),
+        _chart(
+            "Top-1 by set", arms, _both(arms, "top1"), y_label="top-1, %", decimals=2, keys=_TRAIN_AND_VAL, **_PERCENT
+        ),
+        _chart("Loss", arms, both, y_label="loss, nats", log=log, keys=_TRAIN_AND_VAL),
     ]
     return [chart for chart in charts if chart.values()]
 
@@ -65,8 +67,8 @@ def speed_charts(arms: Sequence[Arm]) -> list[Chart]:
     """Return the charts of throughput and of waiting that have a value in some arm."""
     waiting = [_in_percent(series) for series in _lines(arms, "waiting_share")]
     charts = [
-        _chart("Training, images/s", arms, _lines(arms, "images_per_second"), floor=0.0),
-        _chart("Waiting for data, % of the time", arms, waiting, decimals=1, **_PERCENT),
+        _chart("Training speed", arms, _lines(arms, "images_per_second"), y_label="images/s", floor=0.0),
+        _chart("Waiting for data", arms, waiting, y_label="of the time, %", decimals=1, **_PERCENT),
     ]
     return [chart for chart in charts if chart.values()]
 
