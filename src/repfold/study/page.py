@@ -95,7 +95,7 @@ def _arms(results: Results) -> list[Arm]:
 
 
 def _for_report(run: FinishedRun) -> Run:
-    return Run(run.directory, run.directory.name, run.epochs, {}, {}, None, None, None, (), (), ())
+    return Run(run.directory, run.directory.name, run.epochs)
 
 
 def _curves(results: Results) -> Markup | None:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import torch
 
-from repfold.modules import eval_mode
+from repfold.errors import RepFoldError
 from repfold.study import rounds
 from repfold.study.store import Store
 from repfold.study.study import Study
 from repfold.study.trial import Trial
-from repfold.train.assemble import Assembly, assemble
+from repfold.train import pace
+from repfold.train.assemble import assemble
 from repfold.train.distributed import Ranks
-from repfold.train.events import ignore
+from repfold.train.events import Pace, ignore
 from repfold.train.machine import choose, prepare_process
-from repfold.train.position import Position
 from repfold.train.recipe import Recipe
 from repfold.train.settings import resolve
-from repfold.train.step import step
 
-_WARM, _TIMED = 2, 5  # steps
 # Fields that do not change how long a step takes.
 _FREE_OF_COST = (
     "lr lr_batch schedule warmup warmup_shape warmup_mode seed data_seed weight_decay momentum nesterov "
@@ -36,17 +32,15 @@ _FREE_OF_COST = (
 
 @dataclass(frozen=True)
 class Cost:
-    """How long a training takes: to begin, each step, and each image that is evaluated; and its size."""
+    """How long a training takes: to begin, and each step and evaluation."""
 
     start: float
-    step: float
-    image: float
+    pace: Pace
     steps_per_epoch: int
-    images_evaluated: int
 
     def seconds(self, epochs: int) -> float:
         """Return how long so many epochs take."""
-        return self.start + epochs * (self.steps_per_epoch * self.step + self.images_evaluated * self.image)
+        return self.start + self.pace.of(epochs, self.steps_per_epoch)
 
 
 @dataclass(frozen=True)
@@ -81,10 +75,8 @@ class Plan:
         )
 
 
-def make_plan(
-    study: Study, store: Store, jobs: int, threads: int, on_arm: Callable[[str], None] = lambda name: None
-) -> Plan:
-    """Return the plan; nothing is written. ``on_arm`` gets the name of each kind of training that was measured.
+def make_plan(study: Study, store: Store, jobs: int, threads: int, *, trust: bool = False) -> Plan:
+    """Return the plan; nothing is written.
 
     Raises: RepFoldError when data cannot be read.
     """
@@ -92,7 +84,7 @@ def make_plan(
     groups: dict[str, list[Trial]] = {f"before: {name}": [t] for name, t in rounds.trials_before(study).items()}
     for trial in rounds.in_order(of_seeds):
         groups.setdefault(trial.arm, []).append(trial)
-    costs = _measured([trials[0] for trials in groups.values()], jobs, threads, on_arm)
+    costs = _measured([trials[0] for trials in groups.values()], jobs, threads, trust)
     arms = []
     for name, trials in groups.items():
         cost = costs[_kind(trials[0].recipe)]
@@ -103,22 +95,19 @@ def make_plan(
     return Plan(tuple(arms), jobs, threads)
 
 
-def _measured(
-    trials: Sequence[Trial], jobs: int, threads: int, on_arm: Callable[[str], None]
-) -> Mapping[str, Cost | str]:
+def _measured(trials: Sequence[Trial], jobs: int, threads: int, trust: bool) -> Mapping[str, Cost | str]:
     """Measure each kind once, as many at a time as will be trained at a time: they slow each other down."""
     kinds = {_kind(trial.recipe): trial for trial in reversed(trials)}
     context = multiprocessing.get_context("forkserver")
     costs: dict[str, Cost | str] = {}
     with ProcessPoolExecutor(max_workers=min(jobs, len(kinds)), mp_context=context) as workers:
-        asked = {workers.submit(measure, trial.recipe, threads): kind for kind, trial in kinds.items()}
+        asked = {workers.submit(measure, trial.recipe, threads, trust): kind for kind, trial in kinds.items()}
         for done in as_completed(asked):
             costs[asked[done]] = done.result()
-            on_arm(kinds[asked[done]].arm)
     return costs
 
 
-def measure(recipe: Recipe, threads: int) -> Cost | str:
+def measure(recipe: Recipe, threads: int, trust: bool = False) -> Cost | str:
     """Return how long a training of ``recipe`` takes; why it cannot be trained, when it cannot."""
     torch.set_num_threads(threads)
     began = time.perf_counter()
@@ -128,38 +117,11 @@ def measure(recipe: Recipe, threads: int) -> Cost | str:
     machine = choose(recipe)
     prepare_process(machine)
     try:
-        run = assemble(settings, machine, Ranks(), ignore)
+        run = assemble(settings, machine, Ranks(), ignore, trust=trust)
         start = time.perf_counter() - began
-        return Cost(start, _time_step(run), _time_image(run), run.steps_per_epoch, _evaluated(run))
+        return Cost(start, pace.measure(run), run.steps_per_epoch)
     except Exception as error:  # the plan tells it, and the other arms go on
-        return f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
-
-
-def _time_step(run: Assembly) -> float:
-    times = []
-    batches = itertools.islice(itertools.cycle(run.loaders.train.epoch(0)), _WARM + _TIMED)
-    for index, batch in enumerate(batches):
-        began = time.perf_counter()
-        step(run.parts, batch, Position(0, 0), run.settings.lr(index % run.steps_per_epoch, run.steps_per_epoch))
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[_WARM:])
-
-
-@torch.no_grad()
-def _time_image(run: Assembly) -> float:
-    batch = next(iter(run.loaders.train.epoch(0)))
-    x_NCHW, _ = run.parts.transform(batch, 0, 0, 0.0)
-    times = []
-    with eval_mode(run.parts.network), run.machine.autocast():
-        for _ in range(3):
-            began = time.perf_counter()
-            run.parts.network(x_NCHW)
-            times.append(time.perf_counter() - began)
-    return min(times) / len(x_NCHW)
-
-
-def _evaluated(run: Assembly) -> int:
-    return len(run.source.val) + min(run.settings.train_sample, len(run.source.train))
+        return str(error) if isinstance(error, RepFoldError) else f"{type(error).__name__}: {error}"
 
 
 def _kind(recipe: Recipe) -> str:
