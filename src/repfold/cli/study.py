@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,59 +13,97 @@ import tyro
 
 from repfold.cli.terminal import echo, print_json
 from repfold.errors import RepFoldError
+from repfold.limits import LARGEST_COUNT
 from repfold.signals import Interrupted
 
 if TYPE_CHECKING:
+    from repfold.study.run_study import Resources
     from repfold.study.study import Study
     from repfold.study.study_directory import Shown, StudyDirectory
 
-File = Annotated[Path, tyro.conf.Positional]
-Out = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
+
+@dataclass(frozen=True)
+class Given:
+    """The study that was asked for: its file, and where and at which size it is run."""
+
+    file: Path
+    out: Path | None
+    scale: str
+    data: str
+    trials: Path | None
 
 
-def run(
-    file: File,
+def study(
+    action: Annotated[Literal["run", "report", "list", "show"], tyro.conf.Positional],
+    file: Annotated[Path | None, tyro.conf.Positional] = None,
     /,
     *,
-    out: Out = None,
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     scale: Literal["", "small", "medium", "full"] = "",
     data: str = "",
+    trials: Path | None = None,
     jobs: int = 0,
     threads: int = 0,
     hours: float | None = None,
     on: Literal["here", "ray"] = "here",
-    trials: Path | None = None,
     dry_run: bool = False,
     keep: bool = False,
     trust: bool = False,
+    export: tuple[Path, ...] = (),
     json: bool = False,
 ) -> None:
-    """Train what is missing of a study, seed by seed; then write the table and the page of what there is.
+    """Compare trainings over several seeds: run what is missing, show what there is, at any time, and conclude.
 
-    Interrupted, killed, or extended by an arm or a seed: the same command trains only what is missing.
+    Interrupted, killed, or extended by an arm or a seed: run trains only what is missing.
 
     Args:
-        file: A TOML file, or the name of a study that comes with RepFold (see repfold study list).
+        action: run: train what is missing, seed by seed, then report; report: table and page of what there is; list:
+            the studies that come with RepFold; show: the file of one, to begin one's own with.
+        file: A TOML file, or the name of a study that comes with RepFold; for report also the directory of one.
         out: Where table.json and report.html go; runs/NAME if not given.
         scale: The size at which to run it, where its file has several; small if not given.
         data: The data of every arm, in place of the recipes' own.
+        trials: Where trials are kept, for all studies; beside --out if not given.
         jobs: Trials at a time; 0: one a core, or one a GPU.
         threads: Of each trial; 0: the cores, divided among the jobs.
         hours: Begin no round of a seed that does not fit into so many hours.
         on: Processes here, or a Ray cluster (RAY_ADDRESS, or the one of this machine).
-        trials: Where trials are kept, for all studies; beside --out if not given.
         dry_run: Only say what would be trained, and how long that takes, measured on a few steps of each arm.
         keep: Keep the trained networks too.
         trust: Run the code that the study names: only for what you made yourself, or trust.
+        export: Also write the table: files that end in .csv, .tex or .md (a page of results with its provenance).
         json: Print one JSON object; progress goes to stderr.
     """
-    from repfold.cli.console import Console
-    from repfold.study.run_study import Resources, refuse_code, run_study
+    if action == "list":
+        _list(json)
+        return
+    if file is None:
+        raise RepFoldError(f"study {action} takes a file, or the name of a study: see repfold study list.")
+    if action == "show":
+        _show(file)
+        return
+    if min(jobs, threads) < 0 or max(jobs, threads) > LARGEST_COUNT:
+        raise RepFoldError("--jobs and --threads are whole numbers from 0.")
+    if hours is not None and not 0 <= hours < 1e6:
+        raise RepFoldError("--hours is a number from 0.")
+    if wrong := [path for path in export if path.suffix not in (".csv", ".tex", ".md")]:
+        raise RepFoldError(
+            f"--export {wrong[0]}: a table is written as .csv, .tex or .md: choose one of these endings."
+        )
+    given = Given(file, out, scale, data, trials)
+    if action == "report":
+        _report(given, export, json)
+        return
+    from repfold.study.run_study import Resources
 
-    if (jobs, threads) < (0, 0) or min(jobs, threads) < 0 or (hours is not None and not 0 <= hours < 1e9):
-        raise RepFoldError("--jobs and --threads are whole numbers from 0, --hours is a number from 0.")
-    place, text = _open(file, out, scale, data, trials)
-    resources = Resources(jobs, threads, hours, keep, trust, on)
+    _run(given, Resources(jobs, threads, hours, keep, trust, on), export, dry_run, json)
+
+
+def _run(given: Given, resources: Resources, export: Sequence[Path], dry_run: bool, json: bool) -> None:
+    from repfold.cli.console import Console
+    from repfold.study.run_study import refuse_code, run_study
+
+    place, text = _open(given)
     console = Console(stderr=json)
     if dry_run:
         refuse_code(place.study, resources)
@@ -83,57 +121,30 @@ def run(
         stopped.status = f"{done} The others go on where they were with: {place.command}"
         raise
     shown = place.write(measure=True)
-    _print(place, shown, json)
+    _print(place, shown, export, json)
     if shown.results.failed:
         sys.exit(2)
 
 
-def report(
-    file: File,
-    /,
-    *,
-    out: Out = None,
-    scale: Literal["", "small", "medium", "full"] = "",
-    data: str = "",
-    trials: Path | None = None,
-    export: tuple[Path, ...] = (),
-    json: bool = False,
-) -> None:
-    """Write the table and the page of what there is of a study, finished or not; nothing is trained.
-
-    Args:
-        file: The study's file or name, or the directory of one that was run.
-        out: Where table.json and report.html go; runs/NAME if not given.
-        scale: As it was run.
-        data: As it was run.
-        trials: Where its trials are kept; beside --out if not given.
-        export: Also write the table: files that end in .csv, .tex or .md (a page of results with its provenance).
-        json: Print one JSON object.
-    """
-    from repfold.study.export import write_table
+def _report(given: Given, export: Sequence[Path], json: bool) -> None:
     from repfold.study.study_directory import made
 
-    said = made(file) if file.is_dir() else {}
-    if said:
-        out, scale, data = out or file, scale or said.get("scale", ""), data or said.get("data", "")
-        trials = trials or Path(said["trials"])
-        file = file / "study.toml"
-    place, text = _open(file, out, scale, data, trials)
-    place = replace(place, command=said.get("command", place.command))
+    said = made(given.file) if given.file.is_dir() else None
+    if said is not None:
+        given = Given(
+            given.file / "study.toml",
+            given.out or given.file,
+            given.scale or said.scale,
+            given.data or said.data,
+            given.trials or Path(said.trials),
+        )
+    place, text = _open(given)
+    place = replace(place, command=said.command) if said else place
     place.begin(text)
-    shown = place.write(measure=False)
-    for path in export:
-        write_table(path, shown, place.command)
-        echo(f"The table: {path}", error=json)
-    _print(place, shown, json)
+    _print(place, place.write(measure=False), export, json)
 
 
-def list_studies(*, json: bool = False) -> None:
-    """List the studies that come with RepFold, and the scales at which each can be run.
-
-    Args:
-        json: Print one JSON object.
-    """
+def _list(json: bool) -> None:
     from repfold.study import study_file
     from repfold.train.recipe_file import first_comment
 
@@ -150,46 +161,32 @@ def list_studies(*, json: bool = False) -> None:
     echo("\nRun one with: repfold study run NAME --out DIR; print its file with: repfold study show NAME")
 
 
-def show(name: Annotated[str, tyro.conf.Positional], /) -> None:
-    """Print the file of a study, to begin one's own with.
-
-    Args:
-        name: The name of a study that comes with RepFold, or a file.
-    """
+def _show(file: Path) -> None:
     from repfold.study import study_file
 
-    echo(study_file.read_text(name), end="")
+    echo(study_file.read_text(str(file)), end="")
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"run": run, "report": report, "list": list_studies, "show": show}
-
-
-def study(arguments: list[str]) -> None:
-    """Run a comparison over several seeds, show it at any time, and say what can be concluded: repfold study --help."""
-    tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold study", args=arguments)
-
-
-def _open(file: Path, out: Path | None, scale: str, data: str, trials: Path | None) -> tuple[StudyDirectory, str]:
+def _open(given: Given) -> tuple[StudyDirectory, str]:
     from repfold.study import study_file
     from repfold.study.store import Store
     from repfold.study.study_directory import StudyDirectory
 
-    found = study_file.find(str(file), scale=scale, data=data)
-    out = out or Path("runs") / found.name
-    store = Store(trials or out.absolute().parent / "trials")
-    return StudyDirectory(out, found, store, _command(file, out, scale, data, trials), data), study_file.read_text(
-        str(file)
-    )
+    text = study_file.read_text(str(given.file))
+    found = study_file.parse(text, scale=given.scale, data=given.data, name=str(given.file))
+    out = given.out or Path("runs") / found.name
+    store = Store(given.trials or out.absolute().parent / "trials")
+    return StudyDirectory(out, found, store, _command(given, out), given.data), text
 
 
-def _command(file: Path, out: Path, scale: str, data: str, trials: Path | None) -> str:
+def _command(given: Given, out: Path) -> str:
     """What trains what is missing."""
-    options = {"--scale": scale, "--data": data, "--trials": str(trials or "")}
-    given = [word for flag, value in options.items() if value for word in (flag, value)]
-    return shlex.join(["repfold", "study", "run", str(file), "--out", str(out), *given])
+    options = {"--scale": given.scale, "--data": given.data, "--trials": str(given.trials or "")}
+    words = [word for flag, value in options.items() if value for word in (flag, value)]
+    return shlex.join(["repfold", "study", "run", str(given.file), "--out", str(out), *words])
 
 
-def _show_plan(place: StudyDirectory, resources: Any, console: Any, json: bool) -> None:
+def _show_plan(place: StudyDirectory, resources: Resources, console: Any, json: bool) -> None:
     from dataclasses import asdict
 
     from repfold.cli.study_display import in_words
@@ -215,13 +212,16 @@ def _say_study(found: Study) -> None:
     echo(f"{found.title}\n{found.name}{scale}: {len(found.arms)} arms, {len(found.seeds)} seeds, {found.metric}\n")
 
 
-def _print(place: StudyDirectory, shown: Shown, json: bool) -> None:
+def _print(place: StudyDirectory, shown: Shown, export: Sequence[Path], json: bool) -> None:
     from repfold.report.tables import Column, Table, to_text
     from repfold.study import table
+    from repfold.study.export import write_table
     from repfold.study.sentences import sentences
 
     results = shown.results
     rows = table.rows(results, shown.latency)
+    for path in export:
+        write_table(path, shown, place.command)
     if json:
         counts = {"finished": results.finished, "total": results.total, "failed": results.failed}
         print_json({"directory": str(place.path), "study": place.study.name, **counts, "arms": rows})
@@ -237,4 +237,6 @@ def _print(place: StudyDirectory, shown: Shown, json: bool) -> None:
             echo(f"failed: {trial.label}: {failure.error}\n    alone: {failure.command}")
     if results.finished < results.total:
         echo(f"\n{results.finished} of {results.total} trials are finished; the others: {place.command}")
+    for path in export:
+        echo(f"\nThe table: {path}")
     echo(f"\nThe page: {place.path / 'report.html'}")

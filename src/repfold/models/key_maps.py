@@ -72,6 +72,19 @@ class KeyMap:
         return {"stem.": f"{self.stem}.", **stages}
 
 
+@dataclass(frozen=True)
+class SameNames:
+    """A code base whose names are ours: those that begin so."""
+
+    prefixes: tuple[str, ...]
+
+    def name(self, ours: str) -> str | None:
+        """Their name for our tensor; None when they have none."""
+        return ours if ours.startswith(self.prefixes) else None
+
+    our_name = name
+
+
 _REPVGG_ORIGINAL = {
     "branches.kxk": "rbr_dense",
     "branches.point": "rbr_1x1",
@@ -81,6 +94,8 @@ _REPVGG_ORIGINAL = {
 }
 _TIMM_STAGES = tuple(f"stages.{k}" for k in range(4))
 _STAGES = tuple(f"stage{k}" for k in range(1, 5))
+
+_TORCHVISION = SameNames(("conv1.", "bn1.", *(f"layer{k}." for k in range(1, 5)), "fc."))
 
 # family -> code base -> layout
 KEY_MAPS: dict[str, dict[str, Layout]] = {
@@ -113,6 +128,8 @@ KEY_MAPS: dict[str, dict[str, Layout]] = {
             },
         ),
     },
+    # Ours are torchvision's, and so are timm's.
+    "ResNet": {"original": _TORCHVISION, "timm": _TORCHVISION},
     "MobileOne": {
         "apple": KeyMap(
             "stage0",

@@ -36,6 +36,11 @@ class ResNetTable:
     parameter_free: bool = False
     variant_d: bool = False
 
+    @property
+    def features(self) -> int:
+        """Channels before the classifier."""
+        return self.widths[-1] * (_EXPANSION if self.bottleneck else 1)
+
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> ResNet:
         """Build the network with fresh weights; ``options``: activation."""
         return ResNet(self, num_classes=num_classes, preset=preset, in_channels=in_channels, **options)

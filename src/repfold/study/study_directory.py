@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from repfold import atomic
 from repfold.errors import RepFoldError
@@ -36,10 +35,10 @@ class StudyDirectory:
         Raises: RepFoldError when the directory holds another study, or cannot be written.
         """
         check_writable(self.path)
-        other = made(self.path).get("name")
-        if other is not None and other != self.study.name:
+        other = made(self.path)
+        if other is not None and other.name != self.study.name:
             raise RepFoldError(
-                f"{self.path} holds the study '{other}', not '{self.study.name}': choose another directory (--out)."
+                f"{self.path} holds the study '{other.name}', not '{self.study.name}'. Choose another directory: --out."
             )
         if other is None and any(self.path.glob("record.jsonl")):
             raise RepFoldError(f"{self.path} holds a run, not a study: choose another directory (--out).")
@@ -70,10 +69,22 @@ class Shown:
     latency: Mapping[str, float]
 
 
-def made(path: Path) -> Mapping[str, Any]:
-    """Return what the directory says of itself: name, scale, trials, command; nothing where it is of no study."""
+@dataclass(frozen=True)
+class Made:
+    """What a directory says of the study that it holds."""
+
+    name: str
+    scale: str
+    data: str
+    trials: str
+    command: str
+
+
+def made(path: Path) -> Made | None:
+    """Return what the directory says of itself; None where it holds no study, or what it says is damaged."""
     try:
         content = json.loads((path / MADE).read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError):
-        return {}
+        found = Made(**content)
+        return found if all(isinstance(value, str) for value in vars(found).values()) else None
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
