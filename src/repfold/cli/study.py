@@ -216,7 +216,7 @@ def _print(place: StudyDirectory, shown: Shown, export: Sequence[Path], json: bo
     from repfold.report.tables import Column, Table, to_text
     from repfold.study import table
     from repfold.study.export import write_table
-    from repfold.study.sentences import sentences
+    from repfold.study.sentences import outdated, sentences
 
     results = shown.results
     rows = table.rows(results, shown.latency)
@@ -232,6 +232,8 @@ def _print(place: StudyDirectory, shown: Shown, export: Sequence[Path], json: bo
     echo()
     for text in sentences(results):
         echo(text)
+    if results.outdated:
+        echo(outdated(results))
     for result in results.arms:
         for trial, failure in result.failed:
             echo(f"failed: {trial.label}: {failure.error}\n    alone: {failure.command}")

@@ -19,7 +19,7 @@ from repfold.study.metrics import METRICS
 from repfold.study.provenance import provenance
 from repfold.study.results import ArmResult, Results
 from repfold.study.results import Run as FinishedRun
-from repfold.study.sentences import sentences
+from repfold.study.sentences import outdated, sentences
 from repfold.study.table import Latency
 
 _SINGLE_RUNS = {"Top-1 accuracy, %": "val_top1", "Top-5 accuracy, %": "val_top5"}
@@ -61,8 +61,9 @@ def page(results: Results, latency: Latency, command: str) -> Markup:
 def _conclusions(results: Results) -> Markup | None:
     lines = [tag("li", text) for text in sentences(results)]
     missing = results.total - results.finished
-    note = tag("p", f"{missing} trials are not finished yet: these are conclusions half-way.") if missing else None
-    return join([tag("ul", *lines, class_="conclusions"), note])
+    notes = [f"{missing} trials are not finished yet: these are conclusions half-way."] * bool(missing)
+    notes += [outdated(results)] * bool(results.outdated)
+    return join([tag("ul", *lines, class_="conclusions"), *(tag("p", note) for note in notes)])
 
 
 def _table(results: Results, latency: Latency) -> Markup:

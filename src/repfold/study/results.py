@@ -24,7 +24,10 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished trial: where it is, its epochs, what its file says, and where and by what it was made."""
+    """A finished trial: where it is, its epochs, what its file says, and where and by what it was made.
+
+    ``current``: whether the code that it depends on is still what it was.
+    """
 
     seed: int
     directory: Path
@@ -32,6 +35,7 @@ class Run:
     result: Mapping[str, Any]
     environment: Mapping[str, Any]
     value: float
+    current: bool = True
 
     @property
     def seconds(self) -> float:
@@ -88,6 +92,11 @@ class Results:
         return sum(len(arm.runs) for arm in self.arms)
 
     @property
+    def outdated(self) -> int:
+        """Finished trials of code that has changed since."""
+        return sum(not run.current for arm in self.arms for run in arm.runs)
+
+    @property
     def failed(self) -> int:
         """Trials that were tried and failed."""
         return sum(len(arm.failed) for arm in self.arms)
@@ -139,14 +148,15 @@ def _corrected(arms: Sequence[ArmResult]) -> list[ArmResult]:
 
 
 def _run(trial: Trial, study: Study, store: Store) -> Run | None:
-    directory = store.finished(trial)
-    if directory is None:
+    found = store.any_finished(trial)
+    if found is None:
         return None
+    directory, current = found
     result = store.result(directory) or {}
     epochs = _epochs(directory / run_files.RECORD)
     value = value_of(study.metric, study.epoch, epochs, result)
     environment = _json(directory / run_files.ENVIRONMENT)
-    return None if value is None else Run(trial.seed, directory, epochs, result, environment, value)
+    return None if value is None else Run(trial.seed, directory, epochs, result, environment, value, current)
 
 
 def value_of(metric: str, epoch: str, epochs: Sequence[Record], result: Mapping[str, Any]) -> float | None:

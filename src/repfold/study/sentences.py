@@ -12,6 +12,14 @@ def sentences(results: Results) -> list[str]:
     return [sentence(arm, results.study) for arm in results.arms if not arm.arm.is_reference]
 
 
+def outdated(results: Results) -> str:
+    """Say how many trials are of older code."""
+    return (
+        f"{results.outdated} of the trials are of code that has changed since: they are what was found then, and "
+        "running the study trains them again."
+    )
+
+
 def sentence(result: ArmResult, study: Study) -> str:
     """Return what can be said of the arm's claim: that it holds, does not, or that nobody can tell yet, and why."""
     found, metric = result.comparison, METRICS[study.metric]

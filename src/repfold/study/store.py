@@ -53,6 +53,19 @@ class Store:
                 return self.path / name
         return None
 
+    def any_finished(self, trial: Trial) -> tuple[Path, bool] | None:
+        """Return a directory with a result of ``trial``, and whether it still counts, which one that does has first.
+
+        One that does not is of code that has changed since: still what was found then, but not what would be now.
+        """
+        if (counts := self.finished(trial)) is not None:
+            return counts, True
+        for name in self._known(trial.key):
+            content = self.result(self.path / name)
+            if content is not None and _is_of(content, trial):
+                return self.path / name, False
+        return None
+
     def result(self, directory: Path) -> dict[str, Any] | None:
         """Return what a finished trial's file says; None for one that is not finished, or whose file is damaged."""
         return _read(directory / FINISHED)
@@ -106,10 +119,14 @@ def check_writable(path: Path) -> None:
 
 def _counts(content: Mapping[str, Any], trial: Trial) -> bool:
     try:
-        told, files, version = content["recipe"], content["code"]["files"], content["code"]["torch"]
-        return is_told(told, trial.recipe) and code.is_current(files, version)
+        return _is_of(content, trial) and code.is_current(content["code"]["files"], content["code"]["torch"])
     except (KeyError, TypeError):
         return False
+
+
+def _is_of(content: Mapping[str, Any], trial: Trial) -> bool:
+    told = content.get("recipe")
+    return isinstance(told, dict) and is_told(told, trial.recipe)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
