@@ -76,12 +76,20 @@ def study(
     """
     if action == "list":
         _list(json)
-        return
-    if file is None:
+    elif file is None:
         raise RepFoldError(f"study {action} takes a file, or the name of a study: see repfold study list.")
-    if action == "show":
+    elif action == "show":
         _show(file)
-        return
+    else:
+        _check(jobs, threads, hours, export)
+        given = Given(file, out, scale, data, trials)
+        if action == "report":
+            _report(given, export, json)
+        else:
+            _run(given, (jobs, threads, hours, keep, trust, on), export, dry_run, json)
+
+
+def _check(jobs: int, threads: int, hours: float | None, export: Sequence[Path]) -> None:
     if min(jobs, threads) < 0 or max(jobs, threads) > LARGEST_COUNT:
         raise RepFoldError("--jobs and --threads are whole numbers from 0.")
     if hours is not None and not 0 <= hours < 1e6:
@@ -90,20 +98,13 @@ def study(
         raise RepFoldError(
             f"--export {wrong[0]}: a table is written as .csv, .tex or .md: choose one of these endings."
         )
-    given = Given(file, out, scale, data, trials)
-    if action == "report":
-        _report(given, export, json)
-        return
-    from repfold.study.run_study import Resources
-
-    _run(given, Resources(jobs, threads, hours, keep, trust, on), export, dry_run, json)
 
 
-def _run(given: Given, resources: Resources, export: Sequence[Path], dry_run: bool, json: bool) -> None:
+def _run(given: Given, how: tuple[Any, ...], export: Sequence[Path], dry_run: bool, json: bool) -> None:
     from repfold.cli.console import Console
-    from repfold.study.run_study import refuse_code, run_study
+    from repfold.study.run_study import Resources, refuse_code, run_study
 
-    place, text = _open(given)
+    place, text, resources = *_open(given), Resources(*how)
     console = Console(stderr=json)
     if dry_run:
         refuse_code(place.study, resources)
