@@ -30,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "toml": {"errors"},
     "specs": {"errors"},
     "schedule": LEAVES,
-    "report": LEAVES,
+    "report": LEAVES | {"schedule"},
     "norms": TORCH_LEAVES,
     "data": LEAVES,
     "graph": LEAVES,

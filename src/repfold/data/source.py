@@ -89,11 +89,20 @@ class Source:
         world: int = 1,
         workers: int | None = None,
         pin_memory: bool = False,
+        balanced: bool = False,
     ) -> Loader:
         """Return the ``Loader`` of a part, or of a subset of one."""
         selected = {"train": self.train, "val": self.val}[images] if isinstance(images, str) else images
         return Loader(
-            selected, batch, train=train, seed=seed, rank=rank, world=world, workers=workers, pin_memory=pin_memory
+            selected,
+            batch,
+            train=train,
+            seed=seed,
+            rank=rank,
+            world=world,
+            workers=workers,
+            pin_memory=pin_memory,
+            balanced=balanced,
         )
 
 

@@ -72,8 +72,10 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the recipe asks for more epochs than are recorded."""
-        return self.planned is not None and int(self.last["epoch"]) < self.planned
+        """Whether the recipe asks for more epochs than are recorded, and its patience is not over either."""
+        patience = number(self.recipe.get("patience")) or 0
+        impatient = patience > 0 and int(self.last["epoch"]) - int(self.best["epoch"]) >= patience
+        return self.planned is not None and int(self.last["epoch"]) < self.planned and not impatient
 
 
 def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:

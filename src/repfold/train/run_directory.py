@@ -174,6 +174,7 @@ class RunDirectory:
             "resumed_at": {"epoch": state.epoch, "step": state.step},
             "parameters": run.parameters,
             "parameter_groups": list(run.groups.summary),
+            "init": run.initialised.to_dict() if run.initialised else None,
             "data": {
                 "name": source.name,
                 "classes": len(source.classes),
