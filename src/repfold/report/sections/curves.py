@@ -16,6 +16,7 @@ from repfold.report.markup import Markup, join, tag
 from repfold.report.numbers import Values, finite, number
 from repfold.report.records import Run
 from repfold.report.results import Report
+from repfold.report.sections.one_by_one import DRAWN, left_out
 from repfold.report.tables import Column, Table, to_html
 
 _PERCENT = {"floor": 0.0, "ceiling": 100.0}
@@ -39,8 +40,10 @@ _WRITTEN: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 def curves(report: Report) -> Markup | None:
     """Return the charts, those without a value left out, and the table of every epoch."""
-    charts = [*training_charts(report.arms), *speed_charts(report.arms)]
-    return join([figures(report.arms, charts) if charts else None, every_epoch(report)])
+    drawn = report.arms[:DRAWN]
+    charts = [*training_charts(drawn), *speed_charts(drawn)]
+    more = left_out(len(report.arms), DRAWN)
+    return join([more, figures(drawn, charts) if charts else None, every_epoch(report)])
 
 
 def training_charts(arms: Sequence[Arm]) -> list[Chart]:
