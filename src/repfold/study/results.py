@@ -79,7 +79,7 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Results:
-    """A study with what there is of it: ``total`` trials belong to it; ``before`` ran first; ``best``: see that file."""
+    """A study with what there is of it: ``total`` belong to it; ``before`` ran first; ``best``: see that file."""
 
     study: Study
     arms: tuple[ArmResult, ...]
