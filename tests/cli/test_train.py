@@ -237,3 +237,19 @@ def test_recipes_are_listed_and_printed(capsys):
     main(["recipes", "warmup-linear"])
     printed = recipe_file.from_toml(capsys.readouterr().out)
     assert printed == recipe_file.find("warmup-linear") and printed.warmup == "5ep" and printed.epochs == 25
+
+
+def test_what_is_not_given_is_picked_for_the_minutes_and_written_down(folder, capsys):
+    small = ["--batch", "8", "--threads", "1", "--no-finish"]
+    main(["train", str(folder), "--minutes", "0.01", *small])
+    output = capsys.readouterr().out
+    recipe = recipe_file.read("runs/images/recipe.toml")
+    assert f"picked     {recipe.model} on images of 16 px, {recipe.epochs} epochs" in output
+    assert re.search(r"^takes      about .* an epoch", output, re.MULTILINE)
+
+    main(["train", "--recipe", "runs/images", "--out", "again", "--no-finish"])
+    assert "picked" not in capsys.readouterr().out and recipe_file.read("again/recipe.toml") == recipe
+    main(["train", str(folder), "--resume", "auto", "--out", "again", "--minutes", "5", "--no-finish"])
+    assert "picked" not in capsys.readouterr().out
+    assert "leave one of the two out" in refusal(capsys, folder, "--minutes", 5, "--epochs", 3)
+    assert "--minutes is 0" in refusal(capsys, folder, "--minutes", 0)
