@@ -4,6 +4,7 @@ from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
 from repfold.deploy.compare import check_sizes, compare_forms, why_not_native
 from repfold.deploy.export import EXPORTERS, Exported, check_onnx, export_onnx, export_pt2
 from repfold.deploy.finish import Outcome, finish_run
+from repfold.deploy.from_pixels import FromPixels, from_pixels
 from repfold.deploy.machine import describe_machine
 from repfold.deploy.prediction import predict
 from repfold.deploy.serve import Serving, deploy_model
@@ -14,6 +15,7 @@ __all__ = [
     "EXPORTERS",
     "FORMATS",
     "Exported",
+    "FromPixels",
     "Outcome",
     "Serving",
     "Timing",
@@ -26,6 +28,7 @@ __all__ = [
     "export_onnx",
     "export_pt2",
     "finish_run",
+    "from_pixels",
     "onnx_form",
     "predict",
     "pytorch_form",

@@ -82,7 +82,7 @@ def deploy_model(
     plain = models.fold_model(model, x_NCHW)
     directory.mkdir(parents=True, exist_ok=True)
     models.save(plain.network, directory / run_files.PLAIN, description=plain.description)
-    onnx = write_onnx(directory, plain.network, x_NCHW)
+    onnx = write_onnx(directory, plain.network, x_NCHW, plain.description)
     reasons: dict[str, str | None] = {
         "repfold": why_not_native(plain.network, x_NCHW, precision),
         "onnxruntime": onnx.result if onnx.file is None else None,

@@ -1,5 +1,6 @@
 """Networks by name, and the model file that carries a network with all that is needed to use it."""
 
+from repfold.models.carried import carried, described
 from repfold.models.checkpoint import load_weights, read_checkpoint
 from repfold.models.create import MODELS, architecture_of, create
 from repfold.models.description import Architecture, Description, Preprocessing
@@ -19,7 +20,9 @@ __all__ = [
     "Preprocessing",
     "Scales",
     "architecture_of",
+    "carried",
     "create",
+    "described",
     "example_input",
     "find_file",
     "fold_model",
