@@ -35,12 +35,13 @@ ARROWS: dict[str, set[str]] = {
     "data": LEAVES,
     "graph": LEAVES,
     "fold": TORCH_LEAVES | {"algebra", "graph"},
-    "blocks": LEAVES | {"algebra", "norms"},
+    "blocks": TORCH_LEAVES | {"algebra", "norms"},
     "expand": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks"},
     "optim": TORCH_LEAVES | {"algebra", "graph", "fold", "schedule"},
     "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
     "train": TORCH_LEAVES
     | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
+    "study": TORCH_LEAVES | {"fold", "models", "schedule", "data", "train", "report", "deploy"},
     "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room

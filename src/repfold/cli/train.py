@@ -144,6 +144,8 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
     from rich.table import Table
     from rich.text import Text
 
+    from repfold.cli.train_display import FEW_CLASSES
+
     best = result.records[result.best_epoch - 1]
     if json:
         outcomes = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
@@ -151,7 +153,8 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
         print_json({**run, "stages": outcomes})
         return
     table = Table("done", "file", "result", box=None)
-    trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
+    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > FEW_CLASSES else ""
+    trained = f"top-1 {best['val_top1']:.2f} %{top5}, epoch {result.best_epoch} the best"
     table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
         table.add_row(stage.name, stage.file.name if stage.file else "-", Text(stage.result))

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from repfold import models, norms
 from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
-from repfold.expand import expand
+from repfold.expand import ExpandWarning, expand
 from repfold.fold import OnlineFold
 from repfold.models import Description, Preprocessing
 from repfold.modules import eval_mode
@@ -49,7 +49,7 @@ class Loaders(NamedTuple):
 class Assembly:
     """What a run is made of: ``parts`` is what its steps need, the rest what surrounds them.
 
-    ``groups``: a line for each kind of parameters, and whether it decays.
+    ``groups``: the parameters that decay, and those that do not.
     """
 
     settings: Settings
@@ -60,7 +60,7 @@ class Assembly:
     parts: StepParts
     loaders: Loaders
     reparameterized: Reparameterized | None
-    groups: tuple[str, ...]
+    groups: Groups
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,7 +89,7 @@ def assemble(
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
     source = open_data(settings.data, emit)
-    preprocessing = preprocessing_of(source, settings.seed)
+    preprocessing = preprocessing_of(source, settings.data.seed)
     network, reparameterized = _network(settings, source, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
@@ -122,7 +122,7 @@ def assemble(
     )
     architecture = settings.model.architecture(len(source.classes), source.channels)
     description = Description(architecture, source.classes, preprocessing)
-    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, groups.summary)
+    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, groups)
 
 
 def _network(
@@ -142,7 +142,11 @@ def _network(
     if model.init:
         emit(Note(str(models.initialise(network, model.init))))
     if model.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
-        network = expand(network, model.expand, fresh=not model.init)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ExpandWarning)
+            network = expand(network, model.expand, fresh=not model.init)
+        for warning in warned:
+            emit(Note(str(warning.message)))
     return network.train(), reparameterized
 
 

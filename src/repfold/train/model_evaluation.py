@@ -17,6 +17,7 @@ from repfold.limits import MOST_PIXELS
 from repfold.models import Model, Preprocessing
 from repfold.train import recipe_file
 from repfold.train.evaluation import Metrics, evaluate
+from repfold.train.recipe import seed_of_data
 
 Part = Literal["val", "train"]
 
@@ -75,7 +76,7 @@ def open_data(
         if data is None or os.path.realpath(data) == os.path.realpath(recipe.data):
             data = recipe.data
             max_pixels = max_pixels or recipe.max_pixels
-            how = {"val_fraction": recipe.val_fraction, "seed": recipe.seed, "skip_broken": recipe.skip_broken}
+            how = {"val_fraction": recipe.val_fraction, "seed": seed_of_data(recipe), "skip_broken": recipe.skip_broken}
             how["per_class"] = recipe.per_class if any(recipe.per_class) else None
     if not data:
         raise RepFoldError(f"On what? {path} is a model file: name the data too, as in: repfold evaluate MODEL DATA.")

@@ -52,5 +52,5 @@ def make_loaders(settings: Settings, source: Source, machine: Machine, ranks: Ra
         world=ranks.world,
         pin_memory=machine.device.type == "cuda",
     )
-    sample = source.train.sample(settings.train_sample, settings.seed)
+    sample = source.train.sample(settings.train_sample, settings.data.seed)
     return loader("train", train=True), loader("val", train=False), loader(sample, train=False)

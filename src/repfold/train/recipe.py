@@ -99,9 +99,19 @@ class Recipe:
     distill_temperature: float = setting(4.0, "softens the teacher's probabilities", above=0)
     seed: int = setting(0, "of the weights, the split, the order and the augmentation", low=0, high=2**63 - 1)
 
+    data_seed: int = setting(
+        -1,
+        "of the split and of what per_class draws, where seed should not decide it; -1: seed",
+        low=-1,
+        high=2**63 - 1,
+    )
+
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train; auto: on a GPU when there is one")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "auto", "of activations and gradients; auto: bf16 where the hardware multiplies it"
+    )
+    val_precision: Literal["auto", "last-fp32", "fp32"] = setting(
+        "auto", "of evaluation; auto: as in training; last-fp32: as in training, after the last epoch fp32; fp32"
     )
     channels_last: Literal["auto", "on", "off"] = setting("auto", "memory layout of images: NHWC (on) or NCHW (off)")
     fused: Literal["auto", "on", "off"] = setting("auto", "one kernel for the whole optimizer step")
@@ -137,6 +147,11 @@ def read_learning_rate(recipe: Recipe) -> LearningRate:
     return learning_rate(
         base, recipe.schedule, warmup=recipe.warmup, shape=recipe.warmup_shape, mode=recipe.warmup_mode
     )
+
+
+def seed_of_data(recipe: Recipe) -> int:
+    """Return the seed that decides which images are trained on, and which are for validation."""
+    return recipe.seed if recipe.data_seed < 0 else recipe.data_seed
 
 
 def read_algorithm(recipe: Recipe) -> Algorithm:

@@ -173,7 +173,7 @@ class RunDirectory:
             "seed": run.settings.seed,
             "resumed_at": {"epoch": state.epoch, "step": state.step},
             "parameters": run.parameters,
-            "parameter_groups": list(run.groups),
+            "parameter_groups": list(run.groups.summary),
             "data": {
                 "name": source.name,
                 "classes": len(source.classes),

@@ -19,7 +19,7 @@ from repfold.train import averaging, model_options
 from repfold.train.averaging import Averaging
 from repfold.train.objective import LossSettings
 from repfold.train.optimizers import OptimizerSettings
-from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate
+from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate, seed_of_data
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class ModelSettings:
 
     def architecture(self, num_classes: int, in_channels: int) -> Architecture:
         """The network for data of so many classes and channels, as model files describe it."""
-        return Architecture(self.name, num_classes, self.preset, in_channels, self.plain_options)
+        expanded = self.expand if ":" in self.name else ""
+        return Architecture(self.name, num_classes, self.preset, in_channels, self.plain_options, expanded)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Settings:
         recipe: as it was written, for the run's files and for messages.
         augmentation: of batches of training images, on the device; then ``mixing`` of them with one another.
         train_sample: training images that the training accuracy of each epoch is taken of.
+        val_precision: that of evaluation: "auto", "last-fp32" or "fp32".
         checkpoint_every: steps between checkpoints; 0: only at the end of epochs, and after ``checkpoint_seconds``.
     """
 
@@ -77,8 +79,13 @@ class Settings:
     batch: int
     seed: int
     train_sample: int
+    val_precision: str
     checkpoint_every: int
     checkpoint_seconds: float
+
+    def evaluates_in_fp32(self, epoch: int) -> bool:
+        """Return whether the network after ``epoch``, from 0, is evaluated in float32 whatever training runs in."""
+        return self.val_precision == "fp32" or (self.val_precision == "last-fp32" and epoch == self.epochs - 1)
 
     def lr(self, index: int, steps_per_epoch: int) -> float:
         """Return the learning rate of update number ``index`` of the run, from 0."""
@@ -125,6 +132,7 @@ def _data(recipe: Recipe) -> DataSettings:
         crop=_crop(recipe),
         channels=recipe.channels or None,
         per_class=recipe.per_class if any(recipe.per_class) else None,
+        seed=seed_of_data(recipe),
     )
 
 
