@@ -24,6 +24,7 @@ from repfold.cli.fold import fold
 from repfold.cli.predict import predict
 from repfold.cli.process import guarded
 from repfold.cli.profile import profile
+from repfold.cli.quantize import quantize
 from repfold.cli.recipes import recipes
 from repfold.cli.report import report
 from repfold.cli.schedule import schedule
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "fold": fold,
     "predict": predict,
     "profile": profile,
+    "quantize": quantize,
     "recipes": recipes,
     "report": report,
     "schedule": schedule,

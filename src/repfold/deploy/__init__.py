@@ -7,21 +7,26 @@ from repfold.deploy.finish import Outcome, finish_run
 from repfold.deploy.from_pixels import FromPixels, from_pixels
 from repfold.deploy.machine import describe_machine
 from repfold.deploy.prediction import predict
-from repfold.deploy.serve import Serving, deploy_model
+from repfold.deploy.quantize import Quantized, quantize_model
+from repfold.deploy.runtimes import open_artefact
+from repfold.deploy.serve import Choice, choose
+from repfold.deploy.ship import deploy_model
 from repfold.deploy.write import FORMATS, write_back, write_plain
 from repfold.report.timings import Timing, Timings
 
 __all__ = [
     "EXPORTERS",
     "FORMATS",
+    "Choice",
     "Exported",
     "FromPixels",
     "Outcome",
-    "Serving",
+    "Quantized",
     "Timing",
     "Timings",
     "check_onnx",
     "check_sizes",
+    "choose",
     "compare_forms",
     "deploy_model",
     "describe_machine",
@@ -30,8 +35,10 @@ __all__ = [
     "finish_run",
     "from_pixels",
     "onnx_form",
+    "open_artefact",
     "predict",
     "pytorch_form",
+    "quantize_model",
     "time_forms",
     "why_not_native",
     "write_back",
