@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from repfold import run_files
 from repfold.cli.recipe_flags import RecipeFlags, given
+from repfold.cli.resume_words import Resume
 from repfold.cli.terminal import echo, print_json
 from repfold.errors import RepFoldError
 from repfold.signals import Interrupted, look
@@ -24,22 +24,12 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 10.0
 
-Resume = Literal["no", "yes", "auto"]
-
-
-def spell_resume(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with a bare ``--resume`` as ``--resume yes``: flags of the parser have a value, or none."""
-    spelled: list[str] = []
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        plain = {"--no-resume": ["--resume", "no"], "--resume": ["--resume", "yes"]}.get(word, [word])
-        spelled += [word] if word == "--resume" and following in get_args(Resume) else plain
-    return spelled
-
 
 def train(
     data: Annotated[str | None, tyro.conf.Positional] = None,
     /,
     *,
+    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
     recipe: str | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     resume: Resume = "no",
@@ -48,7 +38,6 @@ def train(
     finish: bool = True,
     pictures: bool = True,
     json: bool = False,
-    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
 ) -> None:
     """Train a network; then fold it, prove the fold, export it, time it and write the report.
 
@@ -62,8 +51,8 @@ def train(
             none yet (auto), so that one command serves for the start and every restart.
         override: With --resume, accept settings and data that differ from the checkpoint's.
         trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
-        finish: Fold, export, time and report after training.
-        pictures: Show the worst mistakes in the report; their pictures are then a part of the run.
+        finish: Only train: do not fold, export, time and report afterwards.
+        pictures: Show no mistakes in the report, whose pictures are otherwise a part of the run.
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
