@@ -6,7 +6,7 @@ from repfold.models.description import Architecture, Description, Preprocessing
 from repfold.models.file import Model, find_file, load, load_model, read_description, save
 from repfold.models.initialise import Initialised, initialise
 from repfold.models.opening import example_input, fold_model, is_onnx, open_model
-from repfold.models.pretrained import Located, Pretrained, locate
+from repfold.models.pretrained import Located, Pretrained, architecture_told, locate
 from repfold.models.pretrained import read as read_pretrained
 from repfold.models.scale_files import load_scales, save_scales
 from repfold.models.scales import BlockScales, Scales
@@ -23,6 +23,7 @@ __all__ = [
     "Pretrained",
     "Scales",
     "architecture_of",
+    "architecture_told",
     "create",
     "example_input",
     "find_file",
