@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """``repository``: on the Hugging Face Hub; ``image_size``: that the weights were trained or are evaluated with, px."""
+    """``repository``: on the Hugging Face Hub; ``image_size``: that the weights are meant for, px."""
 
     repository: str
     licence: str
@@ -31,4 +31,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         )
         for name in ("resnet18", "resnet34", "resnet50")
     },
+    "resnet50-vd": (Published("timm/resnet50d.a1_in1k", "apache-2.0"),),
+    "mobilenetv1": (Published("timm/mobilenetv1_100.ra4_e3600_r224_in1k", "apache-2.0"),),
+    "mobilenetv2": (Published("timm/mobilenetv2_100.ra_in1k", "apache-2.0"),),
 }
