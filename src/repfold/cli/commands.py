@@ -53,10 +53,14 @@ GROUPS: dict[str, dict[str, Command]] = {
         "deploy": Command("write and time what a served model needs", "repfold deploy runs/photos -o served"),
         "engine": Command("what RepFold's own engine does with a model", "repfold engine info runs/photos"),
     },
-    "settings": {
+    "settings and comparisons": {
         "recipes": Command("recipes that come with RepFold, and what they reached", "repfold recipes warmup-linear"),
         "schedule": Command(
             "learning rates over a training, drawn", "repfold schedule cosine --warmup 5 --plot cosine.svg"
+        ),
+        "study": Command(
+            "comparisons over several seeds, and what follows from them",
+            "repfold study run warmup-digits --out runs/warmup",
         ),
         "find-lr": Command("at which learning rates the loss falls", "repfold find-lr photos --image-size 64"),
         "augment": Command(
