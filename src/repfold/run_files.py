@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train", "fold", "export", "time", "report"]
+Stage = Literal["train", "fold", "export", "time", "look", "report"]
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
@@ -23,6 +23,7 @@ CERTIFICATE = "certificate.json"
 ONNX = "model.onnx"
 INT8 = "int8.onnx"
 TIMINGS = "timings.json"
+MISTAKES = "mistakes.json"
 REPORT = "report.html"
 
 # Marks on the directory itself, which hold nothing about the run.
@@ -57,6 +58,7 @@ FILES: tuple[RunFile, ...] = (
     RunFile(ONNX, "the folded network for ONNX Runtime", "export"),
     RunFile(INT8, "the folded network in int8", "export", always=False),
     RunFile(TIMINGS, "timings of the forms", "time"),
+    RunFile(MISTAKES, "the worst mistakes, with pictures", "look", always=False),
     RunFile(REPORT, "a page like this one", "report"),
 )
 NAMES = tuple(file.name for file in FILES)

@@ -131,7 +131,7 @@ class TrainDisplay:
 
     def end_epoch(self, event: EpochDone) -> None:
         """Add a line to the table of epochs."""
-        self.complete = event.record["epoch"] == self.epochs
+        self.complete = event.last
         cells = [f"{read(event.record):>{width}}" for _, width, read in self.columns]
         epoch = f"{event.record['epoch']}/{self.epochs}"
         if self.remaining is not None:

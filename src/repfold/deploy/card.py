@@ -25,7 +25,8 @@ def card(plain: models.Model, choice: Choice, provenance: Provenance, described:
         "shown, and was measured on nothing but the data named below.",
         "## Use",
         "```bash\npip install -r requirements.txt\npython predict.py picture.jpg\n```",
-        f"`predict.py` runs `{described['file']}` in {winner.timing.form}, on {_count(choice.threads, 'thread')}, and needs nothing else but NumPy and Pillow. A picture is "
+        f"`predict.py` runs `{described['file']}` in {winner.timing.form}, on {_count(choice.threads, 'thread')}, and "
+        "needs nothing else but NumPy and Pillow. A picture is "
         f"turned upright, its short side brought to {seen.resize} px, the central square of {seen.image_size} px cut, "
         f"and (x / 255 - mean) / std computed, mean {_numbers(seen.mean)}, std {_numbers(seen.std)}. "
         "`model.json` holds all of this for other programs.",
@@ -34,9 +35,9 @@ def card(plain: models.Model, choice: Choice, provenance: Provenance, described:
         f"{plain_text(provenance.data)}; the folded network in PyTorch, in float32, {choice.reference.top1:.2f} %.",
         _table(choice),
         f"Milliseconds for {_count(choice.batch, 'image')} at once on {_count(choice.threads, 'thread')} of "
-        f"{plain_text(str(choice.machine.get('processor')))}, the engines taking turns; median, 10th and 90th percentile "
-        f"of n = {winner.timing.n}. {overlap_words(choice)} What lost more than {choice.max_drop} points was not "
-        "considered.",
+        f"{plain_text(str(choice.machine.get('processor')))}, the engines taking turns; median, 10th and 90th "
+        f"percentile of n = {winner.timing.n}. {overlap_words(choice)} What lost more than {choice.max_drop} points was "
+        "not considered.",
         *_without(choice),
         "## Where it is from",
         "\n".join(f"- {name}: {plain_text(text)}" for name, text in _facts(provenance, described)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,28 @@ class Groups:
         decayed, exempt = (sum(p.numel() for p in parameters) for parameters in (self.decayed, self.exempt))
         return decayed, exempt
 
-    def for_optimizer(self, weight_decay: float) -> list[dict[str, Any]]:
-        """The groups as optimizers of torch.optim take them; an empty one is left out."""
+    def for_optimizer(
+        self,
+        weight_decay: float,
+        scales: Mapping[nn.Parameter, float] | None = None,
+        apart: Container[nn.Parameter] = frozenset(),
+    ) -> list[dict[str, Any]]:
+        """The groups as optimizers of torch.optim take them; an empty one is left out.
+
+        ``scales``: what the learning rate of each parameter is multiplied by, which its group has as "lr_scale".
+        ``apart``: parameters that share no group with others, since they are trained when the others are not: fused
+        kernels want all of a group to have moved before, or none.
+        """
         pairs = ((self.decayed, weight_decay), (self.exempt, 0.0))
-        return [{"params": list(parameters), "weight_decay": decay} for parameters, decay in pairs if parameters]
+        if scales is None:
+            return [{"params": list(parameters), "weight_decay": decay} for parameters, decay in pairs if parameters]
+        groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
+        for parameters, decay in pairs:
+            for parameter in parameters:
+                scale = scales.get(parameter, 1.0)
+                empty = {"params": [], "weight_decay": decay, "lr_scale": scale}
+                groups.setdefault((decay, scale, parameter in apart), empty)["params"].append(parameter)
+        return list(groups.values())
 
 
 def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = frozenset()) -> Groups:

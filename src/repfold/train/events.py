@@ -67,10 +67,11 @@ class Stepped:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is evaluated; ``best``: it is the best so far."""
+    """An epoch is evaluated; ``best``: it is the best so far; ``last``: no other follows."""
 
     record: Record
     best: bool
+    last: bool = False
 
 
 Event = Preparing | Note | Started | Stepped | EpochDone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Architecture
 from repfold.norms import Norm
-from repfold.schedule import LearningRate
-from repfold.train import averaging, model_options
+from repfold.schedule import LearningRate, Length, length
+from repfold.train import averaging, model_options, normalisation
 from repfold.train.averaging import Averaging
+from repfold.train.normalisation import Normalisation
 from repfold.train.objective import LossSettings
 from repfold.train.optimizers import OptimizerSettings
 from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate, seed_of_data
@@ -28,7 +30,7 @@ class ModelSettings:
 
     Attributes:
         norm: what replaces each BatchNorm; None: they stay.
-        init: the model file or run to take weights from, or "".
+        init: what to take weights from, as ``models.locate`` finds it, or "".
         expand: the structure in place of each convolution, or "".
         scales: those of a RepOpt target, or "".
         online_fold: run branches as one convolution that is folded at every step.
@@ -62,6 +64,10 @@ class Settings:
         recipe: as it was written, for the run's files and for messages.
         augmentation: of batches of training images, on the device; then ``mixing`` of them with one another.
         train_sample: training images that the training accuracy of each epoch is taken of.
+        layer_decay, head_rate: rates of the layers, see ``optim.layer_rates``.
+        head_first: how long the classifier alone is trained.
+        patience: epochs without a better validation top-1 after which the run ends; 0: never.
+        balanced: whether every class has as many images in each epoch.
         val_precision: that of evaluation: "auto", "last-fp32" or "fp32".
         checkpoint_every: steps between checkpoints; 0: only at the end of epochs, and after ``checkpoint_seconds``.
     """
@@ -74,9 +80,15 @@ class Settings:
     optimizer: OptimizerSettings
     learning_rate: LearningRate
     averaging: Averaging | None
+    normalisation: Normalisation
     loss: LossSettings
+    layer_decay: float
+    head_rate: float
+    head_first: Length
     epochs: int
+    patience: int
     batch: int
+    balanced: bool
     seed: int
     train_sample: int
     val_precision: str
@@ -90,6 +102,10 @@ class Settings:
     def lr(self, index: int, steps_per_epoch: int) -> float:
         """Return the learning rate of update number ``index`` of the run, from 0."""
         return self.learning_rate(index, steps_per_epoch, self.epochs)
+
+    def for_images(self, count: int) -> Settings:
+        """Return the settings for so many training images, on which the learning rate of fine-tuning depends."""
+        return dataclasses.replace(self, learning_rate=read_learning_rate(self.recipe, count))
 
 
 def resolve(recipe: Recipe) -> Settings:
@@ -109,7 +125,10 @@ def resolve(recipe: Recipe) -> Settings:
         optimizer=_group(OptimizerSettings, recipe, algorithm=read_algorithm(recipe)),
         learning_rate=read_learning_rate(recipe),
         averaging=averaging.parse(recipe.average),
+        normalisation=normalisation.parse(recipe.normalise),
         loss=_group(LossSettings, recipe),
+        head_first=length(recipe.head_first),
+        balanced=recipe.sampling == "balanced",
     )
 
 

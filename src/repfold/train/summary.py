@@ -61,6 +61,11 @@ def _extras(run: Assembly) -> str:
         "L2 on equivalent kernels": recipe.custom_l2,
         f"filters no longer than {recipe.max_norm:g}": recipe.max_norm,
         f"taught by {recipe.teacher}": recipe.teacher,
+        run.rates.summary: run.rates.summary,
+        f"the classifier alone for {recipe.head_first}": run.parts.head_first,
+        "as many images of each class": recipe.sampling == "balanced",
+        "classes of equal weight": recipe.class_weights == "balanced",
+        f"ended by {recipe.patience} epochs that are no better": recipe.patience,
     }
     return "".join(f"; {text}" for text, on in extras.items() if on)
 
