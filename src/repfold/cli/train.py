@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from repfold.train import Recipe, RunResult
 
 _GRACE_SECONDS = 10.0
+FINE_TUNE = "fine-tune"
 
 
 def train(
@@ -187,24 +188,28 @@ def _run_of(
 
 def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
     """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
-    from repfold.train import Recipe, recipe_code, recipe_file
+    from repfold.train import Recipe, recipe_code, recipe_file, starting
 
-    base, source = Recipe(), None
+    base, source, told = Recipe(), None, frozenset[str]()
     if resumed is not None and name is None and (resumed / run_files.RECIPE).exists():
         source = str(resumed / run_files.RECIPE)
-        base = recipe_file.read(source)
+        base, told = recipe_file.read(source), recipe_file.names(source)
     elif resumed is not None and data is None and name is None:
         raise RepFoldError(
             f"{resumed} holds no run to go on with (no {run_files.RECIPE}). Give the directory of a run."
         )
+    elif name is None and flags.get("init") and "lr" not in flags:
+        name = FINE_TUNE
+        echo("repfold: --init without --recipe or --lr: trains as the recipe fine-tune says.", error=True)
     if name is not None:
         base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
+        told = recipe_file.names(name)
     if data is not None:
         flags = flags | {"data": data}
     chosen = base.replace(**flags)
     if source is not None and not trust:
         recipe_code.check(chosen, flags, source)
-    return chosen
+    return starting.complete(chosen, told | flags.keys())
 
 
 def _names_model(name: str | None, flags: dict[str, object]) -> bool:
