@@ -63,7 +63,7 @@ def test_a_folder_of_images_becomes_everything_that_a_run_is(folder, capsys):
     told = json.loads(capsys.readouterr().out)
     run = Path(told["directory"])
     assert run == Path("runs/repvgg-pico-images")
-    previous = {run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST}
+    previous = {run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST, run_files.MISTAKES}
     assert {path.name for path in run.iterdir()} - previous == set(run_files.ALWAYS)
     assert told["best"]["epoch"] == 1 and all(stage["file"] for stage in told["stages"])
     trained, plain = models.load_model(run), models.load_model(run, form="plain")
@@ -141,7 +141,7 @@ def test_gray_images_and_networks_of_ones_own(folder, tmp_path, monkeypatch, cap
     for seed, name in enumerate(("a", "b")):
         write_images(tmp_path / "gray" / name, 12, seed, mode="L")
     main(["train", "gray", *QUICK, "--model", "train_factory:net", "--preset", "imagenet", "--out", "run", "--json"])
-    assert {path.name for path in Path("run").iterdir()} == set(run_files.ALWAYS)
+    assert {path.name for path in Path("run").iterdir()} - {run_files.MISTAKES} == set(run_files.ALWAYS)
     description = models.read_description("run")
     assert description.preprocessing.channels == 1 and description.architecture.name == "train_factory:net"
     assert repfold.load("run", trust=True)(torch.randn(1, 1, 16, 16)).shape == (1, 2)
