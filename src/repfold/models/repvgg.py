@@ -12,6 +12,7 @@ from torch import nn
 from repfold.blocks import Block
 from repfold.blocks.block import SePlace
 from repfold.blocks.conv_norm import conv_norm
+from repfold.errors import RepFoldError
 from repfold.models.presets import strides_of
 from repfold.models.style import Style
 
@@ -55,6 +56,9 @@ class RepVGGTable:
 class RepVGG(nn.Module):
     """Stem, four stages of blocks, global average pool, linear head: [N, in_channels, H, W] -> [N, num_classes].
 
+    ``depth`` makes a network of so many layers with weights (stem, blocks and head), its blocks shared out among the
+    stages but the last in the table's proportions.
+
     With auxiliary heads, and in train mode only, ``forward`` returns the tuple (logits, auxiliary logits...), each
     [N, num_classes], in the order of the stages; the paper weighs each auxiliary loss by 0.1. In eval mode the
     heads are not run, so a traced or folded network does not hold them.
@@ -68,13 +72,15 @@ class RepVGG(nn.Module):
         preset: str = "imagenet",
         in_channels: int = 3,
         block: str = _USUAL.block,
+        depth: int = 0,
         **options: Any,
     ) -> None:
         super().__init__()
         style = Style(block, **options)
         self.table, self.num_classes, self.preset, self.in_channels = table, num_classes, preset, in_channels
-        self.options = style.options(_USUAL)
-        depths, widths, first_strides = list(table.depths), list(table.widths), list(strides_of(preset))
+        self.options = {**style.options(_USUAL), **({"depth": depth} if depth else {})}
+        depths = list(_depths(table, depth) if depth else table.depths)
+        widths, first_strides = list(table.widths), list(strides_of(preset))
         if table.auxiliary:  # stage 3 in two halves, so that a head fits between
             depths[2:3] = [depths[2] // 2, depths[2] - depths[2] // 2]
             widths[2:3] = [widths[2], widths[2]]
@@ -107,6 +113,27 @@ class RepVGG(nn.Module):
                 auxiliary_logits.append(self.auxiliary[index](x_NCHW))
         logits = self.head(torch.flatten(self.pool(x_NCHW), 1))
         return (logits, *auxiliary_logits) if auxiliary_logits else logits
+
+
+_DEEPEST = 1000  # layers: a model file may ask for any number
+
+
+def _depths(table: RepVGGTable, depth: int) -> tuple[int, ...]:
+    """Blocks of each stage of a network of ``depth`` layers: the last stage's as they are, the others' by their share.
+
+    Raises: RepFoldError for too few for a block in each stage, and too many.
+    """
+    *shared, last = table.depths
+    blocks = depth - 2 - last  # without the stem, the head and the last stage
+    if not isinstance(depth, int) or not len(shared) <= blocks or depth > _DEEPEST:
+        least = len(shared) + 2 + last
+        raise RepFoldError(f"depth is {depth}; it must be a whole number of layers from {least} to {_DEEPEST}.")
+    depths: list[int] = []
+    for index in range(len(shared)):
+        end = round(blocks * sum(shared[: index + 1]) / sum(shared))
+        after = len(shared) - index - 1  # stages that still need a block
+        depths.append(min(max(end - sum(depths), 1), blocks - sum(depths) - after))
+    return *depths, last
 
 
 def _block(style: Style, table: RepVGGTable, index: int, in_channels: int, out_channels: int, stride: int) -> Block:

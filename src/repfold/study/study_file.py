@@ -159,6 +159,9 @@ def _at_scale(content: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
         if name not in merged["arms"]:
             raise RepFoldError(f"drop names '{name}', which is no arm. {nearest(str(name), merged['arms'])}")
         del merged["arms"][name]
+    merged["claims"] = {
+        name: text for name, text in content.get("claims", {}).items() if name not in own.get("drop", [])
+    }
     return merged
 
 
