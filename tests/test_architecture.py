@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
     "train": TORCH_LEAVES
     | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
-    "study": TORCH_LEAVES | {"fold", "models", "schedule", "data", "train", "report", "deploy"},
+    "study": TORCH_LEAVES | {"expand", "fold", "models", "data", "train", "report", "deploy"},
     "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room
