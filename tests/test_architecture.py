@@ -31,7 +31,9 @@ ARROWS: dict[str, set[str]] = {
     "specs": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES | {"schedule"},
-    "norms": TORCH_LEAVES,
+    "grouped_norm": LEAVES,
+    "general_norm": LEAVES | {"grouped_norm"},
+    "norms": TORCH_LEAVES | {"general_norm", "grouped_norm"},
     "data": LEAVES,
     "graph": LEAVES,
     "fold": TORCH_LEAVES | {"algebra", "graph"},
@@ -41,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
     "train": TORCH_LEAVES
     | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
-    "study": TORCH_LEAVES | {"fold", "models", "schedule", "data", "train", "report", "deploy"},
+    "study": TORCH_LEAVES | {"expand", "fold", "models", "data", "train", "report", "deploy"},
     "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room

@@ -62,7 +62,7 @@ def test_an_arm_with_a_recipe_of_its_own():
 REFUSED = {
     "warmpu": (HEAD + '[arms.none]\nwarmpu = "0"\n', "arm 'none': Unknown recipe key 'warmpu'. Did you mean 'warmup'?"),
     "an axis": (HEAD + ARMS + "[axes]\nlearning = [1]\n", "Unknown recipe key 'learning'"),
-    "a value": (HEAD + ARMS + "[axes]\nlr = [-1.0]\n", "lr is -1.0; it must be above 0"),
+    "a value": (HEAD + ARMS + "[axes]\nlr = [-1.0]\n", "lr is -1.0; it must be"),
     "a key": ("sedes = [0]\n" + HEAD + ARMS, "Unknown key 'sedes'. Did you mean 'seeds'?"),
     "an empty grid": (HEAD, "neither [arms.NAME] nor [axes]"),
     "an empty axis": (HEAD + ARMS + "[axes]\nlr = []\n", "axes.lr is empty"),

@@ -50,13 +50,20 @@ GROUPS: dict[str, dict[str, Command]] = {
             "repfold convert RepVGG-A0.pth -o a0.safetensors --to repfold",
         ),
         "bench": Command("time a model's forms side by side", "repfold bench runs/photos --engines repfold"),
-        "deploy": Command("write and time what a served model needs", "repfold deploy runs/photos -o served"),
+        "quantize": Command("a model in int8, and what that costs", "repfold quantize runs/photos"),
+        "deploy": Command(
+            "a folder to ship, with the engine that is fastest here", "repfold deploy runs/photos -o served"
+        ),
         "engine": Command("what RepFold's own engine does with a model", "repfold engine info runs/photos"),
     },
-    "settings": {
+    "settings and comparisons": {
         "recipes": Command("recipes that come with RepFold, and what they reached", "repfold recipes warmup-linear"),
         "schedule": Command(
             "learning rates over a training, drawn", "repfold schedule cosine --warmup 5 --plot cosine.svg"
+        ),
+        "study": Command(
+            "comparisons over several seeds, and what follows from them",
+            "repfold study run warmup-digits --out runs/warmup",
         ),
         "find-lr": Command("at which learning rates the loss falls", "repfold find-lr photos --image-size 64"),
         "augment": Command(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold import run_files
+from repfold.cli.fit_budget import fit
 from repfold.cli.recipe_flags import RecipeFlags, given
 from repfold.cli.resume_words import Resume
 from repfold.cli.terminal import echo, print_json
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from repfold.train import Recipe, RunResult
 
 _GRACE_SECONDS = 10.0
+FINE_TUNE = "fine-tune"
 
 
 def train(
@@ -30,6 +32,7 @@ def train(
     /,
     *,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
+    minutes: float | None = None,
     recipe: str | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     resume: Resume = "no",
@@ -45,8 +48,10 @@ def train(
 
     Args:
         data: A folder of class folders of images, CIFAR or IDX files, or digits.
+        minutes: Minutes that training may take: model, image size and epochs are picked to fit, where they are not
+            given. 20 on a CPU if there is no recipe.
         recipe: A recipe that comes with RepFold (see repfold recipes), a TOML file, or a run directory.
-        out: The run directory; runs/MODEL-DATA if not given.
+        out: The run directory; runs/MODEL-DATA if not given, or runs/DATA where the model is picked.
         resume: Go on with the run in --out where its checkpoint is (--resume alone, or yes); or begin it when there is
             none yet (auto), so that one command serves for the start and every restart.
         override: With --resume, accept settings and data that differ from the checkpoint's.
@@ -60,7 +65,10 @@ def train(
     leads = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=json)
     try:
-        chosen, directory = _run_of(data, recipe, given(settings), out, resume, trust)
+        flags = given(settings)
+        chosen, directory = _run_of(data, recipe, flags, out, resume, trust)
+        if not (directory / run_files.RECIPE).exists():  # else it goes on, or is refused
+            chosen = fit(chosen, flags, minutes, console, from_recipe=recipe is not None)
         resumed = resume != "no"
         result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
         stages = finish_with_display(directory, chosen, console, pictures=pictures) if leads and finish else []
@@ -165,7 +173,7 @@ def _run_of(
     if resume == "yes" and out is None:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
     if out is None and resume == "auto":
-        out = _directories(_recipe(data, name, flags, None, trust))[0]
+        out = _directories(_recipe(data, name, flags, None, trust), named=_names_model(name, flags))[0]
     recipe = _recipe(data, name, flags, out if resume != "no" else None, trust)
     if out is not None:
         try:
@@ -175,32 +183,41 @@ def _run_of(
         return recipe, out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RepFoldError("With several processes say where the run goes: --out RUN.")
-    return recipe, next(path for path in _directories(recipe) if not path.exists())
+    return recipe, next(path for path in _directories(recipe, named=_names_model(name, flags)) if not path.exists())
 
 
 def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
     """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
-    from repfold.train import Recipe, recipe_code, recipe_file
+    from repfold.train import Recipe, recipe_code, recipe_file, starting
 
-    base, source = Recipe(), None
+    base, source, told = Recipe(), None, frozenset[str]()
     if resumed is not None and name is None and (resumed / run_files.RECIPE).exists():
         source = str(resumed / run_files.RECIPE)
-        base = recipe_file.read(source)
+        base, told = recipe_file.read(source), recipe_file.names(source)
     elif resumed is not None and data is None and name is None:
         raise RepFoldError(
             f"{resumed} holds no run to go on with (no {run_files.RECIPE}). Give the directory of a run."
         )
+    elif name is None and flags.get("init") and "lr" not in flags:
+        name = FINE_TUNE
+        echo("repfold: --init without --recipe or --lr: trains as the recipe fine-tune says.", error=True)
     if name is not None:
         base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
+        told = recipe_file.names(name)
     if data is not None:
         flags = flags | {"data": data}
     chosen = base.replace(**flags)
     if source is not None and not trust:
         recipe_code.check(chosen, flags, source)
-    return chosen
+    return starting.complete(chosen, told | flags.keys())
 
 
-def _directories(recipe: Recipe) -> list[Path]:
-    """Where a run goes that is given no directory: the first of these that is free."""
-    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{os.path.basename(os.path.realpath(recipe.data))}"
+def _names_model(name: str | None, flags: dict[str, object]) -> bool:
+    return name is not None or not flags.keys().isdisjoint({"model", "init"})
+
+
+def _directories(recipe: Recipe, *, named: bool) -> list[Path]:
+    """Where a run goes that is given no directory: the first of these that is free. ``named``: whether its model is."""
+    model = recipe.model.replace(":", ".").replace("/", "-") + "-" if named else ""
+    name = model + os.path.basename(os.path.realpath(recipe.data))
     return [Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]

@@ -69,8 +69,8 @@ def locate(source: str | os.PathLike[str]) -> Located:
         return Located(text, files.weights, files.licence, files.commit, files.config)
     if not os.path.lexists(source):
         raise RepFoldError(
-            f"There is no file or run {text}. Weights may be a model file, a checkpoint (.pth, .safetensors), a run, an "
-            "address, or a repository of the Hugging Face Hub, as timm/repvgg_a0.rvgg_in1k."
+            f"There is no file or run {text}. Weights may be a model file, a checkpoint (.pth, .safetensors), a run, "
+            "an address, or a repository of the Hugging Face Hub, as timm/repvgg_a0.rvgg_in1k."
         )
     return Located(text, find_file(source))
 

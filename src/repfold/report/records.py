@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,15 +34,15 @@ class Run:
     directory: Path
     name: str
     epochs: tuple[Record, ...]
-    recipe: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    certificate: Mapping[str, Any] | None
-    confusion: Confusion | None
-    timings: Timings | None
-    masks: tuple[LayerMask, ...]
-    mistakes: Mistakes | None
-    files: tuple[tuple[str, int], ...]
-    notes: tuple[str, ...]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Mapping[str, Any] | None = None
+    confusion: Confusion | None = None
+    timings: Timings | None = None
+    masks: tuple[LayerMask, ...] = ()
+    mistakes: Mistakes | None = None
+    files: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def column(self, key: str) -> tuple[float | None, ...]:
         """Return one quantity over the epochs; ``None`` where it is absent, NaN and ∞ as they were recorded."""
