@@ -41,6 +41,7 @@ SOUND: dict[str, list[str]] = {
     "export": ["run", "-o", "out.onnx"],
     "find-lr": ["images", *QUICK, "--steps", "10", "--plot", "out.svg"],
     "fold": ["run", "-o", "out.safetensors"],
+    "models": [],
     "predict": ["run", "picture.png"],
     "profile": ["run"],
     "recipes": [],
@@ -131,6 +132,7 @@ FLAGS: dict[str, dict[str, list[str]]] = {
     },
     "predict": {"--top": WHOLE, "--model": FILES, "--factory": TEXT[:6]},
     "profile": {"--image-size": WHOLE, "--example": SHAPES, "--weights": FILES, "--num-classes": WHOLE},
+    "models": {"": TEXT + FILES},
     "recipes": {"": TEXT + FILES},
     "report": {"-o": PLACES},
     "schedule": {
