@@ -3,7 +3,8 @@
     python benchmarks/model_costs.py        # writes src/repfold/models/costs.json; counts only what is not there yet
     python benchmarks/model_costs.py --all  # counts everything again
 
-Networks whose folded form has a layout of its own are counted on the meta device; the others are folded.
+Where every norm stands behind a convolution the folded form is known without folding; MgNets are folded. Tests compare
+a network of each kind with its fold.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from repfold import models
 from repfold.fold import profile
 from repfold.models.costs import KEYS, image_of
 from repfold.models.recognise import family_of
+from repfold.modules import replace_modules
 
 TABLE = Path(repfold.__file__).parent / "models" / "costs.json"
-SKELETON = ("RepVGG", "RepVGG-plus", "MobileOne")
+SKELETON = ("RepVGG", "RepVGG-plus", "MobileOne")  # whose plain form is a style of theirs
 
 
 def main() -> None:
@@ -35,22 +37,30 @@ def main() -> None:
 def count(name: str) -> list[int]:
     """Parameters and multiply-adds of the train form, and of the folded one."""
     side, preset = image_of(name)
-    forms = []
-    for style in ({}, {"block": "plain", "norm": False}):
-        plain = bool(style)
-        meta = not plain or family_of(name) in SKELETON or name.startswith(("vgg", "repopt"))
-        with torch.device("meta" if meta else "cpu"):
-            network = models.create(name, num_classes=1000, preset=preset, **(style if meta else {})).eval()
-            x = torch.zeros(1, 3, side, side)
-        if plain and not meta:
-            network, _ = repfold.fold(network, torch.randn(1, 3, side, side))
-        for auxiliary in [child for child, _ in network.named_children() if child == "auxiliary" and plain]:
-            delattr(network, auxiliary)
-        with torch.device("meta" if meta else "cpu"):
-            total = profile(network, x).total
-        forms += [total.parameters, total.multiply_adds]
-    print(name, dict(zip(KEYS, forms, strict=True)), flush=True)
-    return forms
+    with torch.device("meta"):
+        network, x = models.create(name, num_classes=1000, preset=preset).eval(), torch.zeros(1, 3, side, side)
+        trained = profile(network, x).total
+        if family_of(name) in SKELETON:
+            network = models.create(name, num_classes=1000, preset=preset, block="plain", norm=False).eval()
+            network.auxiliary = torch.nn.ModuleList()
+        elif name.endswith("-hs"):
+            network = models.create(name.removesuffix("-hs"), num_classes=1000, preset=preset).eval()
+    if name.startswith("mgnet"):
+        network, _ = repfold.fold(models.create(name, num_classes=1000, preset=preset).eval(), torch.randn(x.shape))
+        folded, biases = profile(network, torch.randn(x.shape)).total, 0
+    else:
+        biases = without_norms(network)
+        folded = profile(network, x).total
+    counts = [trained.parameters, trained.multiply_adds, folded.parameters + biases, folded.multiply_adds]
+    print(name, dict(zip(KEYS, counts, strict=True)), flush=True)
+    return counts
+
+
+def without_norms(network: torch.nn.Module) -> int:
+    """Take the norms out, each of them behind a convolution without a bias; return how many biases that makes."""
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    replace_modules(network, {norm: torch.nn.Identity() for norm in norms})
+    return sum(norm.num_features for norm in norms)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ RULES = "rules.json"
 PLAIN = "plain.safetensors"
 CERTIFICATE = "certificate.json"
 ONNX = "model.onnx"
+INT8 = "int8.onnx"
 TIMINGS = "timings.json"
 MISTAKES = "mistakes.json"
 REPORT = "report.html"
@@ -55,6 +56,7 @@ FILES: tuple[RunFile, ...] = (
     RunFile(PLAIN, "the folded network", "fold"),
     RunFile(CERTIFICATE, "proof of the fold", "fold"),
     RunFile(ONNX, "the folded network for ONNX Runtime", "export"),
+    RunFile(INT8, "the folded network in int8", "export", always=False),
     RunFile(TIMINGS, "timings of the forms", "time"),
     RunFile(MISTAKES, "the worst mistakes, with pictures", "look", always=False),
     RunFile(REPORT, "a page like this one", "report"),

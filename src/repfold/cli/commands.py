@@ -50,7 +50,10 @@ GROUPS: dict[str, dict[str, Command]] = {
             "repfold convert RepVGG-A0.pth -o a0.safetensors --to repfold",
         ),
         "bench": Command("time a model's forms side by side", "repfold bench runs/photos --engines repfold"),
-        "deploy": Command("write and time what a served model needs", "repfold deploy runs/photos -o served"),
+        "quantize": Command("a model in int8, and what that costs", "repfold quantize runs/photos"),
+        "deploy": Command(
+            "a folder to ship, with the engine that is fastest here", "repfold deploy runs/photos -o served"
+        ),
         "engine": Command("what RepFold's own engine does with a model", "repfold engine info runs/photos"),
     },
     "settings and comparisons": {

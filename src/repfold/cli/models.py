@@ -11,6 +11,8 @@ from repfold.cli.terminal import echo, print_json
 if TYPE_CHECKING:
     from repfold.models.costs import ModelCosts
 
+SEARCH = "-hs"
+
 
 def models(pattern: Annotated[str | None, tyro.conf.Positional] = None, /, *, json: bool = False) -> None:
     """List networks by name: parameters and multiply-adds of the form that is trained and of the folded one.
@@ -30,6 +32,10 @@ def models(pattern: Annotated[str | None, tyro.conf.Positional] = None, /, *, js
         print_json([asdict(entry) for entry in found])
     elif len(found) == 1:
         _tell(found[0])
+    elif pattern is None:
+        searches = [entry.name for entry in found if entry.name.endswith(SEARCH)]
+        _list(tuple(entry for entry in found if entry.name not in searches))
+        echo(f"Of each repopt-vgg also the network that its scales are searched with: {searches[0]} and so on.")
     else:
         _list(found)
 

@@ -59,7 +59,7 @@ def finish_run(
     outcomes = [outcome]
     if plain is not None:
         on_stage("exporting")
-        exported = write_onnx(directory, plain, example)
+        exported = write_onnx(directory, plain, example, trained.description)
         on_stage("timing")
         # What cannot be exported is not timed in ONNX Runtime either.
         timed = _time(directory, trained.network, plain, example, onnx=exported.file is not None)
@@ -91,13 +91,13 @@ def _fold(directory: Path, trained: models.Model, example: torch.Tensor) -> tupl
     return plain, Outcome("fold", result + unwritten, path)
 
 
-def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor) -> Outcome:
+def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor, description: models.Description) -> Outcome:
     """Export into ``directory/model.onnx``; where that cannot be done, none of an earlier network is left there."""
     if not has_onnx():
         return Outcome("ONNX", "not exported: pip install 'repfold[onnx]' to have it", None)
     path = directory / run_files.ONNX
     try:
-        error = export_onnx(plain, example, path).error
+        error = export_onnx(plain, example, path, description=description).error
     except NotWritten:
         raise
     except RepFoldError as failure:

@@ -1,5 +1,6 @@
 """Networks by name, and the model file that carries a network with all that is needed to use it."""
 
+from repfold.models.carried import carried, described
 from repfold.models.checkpoint import load_weights, read_checkpoint
 from repfold.models.create import MODELS, architecture_of, create
 from repfold.models.description import Architecture, Description, Preprocessing
@@ -24,7 +25,9 @@ __all__ = [
     "Scales",
     "architecture_of",
     "architecture_told",
+    "carried",
     "create",
+    "described",
     "example_input",
     "find_file",
     "fold_model",

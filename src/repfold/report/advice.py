@@ -18,6 +18,7 @@ WAITING = 0.1  # share of the time spent waiting for images that is worth doing 
 LARGE_BATCH = 1024  # batches from which warm-up is known to matter (Goyal et al. 2017)
 FEW_IMAGES = 10_000  # for training from scratch
 FITTED = 97.0  # percent of clean training images right: more training, or less regularisation, has nothing left to do
+SLOW = 0.7  # of guessing's loss that a training at a low rate has left at its end
 UNEVEN = 2.0  # times as many images in the largest class as in a small one
 
 
@@ -26,8 +27,8 @@ def advise(run: Run) -> tuple[Finding, ...]:
     signs = Signs(run)
     found: list[Finding] = []
     for check in CHECKS:
-        # Of a run that learnt nothing the curves say nothing else.
-        if check in OF_WHAT_WAS_LEARNT and {"diverged", "chance"} & {finding.topic for finding in found}:
+        # Of a run that has learnt next to nothing the curves say nothing else.
+        if check in OF_WHAT_WAS_LEARNT and {"diverged", "chance", "slow"} & {finding.topic for finding in found}:
             continue
         found += check(signs)
     if len(run.epochs) < FEWEST and not found:
@@ -76,7 +77,8 @@ def _no_warmup(signs: Signs) -> Iterator[Finding]:
     evidence = []
     if batch >= LARGE_BATCH:
         evidence.append(f"The batch is {batch:.0f}; from about {LARGE_BATCH} on warm-up is known to matter.")
-    if classes and losses and losses[0][1] > 1.05 * math.log(classes):
+    fast = (signs.peak_lr or 0.0) >= remedies.NEW_CLASSIFIER_LR
+    if fast and classes and losses and losses[0][1] > 1.05 * math.log(classes):
         guess = math.log(classes)
         evidence.append(f"The mean loss of epoch {losses[0][0]}, {losses[0][1]:.2f}, is above guessing's, {guess:.2f}.")
     if evidence:
@@ -99,6 +101,23 @@ def _chance(signs: Signs) -> Iterator[Finding]:
     says = "It has learnt nothing: the learning rate is too " + ("high." if too_high else "low, or the run too short.")
     changes = remedies.calmer(signs) if too_high else remedies.livelier(signs, peak)
     yield Finding("chance", says, (evidence, curve), changes)
+
+
+def _slow(signs: Signs) -> Iterator[Finding]:
+    peak, losses, classes = signs.peak_lr, signs.known("train_loss"), signs.fact("classes")
+    sgd = signs.text("optimizer", "sgd").startswith("sgd")
+    if signs.guessing or peak is None or len(losses) < FEWEST or not classes or not sgd:
+        return
+    last = losses[-1][1]
+    if peak * signs.value("head_rate", 1.0) >= remedies.NEW_CLASSIFIER_LR or last < SLOW * math.log(classes):
+        return
+    evidence = (
+        f"At rates up to {peak:.3g} the training loss went from {losses[0][1]:.3f} to {last:.3f}; guessing has "
+        f"{math.log(classes):.3f}.",
+    )
+    yield Finding(
+        "slow", "It learns too slowly: the learning rate is too low.", evidence, remedies.livelier(signs, peak)
+    )
 
 
 def _few_images(signs: Signs) -> Iterator[Finding]:
@@ -229,7 +248,7 @@ def _healthy(signs: Signs) -> Finding:
 
 
 CHECKS: tuple[Callable[[Signs], Iterator[Finding]], ...] = (
-    *(_not_finite, _spikes, _no_warmup, _chance, _fine_tuning, _few_images, _overfits, _underfits, _too_short),
-    *(_uneven, _loader),
+    *(_not_finite, _spikes, _no_warmup, _chance, _slow, _fine_tuning, _few_images, _overfits, _underfits),
+    *(_too_short, _uneven, _loader),
 )
 OF_WHAT_WAS_LEARNT = (_fine_tuning, _few_images, _overfits, _underfits, _too_short, _uneven)
