@@ -124,7 +124,7 @@ class Survey:
         return len(self.parts[part].labels_N)
 
 
-def survey(
+def look_through(
     spec: str | Path,
     *,
     image_size: int | None = None,
@@ -191,7 +191,7 @@ def open_source(
     Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless ``skip_broken``) files cannot
     be decoded; all of these are named and counted.
     """
-    found = survey(
+    found = look_through(
         spec,
         image_size=image_size,
         resize=resize,

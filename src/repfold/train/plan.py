@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from repfold.data import Source, Survey, in_memory, survey
+from repfold.data import Source, Survey, in_memory, look_through
 from repfold.data.crops import framing_of
 from repfold.errors import RepFoldError
 from repfold.signals import look
@@ -74,7 +74,7 @@ def plan(recipe: Recipe, given: Collection[str], minutes: float, emit: Listener 
         raise RepFoldError(f"--minutes is {minutes:g}: give the minutes that training may take, as --minutes 20.")
     machine = choose(recipe)
     prepare_process(machine)
-    found = survey(**vars(resolve(recipe).data), on_progress=lambda done, total: emit(Preparing(done, total)))
+    found = look_through(**vars(resolve(recipe).data), on_progress=lambda done, total: emit(Preparing(done, total)))
     ladder = rungs(recipe, given, found)
     if len(ladder) == 1 and "epochs" in given:
         return Plan(recipe)

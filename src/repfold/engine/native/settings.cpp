@@ -1,19 +1,16 @@
 #include "settings.h"
 
 #include "error.h"
+#include "processor.h"
 
 namespace repfold {
 namespace {
 
 bool cpu_has(const Kernels* kernels) {
-#if defined(__x86_64__) || defined(__i386__)
     if (kernels == nullptr) return false;
-    if (kernels == avx512_kernels())
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    if (kernels == avx512_bf16_kernels()) return cpu_has(avx512_kernels()) && __builtin_cpu_supports("avx512bf16");
-    if (kernels == avx2_kernels()) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
+    if (kernels == avx512_kernels()) return processor().avx512;
+    if (kernels == avx512_bf16_kernels()) return processor().avx512_bf16;
+    if (kernels == avx2_kernels()) return processor().avx2;
     return kernels == scalar_kernels();
 }
 
