@@ -36,7 +36,8 @@ const Kernels* parse_kernels(const std::string& precision, const std::string& na
 
 void parse_convolution(const std::string& text, Settings& settings) {
     if (text == "direct") return;
-    if (text == "auto") {
+    settings.strict = text == "strict";
+    if (text == "auto" || settings.strict) {
         // F(6) loses the digits that a logit error of 1e-5 leaves; in bf16 only F(2) keeps the error of plain bf16.
         settings.tiles = {{2, 2}, {4, 2}, {3, 3}, {4, 4}, {5, 5}};
         if (settings.kernels != settings.wide) settings.tiles.resize(1);
@@ -45,7 +46,7 @@ void parse_convolution(const std::string& text, Settings& settings) {
     settings.cheapest = false;
     if (text.size() == 3 && text[1] == 'x') settings.tiles = {{text[0] - '0', text[2] - '0'}};
     if (settings.tiles.empty() || !settings.kernels->has_tile || !settings.kernels->has_tile(settings.tiles[0]))
-        fail("unknown convolution '", text, "'; known: auto, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
+        fail("unknown convolution '", text, "'; known: auto, strict, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
 }
 
 }  // namespace
