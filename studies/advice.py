@@ -30,7 +30,7 @@ HEAVY = "randaugment:layers=2,magnitude=9+cutout"
 RUNS: dict[str, dict[str, object]] = {
     "slow": FEW | {"epochs": 8, "lr": 3e-4},
     "too-high": FEW | {"epochs": 8, "lr": 4.0},
-    "schedule": FEW | {"epochs": 6, "lr": 0.005},
+    "too-short": FEW | {"epochs": 6, "lr": 0.005},
     "underfits": FEW | {"epochs": 12, "lr": 0.05, "augment": HEAVY, "mixup": 0.4, "weight_decay": 1e-3},
     "overfits": FEW | {"per_class": (8, 35), "epochs": 40, "lr": 0.05, "batch": 20, "flip": 0.0, "crop": "centre"},
     "uneven": PLAIN | {"epochs": 12, "lr": 0.05, "batch": 20},

@@ -156,8 +156,11 @@ def _underfits(signs: Signs) -> Iterator[Finding]:
         return
     if signs.rising or (clean is not None and clean >= FITTED):
         return
+    less = tuple(remedies.less_regularisation(signs))
     says = "It underfits: less augmentation and regularisation (or a larger network, or more epochs)."
-    yield Finding("underfits", says, (_both(seen, val),), tuple(remedies.less_regularisation(signs)))
+    if {change.setting for change in less} <= {"weight_decay"}:
+        says, less = "It underfits: train longer (or a larger network).", remedies.longer(signs)
+    yield Finding("underfits", says, (_both(seen, val),), less)
 
 
 def _both(seen: float, val: float) -> str:
@@ -199,8 +202,7 @@ def _too_short(signs: Signs) -> Iterator[Finding]:
             f"Validation top-1 rose from {rising[0]:.2f} to {rising[1]:.2f} % in the last fifth of the epochs, and "
             f"only {train:.2f} % of the training images are right."
         )
-        epochs = int(signs.value("epochs", len(scores)))
-        changes.append(Change("epochs", str(epochs), str(2 * epochs)))
+        changes += remedies.longer(signs)
     if stays:
         evidence.append(f"The learning rate ends at {rates[-1][1]:.3g}, above a tenth of its peak, {peak:.3g}.")
         changes.append(Change("schedule", signs.text("schedule", "?"), "cosine"))

@@ -22,6 +22,12 @@ def livelier(signs: Signs, peak: float) -> tuple[Change, ...]:
     return (Change("lr", f"{peak:.3g}", f"{10 * peak:.2g}"),)
 
 
+def longer(signs: Signs) -> tuple[Change, ...]:
+    """Return twice the epochs."""
+    epochs = int(signs.value("epochs", len(signs.run.epochs)))
+    return (Change("epochs", str(epochs), str(2 * epochs)),)
+
+
 def pretrained(signs: Signs) -> tuple[Change, ...]:
     """Return published weights of the same network, if there are any."""
     known = PUBLISHED.get(signs.text("model", ""))
