@@ -196,7 +196,8 @@ def _too_short(signs: Signs) -> Iterator[Finding]:
     rising = signs.rising if train is not None and train < FITTED and train - scores[-1][1] <= FAR_APART else None
     rates = signs.known("lr")
     stays = bool(rates) and peak is not None and rates[-1][1] > 0.1 * peak
-    evidence, changes = [], []
+    evidence: list[str] = []
+    changes: list[Change] = []
     if rising:
         evidence.append(
             f"Validation top-1 rose from {rising[0]:.2f} to {rising[1]:.2f} % in the last fifth of the epochs, and "
