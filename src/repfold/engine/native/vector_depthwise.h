@@ -1,0 +1,141 @@
+// Depthwise convolution: one filter a channel, a vector of channels at once, a strip of neighbouring pixels in registers.
+//
+// A row of the kernel is held while the pixels that it meets are loaded once each and added to all sums of the strip
+// that they are part of. Rows are done in blocks whose input stays in the second-level cache, channels within a block
+// one vector after the other, so that what two rows of the kernel share is still in the first-level cache.
+#pragma once
+
+#include "vector_convolution.h"
+
+namespace repfold {
+
+template <class Isa>
+struct DepthwiseConvolution {
+    using Element = typename Isa::Element;
+    using Vector = typename Isa::Vector;
+
+    static constexpr int most_pixels = 8;     // of a strip
+    static constexpr Size block = 192 << 10;  // bytes of input
+
+    struct Strip {
+        const Finish<Isa>& finish;
+        const Element *in, *residual;
+        Element* out;
+        const Pixels& neighbours;
+        const float *weights, *bias;
+        Size tap;    // floats between the weights of neighbouring taps
+        Size count;  // channels from the first of the vector on
+
+        REPFOLD_INLINE const Convolution& conv() const { return finish.conv; }
+    };
+
+    /// A square kernel of known size and stride, without dilation.
+    template <int kernel, int stride, int pixels>
+    static void known(const Strip& strip) {
+        const Convolution& conv = strip.conv();
+        const Size pixel = conv.in.stride_c, row = conv.in.row();
+        Vector sums[pixels];
+        start(strip, sums);
+        const Element* in = strip.in;
+        const float* weights = strip.weights;
+        for (int y = 0; y < kernel; ++y, in += row) {
+            Vector w[kernel];
+            unroll<kernel>([&](auto x) REPFOLD_LAMBDA { w[x] = Isa::load(weights), weights += strip.tap; });
+            unroll<(pixels - 1) * stride + kernel>([&](auto i) REPFOLD_LAMBDA {
+                const Vector value = Isa::load(in + i * pixel);
+                unroll<kernel>([&](auto x) REPFOLD_LAMBDA {
+                    constexpr int first = i - x, p = first / stride;
+                    if constexpr (first >= 0 && first % stride == 0 && p < pixels)
+                        sums[p] = Isa::fma(value, w[x], sums[p]);
+                });
+            });
+        }
+        finish(strip, sums);
+    }
+
+    template <int pixels>
+    static void any(const Strip& strip) {
+        const Convolution& conv = strip.conv();
+        const HW kernel = conv.window.kernel;
+        const Size step = conv.window.stride.w * conv.in.stride_c;
+        Vector sums[pixels];
+        start(strip, sums);
+        const float* weights = strip.weights;
+        for (Size y = 0; y < kernel.h; ++y)
+            for (Size x = 0; x < kernel.w; ++x, weights += strip.tap) {
+                const Vector w = Isa::load(weights);
+                const Element* in = strip.in + conv.tap(y, x);
+                unroll<pixels>(
+                    [&](auto p) REPFOLD_LAMBDA { sums[p] = Isa::fma(Isa::load(in + p * step), w, sums[p]); });
+            }
+        finish(strip, sums);
+    }
+
+    template <int pixels>
+    static REPFOLD_INLINE void start(const Strip& strip, Vector (&sums)[pixels]) {
+        const Vector bias = Isa::load(strip.bias);
+        unroll<pixels>([&](auto p) REPFOLD_LAMBDA { sums[p] = bias; });
+    }
+
+    template <int pixels>
+    static REPFOLD_INLINE void finish(const Strip& strip, const Vector (&sums)[pixels]) {
+        const Convolution& conv = strip.conv();
+        if (__builtin_expect(!strip.finish.simple, 0)) {
+            alignas(64) float spilled[pixels][Isa::lanes];
+            unroll<pixels>([&](auto p) REPFOLD_LAMBDA { Isa::store(spilled[p], sums[p]); });
+            return strip.finish.write_strip(spilled[0], pixels, 1, strip.residual, strip.out,
+                                            strip.neighbours, strip.count);
+        }
+        unroll<pixels>([&](auto p) REPFOLD_LAMBDA {
+            strip.finish.write(sums[p], strip.residual ? strip.residual + p * conv.residual.stride_c : nullptr,
+                               strip.out + p * conv.out.stride_c, strip.count);
+        });
+    }
+
+    /// How a strip of 1, 2, ... pixels is computed.
+    using Table = void (*[most_pixels])(const Strip&);
+    template <class Sequence>
+    struct Tables;
+    template <int... pixels>
+    struct Tables<std::integer_sequence<int, pixels...>> {
+        static constexpr Table any = {&DepthwiseConvolution::any<pixels + 1>...};
+        template <int kernel, int stride>
+        static constexpr Table known = {&DepthwiseConvolution::known<kernel, stride, pixels + 1>...};
+    };
+    using Strips = Tables<std::make_integer_sequence<int, most_pixels>>;
+
+    static const Table& table(const Window& window) {
+        const auto [h, w] = window.kernel;
+        const Size stride = window.stride.w;
+        if (h != w || window.dilation.w * window.dilation.h != 1 || stride > 2) return Strips::any;
+        if (h == 3) return stride == 1 ? Strips::template known<3, 1> : Strips::template known<3, 2>;
+        if (h == 5) return stride == 1 ? Strips::template known<5, 1> : Strips::template known<5, 2>;
+        if (h == 7) return stride == 1 ? Strips::template known<7, 1> : Strips::template known<7, 2>;
+        return Strips::any;
+    }
+
+    static void run(const Convolution& conv, Range rows) {
+        const Table& strips_of = table(conv.window);
+        const Finish<Isa> finish(conv);
+        const Pixels neighbours = Pixels::neighbours(conv);
+        const Tensor& out = conv.out;
+        const Size channels = out.c, padded = divide_up(channels, Isa::lanes) * Isa::lanes;
+        const Size row_bytes = conv.in.row() * conv.window.stride.h * static_cast<Size>(sizeof(Element));
+        const Size together = std::max<Size>(block / row_bytes, 1), strips = divide_up(out.w, most_pixels);
+        for (Size first = rows.first; first < rows.last; first += together)
+            for (Size c = 0; c < channels; c += Isa::lanes)
+                for (Size row = first; row < std::min(first + together, rows.last); ++row) {
+                    const Size image = row / out.h, y = row % out.h;
+                    for (Size s = 0; s < strips; ++s) {
+                        const Range pixels = part(out.w, s, strips);
+                        const Element* residual = finish.residual(image, y, pixels.first, c);
+                        strips_of[pixels.size() - 1]({finish, conv.window_at<Element>(image, y, pixels.first) + c,
+                                                      residual, out.pixel<Element>(image, y, pixels.first) + c, neighbours,
+                                                      static_cast<const float*>(conv.weights) + c, conv.bias + c,
+                                                      padded, channels - c});
+                    }
+                }
+    }
+};
+
+}  // namespace repfold
