@@ -83,7 +83,7 @@ struct Finish {
     REPFOLD_INLINE void write(Vector x, const Element* residual, To* out, Size count) const {
         if (__builtin_expect(simple && count >= Isa::lanes, 1)) {
             if (residual) x = Isa::add(x, Isa::load(residual));
-            Isa::store(out, Isa::min(ceiling, Isa::max(floor, x)));  // a NaN survives as the second operand
+            Isa::store(out, bounded(x));
         } else {
             write_any(x, residual, out, count);
         }
@@ -95,11 +95,43 @@ struct Finish {
         put(VectorActivation<Isa>::apply(x, conv.activation), out, count);
     }
 
-    /// Write rows x vectors of sums of which the first `count` lanes of a row are channels of the group, with any
-    /// activation.
+    /// Write rows x vectors of sums, of which the first `count` lanes of a row are channels of the group.
+    template <int rows, int vectors, class To>
+    REPFOLD_INLINE void write_sums(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
+                                   const Pixels& pixels, Size count) const {
+        if (__builtin_expect(simple && count >= vectors * Isa::lanes, 1)) {
+            if (residual) write_whole<true>(sums, residual, out, pixels);
+            else write_whole<false>(sums, residual, out, pixels);
+            return;
+        }
+        alignas(64) float spilled[rows][vectors][Isa::lanes];
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA { Isa::store(spilled[r][v], sums[r][v]); });
+        });
+        write_spilled(spilled[0][0], rows, vectors, residual, out, pixels, count);
+    }
+
+    /// Whole vectors, of which no more than bounds is asked.
+    template <bool with_residual, int rows, int vectors, class To>
+    REPFOLD_INLINE void write_whole(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
+                                    const Pixels& pixels) const {
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
+                Vector x = sums[r][v];
+                if constexpr (with_residual) x = Isa::add(x, Isa::load(residual + pixels.residual[r] + v * Isa::lanes));
+                Isa::store(out + pixels.out[r] + v * Isa::lanes, bounded(x));
+            });
+        });
+    }
+
+    /// A NaN survives as the second operand.
+    REPFOLD_INLINE Vector bounded(Vector x) const { return Isa::min(ceiling, Isa::max(floor, x)); }
+
+    /// With any activation, and lanes that are no channels.
     template <class To>
-    __attribute__((noinline)) void write_strip(const float* sums, Size rows, Size vectors, const Element* residual,
-                                               To* out, const Pixels& pixels, Size count) const {
+    __attribute__((noinline)) void write_spilled(const float* sums, Size rows, Size vectors,
+                                                 const Element* residual, To* out, const Pixels& pixels,
+                                                 Size count) const {
         with_kind(conv.activation.kind, [&](auto kind) REPFOLD_LAMBDA {
             for (Size r = 0; r < rows; ++r)
                 for (Size v = 0; v < vectors; ++v, sums += Isa::lanes) {
@@ -176,23 +208,7 @@ struct DirectConvolution {
                 accumulate<Isa, 0>(sums, strip.in + conv.tap(y, x), row_stride, weights, strip.steps, nullptr);
                 weights += strip.tap_weights;
             }
-        const Finish<Isa> finish(conv);
-        To* const out = static_cast<To*>(strip.out);
-        if (__builtin_expect(!finish.simple, 0)) {
-            alignas(64) float spilled[rows][vectors][Isa::lanes];
-            unroll<rows>([&](auto r) REPFOLD_LAMBDA {
-                unroll<vectors>([&](auto v) REPFOLD_LAMBDA { Isa::store(spilled[r][v], sums[r][v]); });
-            });
-            return finish.write_strip(spilled[0][0], rows, vectors, strip.residual, out, *strip.pixels, strip.count);
-        }
-        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
-            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
-                const Element* residual =
-                    strip.residual ? strip.residual + strip.pixels->residual[r] + v * Isa::lanes : nullptr;
-                finish.write(sums[r][v], residual, out + strip.pixels->out[r] + v * Isa::lanes,
-                             strip.count - v * Isa::lanes);
-            });
-        });
+        Finish<Isa>(conv).write_sums(sums, strip.residual, static_cast<To*>(strip.out), *strip.pixels, strip.count);
     }
 
     /// How strips of 1, 2, ... pixels are computed, by vectors and pixels; nullptr for more than fit into registers.

@@ -1,8 +1,7 @@
 // Depthwise convolution: one filter a channel, a vector of channels at once, a strip of neighbouring pixels in registers.
 //
 // A row of the kernel is held while the pixels that it meets are loaded once each and added to all sums of the strip
-// that they are part of. Rows are done in blocks whose input stays in the second-level cache, channels within a block
-// one vector after the other, so that what two rows of the kernel share is still in the first-level cache.
+// that they are part of. All channels of a strip are done before the next, so that memory is read in its order.
 #pragma once
 
 #include "vector_convolution.h"
@@ -14,8 +13,7 @@ struct DepthwiseConvolution {
     using Element = typename Isa::Element;
     using Vector = typename Isa::Vector;
 
-    static constexpr int most_pixels = 8;     // of a strip
-    static constexpr Size block = 192 << 10;  // bytes of input
+    static constexpr int most_pixels = 8;  // of a strip
 
     struct Strip {
         const Finish<Isa>& finish;
@@ -34,7 +32,7 @@ struct DepthwiseConvolution {
     static void known(const Strip& strip) {
         const Convolution& conv = strip.conv();
         const Size pixel = conv.in.stride_c, row = conv.in.row();
-        Vector sums[pixels];
+        Vector sums[pixels][1];
         start(strip, sums);
         const Element* in = strip.in;
         const float* weights = strip.weights;
@@ -46,7 +44,7 @@ struct DepthwiseConvolution {
                 unroll<kernel>([&](auto x) REPFOLD_LAMBDA {
                     constexpr int first = i - x, p = first / stride;
                     if constexpr (first >= 0 && first % stride == 0 && p < pixels)
-                        sums[p] = Isa::fma(value, w[x], sums[p]);
+                        sums[p][0] = Isa::fma(value, w[x], sums[p][0]);
                 });
             });
         }
@@ -58,7 +56,7 @@ struct DepthwiseConvolution {
         const Convolution& conv = strip.conv();
         const HW kernel = conv.window.kernel;
         const Size step = conv.window.stride.w * conv.in.stride_c;
-        Vector sums[pixels];
+        Vector sums[pixels][1];
         start(strip, sums);
         const float* weights = strip.weights;
         for (Size y = 0; y < kernel.h; ++y)
@@ -66,30 +64,20 @@ struct DepthwiseConvolution {
                 const Vector w = Isa::load(weights);
                 const Element* in = strip.in + conv.tap(y, x);
                 unroll<pixels>(
-                    [&](auto p) REPFOLD_LAMBDA { sums[p] = Isa::fma(Isa::load(in + p * step), w, sums[p]); });
+                    [&](auto p) REPFOLD_LAMBDA { sums[p][0] = Isa::fma(Isa::load(in + p * step), w, sums[p][0]); });
             }
         finish(strip, sums);
     }
 
     template <int pixels>
-    static REPFOLD_INLINE void start(const Strip& strip, Vector (&sums)[pixels]) {
+    static REPFOLD_INLINE void start(const Strip& strip, Vector (&sums)[pixels][1]) {
         const Vector bias = Isa::load(strip.bias);
-        unroll<pixels>([&](auto p) REPFOLD_LAMBDA { sums[p] = bias; });
+        unroll<pixels>([&](auto p) REPFOLD_LAMBDA { sums[p][0] = bias; });
     }
 
     template <int pixels>
-    static REPFOLD_INLINE void finish(const Strip& strip, const Vector (&sums)[pixels]) {
-        const Convolution& conv = strip.conv();
-        if (__builtin_expect(!strip.finish.simple, 0)) {
-            alignas(64) float spilled[pixels][Isa::lanes];
-            unroll<pixels>([&](auto p) REPFOLD_LAMBDA { Isa::store(spilled[p], sums[p]); });
-            return strip.finish.write_strip(spilled[0], pixels, 1, strip.residual, strip.out,
-                                            strip.neighbours, strip.count);
-        }
-        unroll<pixels>([&](auto p) REPFOLD_LAMBDA {
-            strip.finish.write(sums[p], strip.residual ? strip.residual + p * conv.residual.stride_c : nullptr,
-                               strip.out + p * conv.out.stride_c, strip.count);
-        });
+    static REPFOLD_INLINE void finish(const Strip& strip, const Vector (&sums)[pixels][1]) {
+        strip.finish.write_sums(sums, strip.residual, strip.out, strip.neighbours, strip.count);
     }
 
     /// How a strip of 1, 2, ... pixels is computed.
@@ -120,21 +108,20 @@ struct DepthwiseConvolution {
         const Pixels neighbours = Pixels::neighbours(conv);
         const Tensor& out = conv.out;
         const Size channels = out.c, padded = divide_up(channels, Isa::lanes) * Isa::lanes;
-        const Size row_bytes = conv.in.row() * conv.window.stride.h * static_cast<Size>(sizeof(Element));
-        const Size together = std::max<Size>(block / row_bytes, 1), strips = divide_up(out.w, most_pixels);
-        for (Size first = rows.first; first < rows.last; first += together)
-            for (Size c = 0; c < channels; c += Isa::lanes)
-                for (Size row = first; row < std::min(first + together, rows.last); ++row) {
-                    const Size image = row / out.h, y = row % out.h;
-                    for (Size s = 0; s < strips; ++s) {
-                        const Range pixels = part(out.w, s, strips);
-                        const Element* residual = finish.residual(image, y, pixels.first, c);
-                        strips_of[pixels.size() - 1]({finish, conv.window_at<Element>(image, y, pixels.first) + c,
-                                                      residual, out.pixel<Element>(image, y, pixels.first) + c, neighbours,
-                                                      static_cast<const float*>(conv.weights) + c, conv.bias + c,
-                                                      padded, channels - c});
-                    }
-                }
+        const Size strips = divide_up(out.w, most_pixels);
+        for (Size row = rows.first; row < rows.last; ++row) {
+            const Size image = row / out.h, y = row % out.h;
+            for (Size s = 0; s < strips; ++s) {
+                const Range pixels = part(out.w, s, strips);
+                const auto run = strips_of[pixels.size() - 1];
+                const Element* in = conv.window_at<Element>(image, y, pixels.first);
+                const Element* residual = finish.residual(image, y, pixels.first, 0);
+                Element* to = out.pixel<Element>(image, y, pixels.first);
+                for (Size c = 0; c < channels; c += Isa::lanes)
+                    run({finish, in + c, residual ? residual + c : nullptr, to + c, neighbours,
+                         static_cast<const float*>(conv.weights) + c, conv.bias + c, padded, channels - c});
+            }
+        }
     }
 };
 
