@@ -4,7 +4,7 @@ BIN := .venv/bin
 NATIVE := $(wildcard src/repfold/engine/native/*.cpp tests/engine/native/*.cpp)
 X86 := -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint docs install wheels clean
 
 install: .venv/installed
 
@@ -27,6 +27,17 @@ lint: install
 	@# clang-tidy reads the kernels of every instruction set, and the headers of a C++ compiler.
 	! command -v c++ >/dev/null || printf '%s\n' $(NATIVE) | xargs -P 2 -I SOURCE $(BIN)/clang-tidy --quiet SOURCE -- \
 	  -std=c++17 -Isrc/repfold/engine/native $(if $(filter x86_64,$(shell uname -m)),$(X86))
+
+docs: install
+	$(BIN)/python docs/build.py
+
+wheels: build/wheels-installed
+	build/wheels-venv/bin/python packaging/wheels.py
+
+build/wheels-installed: packaging/requirements.txt
+	$(PYTHON) -m venv build/wheels-venv
+	build/wheels-venv/bin/python -m pip install --quiet --constraint constraints.txt --requirement $<
+	touch $@
 
 clean:
 	rm -rf .venv build dist

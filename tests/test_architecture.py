@@ -30,17 +30,18 @@ ARROWS: dict[str, set[str]] = {
     "toml": {"errors"},
     "specs": {"errors"},
     "schedule": LEAVES,
-    "report": LEAVES,
+    "report": LEAVES | {"schedule"},
     "norms": TORCH_LEAVES,
     "data": LEAVES,
     "graph": LEAVES,
     "fold": TORCH_LEAVES | {"algebra", "graph"},
-    "blocks": LEAVES | {"algebra", "norms"},
+    "blocks": TORCH_LEAVES | {"algebra", "norms"},
     "expand": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks"},
     "optim": TORCH_LEAVES | {"algebra", "graph", "fold", "schedule"},
     "models": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "expand", "norms"},
     "train": TORCH_LEAVES
     | {"algebra", "graph", "fold", "blocks", "expand", "models", "norms", "optim", "schedule", "data"},
+    "study": TORCH_LEAVES | {"expand", "fold", "models", "data", "train", "report", "deploy"},
     "deploy": TORCH_LEAVES | {"algebra", "graph", "fold", "blocks", "models", "data", "engine", "report"},
 }
 TOP = {"cli", "__init__", "__main__"}  # may import every room

@@ -1,13 +1,23 @@
-"""Surgery on networks: replacing modules, eval mode for a while, and tensors that do not fit."""
+"""Networks' modules: what they state, replacing them, eval mode for a while, and tensors that do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from repfold.errors import few
+
+
+class DiagonalKernels(nn.Module):
+    """A module that trains kernels which it keeps as scales, one value a channel; weight decay takes them for kernels.
+
+    ``diagonal_kernels``: the names of these parameters.
+    """
+
+    diagonal_kernels: ClassVar[tuple[str, ...]] = ()
 
 
 def replace_modules(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:

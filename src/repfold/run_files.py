@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train", "fold", "export", "time", "report"]
+Stage = Literal["train", "fold", "export", "time", "look", "report"]
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
@@ -21,7 +21,9 @@ RULES = "rules.json"
 PLAIN = "plain.safetensors"
 CERTIFICATE = "certificate.json"
 ONNX = "model.onnx"
+INT8 = "int8.onnx"
 TIMINGS = "timings.json"
+MISTAKES = "mistakes.json"
 REPORT = "report.html"
 
 # Marks on the directory itself, which hold nothing about the run.
@@ -54,7 +56,9 @@ FILES: tuple[RunFile, ...] = (
     RunFile(PLAIN, "the folded network", "fold"),
     RunFile(CERTIFICATE, "proof of the fold", "fold"),
     RunFile(ONNX, "the folded network for ONNX Runtime", "export"),
+    RunFile(INT8, "the folded network in int8", "export", always=False),
     RunFile(TIMINGS, "timings of the forms", "time"),
+    RunFile(MISTAKES, "the worst mistakes, with pictures", "look", always=False),
     RunFile(REPORT, "a page like this one", "report"),
 )
 NAMES = tuple(file.name for file in FILES)

@@ -25,6 +25,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "bool": lambda text: _flag(text),
     "tuple[float, ...]": lambda text: tuple(float(item) for item in text.split("/")),
+    "float | tuple[float, ...]": lambda text: tuple(float(item) for item in text.split("/")),
     "tuple[float, float]": lambda text: _pair(text),
 }
 

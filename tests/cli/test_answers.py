@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from repfold import cli
 from repfold.cli import main
 from repfold.errors import RepFoldError
 
@@ -50,7 +49,7 @@ def failing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def command() -> None:
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "recipes", command)
+    monkeypatch.setattr("repfold.cli.recipes.recipes", command)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 from repfold import models
-from repfold.deploy import check_onnx, export_onnx, export_pt2
+from repfold.cli import main
+from repfold.deploy import EXPORTERS, check_onnx, export_onnx, export_pt2, from_pixels
 from repfold.errors import RepFoldError
 
 
@@ -106,3 +110,58 @@ def test_a_file_that_is_not_onnx_is_named(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"not onnx")
     with pytest.raises(RepFoldError, match=r"cannot open .*net\.onnx"):
         check_onnx(tmp_path / "net.onnx", pico(), torch.rand(1, 3, 32, 32))
+
+
+DESCRIPTION = models.Description(
+    classes=("äpfel", "pears", "plums"),
+    preprocessing=models.Preprocessing(16, 18, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)),
+)
+
+
+def test_onnx_carries_classes_and_preprocessing_also_through_a_fold(tmp_path):
+    x = torch.rand(1, 3, 16, 16)
+    export_onnx(pico(), x, tmp_path / "net.onnx", description=DESCRIPTION)
+    main(["fold", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "plain.onnx"), "--json"])
+    for file in ("net.onnx", "plain.onnx"):
+        texts = {entry.key: json.loads(entry.value) for entry in onnx.load(tmp_path / file).metadata_props}
+        assert texts["repfold.classes"] == list(DESCRIPTION.classes)
+        assert texts["repfold.preprocessing"]["std"] == [0.2, 0.3, 0.25]
+        assert models.open_model(tmp_path / file).description == DESCRIPTION
+
+
+def test_pt2_carries_them_too(tmp_path):
+    export_pt2(pico(), torch.rand(1, 3, 16, 16), tmp_path / "net.pt2", description=DESCRIPTION)
+    texts = {"repfold.classes": "", "repfold.preprocessing": ""}
+    torch.export.load(tmp_path / "net.pt2", extra_files=texts)
+    assert models.described(texts) == DESCRIPTION
+
+
+def test_what_a_file_says_of_itself_is_not_believed_blindly():
+    for text in ("[", '"a"', "[1, 2]", "[" * 100_000):
+        with pytest.raises(RepFoldError, match="classes"):
+            models.described({"repfold.classes": text})
+    assert models.described({"classes": "somebody else's"}) == models.Description()
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_from_pixels_takes_bytes_and_answers_with_probabilities(suffix, tmp_path):
+    network, path = pico(), tmp_path / f"net{suffix}"
+    inside, example = from_pixels(network, DESCRIPTION.preprocessing)
+    written = EXPORTERS[suffix](inside, example, path, description=DESCRIPTION)
+    assert written.free_axes[0] == "batch" and written.error < 1e-4
+    pixels_NHWC = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    if suffix == ".onnx":
+        session = onnxruntime.InferenceSession(path)
+        assert [(i.name, i.type) for i in session.get_inputs()] == [("pixels", "tensor(uint8)")]
+        computed = session.run(["probabilities"], {"pixels": pixels_NHWC})[0]
+    else:
+        computed = torch.export.load(path).module()(torch.from_numpy(pixels_NHWC)).detach().numpy()
+    mean, std = (np.array(values, np.float32) for values in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.25)))
+    x_NCHW = torch.from_numpy(((pixels_NHWC / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
+    expected = network(x_NCHW).softmax(1).detach().numpy()
+    np.testing.assert_allclose(computed, expected, atol=1e-5)
+
+
+def test_from_pixels_needs_to_know_the_preprocessing():
+    with pytest.raises(RepFoldError, match="preprocessed"):
+        from_pixels(pico(), None)

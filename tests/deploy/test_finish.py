@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 import repfold
 from repfold import models, run_files
+from repfold.data import in_memory
 from repfold.deploy import finish_run
+
+IMAGES = in_memory(np.random.default_rng(0).integers(0, 255, (40, 8, 8, 1), np.uint8), np.arange(40) % 3, square=True)
+DERIVED = (run_files.PLAIN, run_files.ONNX, run_files.TIMINGS, run_files.MISTAKES, run_files.REPORT)
 
 
 @pytest.fixture
@@ -17,6 +22,7 @@ def run(tmp_path):
     torch.manual_seed(0)
     network = models.create("repvgg-pico", num_classes=3, preset="32px", in_channels=1).eval()
     description = models.Description(
+        classes=("a", "b", "c"),
         architecture=models.Architecture("repvgg-pico", 3, "32px", 1),
         preprocessing=models.Preprocessing(8, 8, (0.5,), (0.5,), 1),
     )
@@ -27,13 +33,13 @@ def run(tmp_path):
 
 def test_a_run_gets_all_that_is_derived_from_it(run):
     stages = []
-    outcomes = finish_run(run, on_stage=stages.append)
-    assert stages == ["folding", "exporting", "timing", "reporting"]
-    assert [outcome.name for outcome in outcomes] == ["fold", "ONNX", "timings", "report"]
-    assert [outcome.file for outcome in outcomes] == [
-        run / name for name in (run_files.PLAIN, run_files.ONNX, run_files.TIMINGS, run_files.REPORT)
-    ]
+    outcomes = finish_run(run, validation=lambda seen: IMAGES, on_stage=stages.append)
+    assert stages == ["folding", "exporting", "timing", "looking at mistakes", "reporting"]
+    assert [outcome.name for outcome in outcomes] == ["fold", "ONNX", "timings", "mistakes", "report"]
+    assert [outcome.file for outcome in outcomes] == [run / name for name in DERIVED]
+    assert set(DERIVED) | {run_files.CERTIFICATE} == set(run_files.DERIVED)
     assert all((run / name).exists() for name in run_files.DERIVED)
+    assert "data:image/png" in (run / run_files.REPORT).read_text()
     assert json.loads((run / run_files.CERTIFICATE).read_text())["error"] < 1e-4
 
 
@@ -43,6 +49,16 @@ def test_a_stage_that_fails_says_why_and_the_others_go_on(run, monkeypatch):
     _, onnx, timings, report = finish_run(run)
     assert onnx.file is None and "differs" in onnx.result and not (run / run_files.ONNX).exists()
     assert timings.file is not None and report.file is not None
+
+
+def test_data_that_are_gone_leave_the_rest_as_it_is(run):
+    def gone(seen):
+        raise repfold.errors.RepFoldError("No data at 'photos'.")
+
+    (run / run_files.MISTAKES).write_text("of an earlier network")
+    *_, mistakes, report = finish_run(run, validation=gone)
+    assert mistakes.result == "not looked at: No data at 'photos'." and report.file is not None
+    assert not (run / run_files.MISTAKES).exists()
 
 
 def test_a_network_that_cannot_be_folded_is_reported_on_all_the_same(run, monkeypatch):

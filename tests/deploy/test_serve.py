@@ -1,47 +1,94 @@
-"""The files of a served model, and the engine that is chosen for them."""
+"""The choice of an engine: the fastest of those that are accurate enough, each measured on the same images."""
 
 from __future__ import annotations
 
-import json
+import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-import repfold
 from repfold import models
-from repfold.deploy import deploy_model
+from repfold.data import open_source
+from repfold.deploy import choose
+from repfold.deploy.accuracy import accuracies
+from repfold.deploy.candidates import Candidate
 from repfold.errors import RepFoldError
 
 
+@pytest.fixture(scope="module")
+def plain(classifier) -> models.Model:
+    return models.fold_model(classifier, torch.randn(1, 3, 32, 32))
+
+
 @pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return models.open_model("repvgg-pico", num_classes=3)
+def loader(photos):
+    source = open_source(photos, image_size=32, resize=36, parts=("val",))
+    return source.loader("val", 7, train=False)
 
 
-def test_the_choice_is_written_beside_the_files_and_its_program_runs(model, tmp_path):
-    x_NCHW = models.example_input(model, (1, 3, 32, 32))
-    serving = deploy_model(model, x_NCHW, tmp_path / "served", batch=2, threads=1, rounds=2)
-    assert json.loads((tmp_path / "served" / "deploy.json").read_text()) == json.loads(json.dumps(serving.to_dict()))
-    fastest = min(serving.timings.rows, key=lambda row: row.median_ms)
-    assert {"repfold": "RepFold", "onnxruntime": "ONNX", "torch": "PyTorch"}[serving.engine] in fastest.form
-    names = {"images_NCHW": x_NCHW if serving.engine == "torch" else x_NCHW.numpy()}
-    exec(serving.program(tmp_path / "served"), names)
-    torch.testing.assert_close(torch.as_tensor(names["logits"]), model.network(x_NCHW), rtol=1e-4, atol=1e-5)
+def pretended(plain, **seconds):
+    """Candidates that take so long; "wrong" names another class than the network."""
+
+    def call(name, x_NCHW):
+        time.sleep(seconds[name])
+        with torch.inference_mode():
+            logits = plain.network(torch.from_numpy(x_NCHW)).numpy()
+        return -logits if name == "wrong" else logits
+
+    candidates = [Candidate(name, "fp32", None, lambda x, name=name: call(name, x)) for name in seconds]
+    return lambda *_, **__: (candidates, {"other": "is not there"})
 
 
-def test_an_engine_that_computes_something_else_is_left_out(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("repfold.deploy.export.check_onnx", lambda *_: 0.5)
-    monkeypatch.setattr("repfold.deploy.compare.NATIVE_TOLERANCE", {"fp32": 0.0})
-    serving = deploy_model(model, models.example_input(model, (1, 3, 32, 32)), tmp_path, rounds=1)
-    assert serving.engine == "torch" and set(serving.without) == {"repfold", "onnxruntime"}
-    assert "differs" in serving.without["onnxruntime"] and not (tmp_path / "model.onnx").exists()
-    assert repfold.load(tmp_path, form="plain")
+@pytest.fixture
+def stand_ins(plain, monkeypatch):
+    """Engines with known times in place of the real ones."""
+    monkeypatch.setattr("repfold.deploy.serve.has_onnx", lambda: False)
+    monkeypatch.setattr("repfold.deploy.candidates.title", lambda engine, precision: engine)
+    return lambda **seconds: monkeypatch.setattr("repfold.deploy.serve.prepare", pretended(plain, **seconds))
 
 
-def test_sizes_that_nobody_serves_are_refused_before_anything_is_written(model, tmp_path):
-    x_NCHW = models.example_input(model, (1, 3, 32, 32))
-    for settings in ({"batch": 0}, {"batch": 10**6}, {"threads": 0}, {"threads": 10**6}):
-        with pytest.raises(RepFoldError):
-            deploy_model(model, x_NCHW, tmp_path / "served", **settings)
-    assert not (tmp_path / "served").exists()
+def test_the_fastest_that_is_accurate_enough_wins(plain, loader, stand_ins, tmp_path):
+    stand_ins(slow=0.02, wrong=0.0, quick=0.004)
+    choice, chosen = choose(plain, loader, tmp_path, rounds=3, threads=1)
+    assert (chosen.engine, choice.winner.engine) == ("quick", "quick") and choice.overlapping == ()
+    assert [row.engine for row in choice.rows] == ["wrong", "quick", "slow"]
+    assert "points of top-1" in choice.rows[0].refused
+    assert choice.winner.accuracy.top1 == choice.reference.top1 and choice.reference.images == 18
+    allowed, _ = choose(plain, loader, tmp_path, rounds=3, threads=1, max_drop=100)
+    assert allowed.winner.engine == "wrong"
+
+
+def test_times_that_overlap_are_told(plain, loader, stand_ins, tmp_path):
+    stand_ins(slow=0.02, quick=0.004, repfold=0.004)
+    choice, _ = choose(plain, loader, tmp_path, rounds=5, threads=1)
+    assert len(choice.overlapping) <= 1 and "slow" not in choice.overlapping
+    row, winner = choice.rows[1], choice.rows[0]
+    assert (row.engine in choice.overlapping) == (row.timing.low_ms <= winner.timing.high_ms)
+
+
+def test_accuracy_is_counted_as_by_hand_and_nan_is_never_right(plain, loader, photos):
+    labels = np.repeat([0, 1, 2], 6)
+    calls = {
+        "first": lambda x: np.tile(np.float32([1, 0, 0]), (len(x), 1)),
+        "same": lambda x: np.tile(np.float32([2, 1, 0]), (len(x), 1)),
+        "nan": lambda x: np.full((len(x), 3), np.nan, np.float32),
+    }
+    found = accuracies(calls, loader, plain.description.preprocessing)
+    assert found["first"].top1 == pytest.approx(100 * (labels == 0).mean()) == found["same"].top1
+    assert (found["same"].same, found["nan"].top1, found["first"].images) == (100, 0, 18)
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_made(plain, loader, tmp_path):
+    unknown = models.Model(plain.network, replace(plain.description, preprocessing=None))
+    for model, settings, message in (
+        (plain, {"batch": 0}, "--batch 0"),
+        (plain, {"threads": 10**6}, "threads"),
+        (plain, {"max_drop": float("nan")}, "--max-drop"),
+        (plain, {"engines": ("openvin",)}, "Did you mean 'openvino'"),
+        (unknown, {}, "preprocessed"),
+    ):
+        with pytest.raises(RepFoldError, match=message):
+            choose(model, loader, tmp_path, **settings)
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.faults.sound import PICTURES, QUICK
+from tests.faults.sound import PICTURES, QUICK, STUDY
 
 from repfold.train.recipe import Recipe, field_types
 
@@ -35,7 +35,7 @@ SOUND: dict[str, list[str]] = {
     "augment": ["images", "--preview", "out.png", "--images", "2", "--draws", "1"],
     "bench": ["plain.safetensors", "--rounds", "1", "--batch", "1", "--no-onnx"],
     "convert": ["run/best.safetensors", "-o", "out.pt", "--to", "timm"],
-    "deploy": ["run", "-o", "out", "--rounds", "1"],
+    "deploy": ["run", "-o", "out", "--rounds", "1", "--engines", "repfold"],
     "engine": ["info", "plain.safetensors"],
     "evaluate": ["run", "images", "--device", "cpu"],
     "export": ["run", "-o", "out.onnx"],
@@ -43,9 +43,11 @@ SOUND: dict[str, list[str]] = {
     "fold": ["run", "-o", "out.safetensors"],
     "predict": ["run", "picture.png"],
     "profile": ["run"],
+    "quantize": ["run", "-o", "out.onnx", "--images", "4"],
     "recipes": [],
     "report": ["run", "-o", "out.html"],
     "schedule": ["cosine", "--plot", "out.svg"],
+    "study": ["report", "study.toml", "--out", "out"],
     "train": ["images", *QUICK, "--no-finish", "--out", "out"],
     "verify": ["run", "--steps", "2"],
 }
@@ -106,8 +108,11 @@ FLAGS: dict[str, dict[str, list[str]]] = {
     "deploy": {
         "-o": PLACES,
         "--batch": ["abc", "-1", "0", "9" * 400],
-        "--precision": TEXT[:4],
-        "--example": SHAPES[:5],
+        "--max-drop": REAL,
+        "--engines": TEXT[:4],
+        "--int8": FILES,
+        "--data": FILES,
+        "--licence": TEXT,
     },
     "engine": {"--batch": WHOLE, "--image-size": WHOLE, "--threads": [v for v in WHOLE if v != "100000000"]},
     "evaluate": {"--batch": WHOLE, "--form": TEXT[:5], "--part": TEXT[:5], "--device": TEXT[:5], "--factory": TEXT},
@@ -130,6 +135,7 @@ FLAGS: dict[str, dict[str, list[str]]] = {
     },
     "predict": {"--top": WHOLE, "--model": FILES, "--factory": TEXT[:6]},
     "profile": {"--image-size": WHOLE, "--example": SHAPES, "--weights": FILES, "--num-classes": WHOLE},
+    "quantize": {"-o": [p + ".onnx" for p in PLACES] + ["out"], "--images": WHOLE, "--data": FILES},
     "recipes": {"": TEXT + FILES},
     "report": {"-o": PLACES},
     "schedule": {
@@ -140,6 +146,13 @@ FLAGS: dict[str, dict[str, list[str]]] = {
         "--warmup-shape": TEXT[:4],
         "--plot": [place + ".svg" for place in PLACES] + ["out.xyz"],
         "": TEXT,
+    },
+    "study": {
+        "--out": PLACES,
+        "--trials": PLACES,
+        "--scale": TEXT[:5],
+        "--data": [*FILES, "images"],
+        "--export": [place + ".csv" for place in PLACES] + ["out", "out.xyz"],
     },
     "verify": {"--steps": WHOLE, "--factory": TEXT[:5]},
     "train": {"--recipe": FILES, "--out": PLACES, "--init": FILES, "--teacher": FILES, "--scales": FILES},
@@ -190,7 +203,7 @@ def positions() -> Iterator[Case]:
         yield Case(f"{verb} --unknown", (verb, *words, "--unknown"))
         if not words or words[0] == "cosine":
             continue
-        at = 1 if verb == "engine" else 0
+        at = 1 if verb in ("engine", "study") else 0
         for value in (
             *FILES,
             "images",
@@ -269,9 +282,48 @@ def contents() -> Iterator[Case]:
             yield Case(f"advise with {file} {name}", ("advise", "run"), _writes(f"run/{file}", text))
 
 
+def studies() -> Iterator[Case]:
+    """The file of a study with each of its keys gone, of another kind, or misspelt, and with parts that do not fit."""
+    for line in STUDY.splitlines():
+        key, equals, _ = line.partition(" = ")
+        values = ["nan", "[]", "{}", "-1", "true", '""', '"\\u0000"', "[[1]]", "9" * 400, '"🦜"'] if equals else []
+        texts = {
+            f"without {line}": STUDY.replace(line, "", 1),
+            f"twice {line}": STUDY.replace(line, f"{line}\n{line}", 1),
+        }
+        texts |= {f"{key} = {value[:9]}": STUDY.replace(line, f"{key} = {value}", 1) for value in values}
+        texts |= {f"misspelt {key}": STUDY.replace(line, f"{key}x = 1", 1)} if equals else {}
+        for name, text in texts.items():
+            yield Case(f"study {name}", ("study", *SOUND["study"]), _writes("study.toml", text))
+    for more in (
+        "[axes]\nlr = []\n",
+        "[axes]\nlr = [0.1, 0.1]\n",
+        "[axes]\nepoch = [1]\n",
+        "[axes]\nlr = 1\n",
+        "[arms.half2]\nwarmup = '50%'\n",
+        "[before.x]\nlr = -1\n",
+        "[scales.tiny]\n",
+        "[scales.small]\nseeds = []\n",
+        "[[published]]\narm = 'none'\n",
+        "[claims]\nother = 'x'\n",
+        "[arms.own]\nmodel = 'os:system'\n",
+    ):
+        yield Case(f"study with {_short(more)}", ("study", *SOUND["study"]), _writes("study.toml", STUDY + more))
+    for verb in (
+        ("run", "study.toml", "--jobs", "-1"),
+        ("run", "study.toml", "--hours", "nan"),
+        ("show", "x"),
+        ("lst",),
+    ):
+        yield Case(f"study {' '.join(verb)}", ("study", *verb))
+    for other in ("{}", "[]", '{"name": "another"}', '{"name": 3, "trials": null}', "nonsense"):
+        yield Case(f"study in {_short(other)}", ("study", *SOUND["study"]), _writes_below("out/study.json", other))
+        yield Case(f"study of {_short(other)}", ("study", "report", "out"), _writes_below("out/study.json", other))
+
+
 def all_cases() -> list[Case]:
     """Every case, in an order that is always the same."""
-    return [case for cases in (flags, settings, positions, files, contents) for case in cases()]
+    return [case for cases in (flags, settings, positions, files, contents, studies) for case in cases()]
 
 
 def odd_files(place: Path) -> None:
@@ -293,6 +345,14 @@ def _values(kind: Any) -> list[str]:
 def _writes(file: str, text: str) -> Callable[[Path], None]:
     def arrange(place: Path) -> None:
         (place / file).unlink(missing_ok=True)
+        (place / file).write_text(text, encoding="utf-8")
+
+    return arrange
+
+
+def _writes_below(file: str, text: str) -> Callable[[Path], None]:
+    def arrange(place: Path) -> None:
+        (place / file).parent.mkdir()
         (place / file).write_text(text, encoding="utf-8")
 
     return arrange

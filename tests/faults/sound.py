@@ -28,10 +28,26 @@ def make(place: Path) -> None:
         _picture(place / f"picture.{suffix}", draw)
     _idx(place / "idx", draw)
     _cifar(place / "cifar", draw)
+    (place / "study.toml").write_text(STUDY)
     command = [sys.executable, "-m", "repfold", "train", "images", *QUICK, "--out", "run"]
     subprocess.run(command, cwd=place, check=True, capture_output=True)
     for name in ("plain.safetensors", "model.onnx", "checkpoint.pt"):
         shutil.copy(place / "run" / name, place / name)
+
+
+STUDY = """name = "quick"
+recipe = "digits"
+seeds = [0, 1]
+reference = "none"
+metric = "val_top1"
+[settings]
+per_class = [4, 4]
+epochs = 1
+[arms.none]
+warmup = "0"
+[arms.half]
+warmup = "50%"
+"""
 
 
 def _picture(path: Path, draw: np.random.Generator) -> None:

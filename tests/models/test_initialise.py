@@ -40,7 +40,7 @@ def test_a_classifier_of_another_size_stays_fresh_and_is_named(file):
     assert done.skipped == ("head.bias", "head.weight")
     assert torch.equal(network.head.weight, fresh)
     assert torch.equal(network.stem.branches.kxk.conv.weight, source.stem.branches.kxk.conv.weight)
-    assert "fresh: head.bias, head.weight" in str(done) and str(path) in str(done)
+    assert "fresh: head.bias [5] for [3], head.weight [5, 128] for [3, 128]" in str(done) and str(path) in str(done)
 
 
 def test_a_convolution_may_be_the_classifier(tmp_path):

@@ -49,11 +49,13 @@ def test_presets_set_the_total_stride(preset, side):
     assert seen == [(1, 1280, side, side)]
 
 
-def test_grouped_members_group_every_second_block_up_to_the_26th():
-    network = on_meta("repvgg-b1g4")
+@pytest.mark.parametrize(("name", "last"), [("repvgg-b1g4", 26), ("repvgg-a0g4", 20), ("repvgg-a2g4", 20)])
+def test_grouped_members_group_every_second_block_to_the_last_but_one(name, last):
+    """Of A the paper's layers 3, 5, ..., 21, counted from 1."""
+    network = on_meta(name)
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     grouped = {index for index, block in enumerate(blocks) if block.branches.kxk.conv.groups == 4}
-    assert grouped == set(range(2, 27, 2))
+    assert grouped == set(range(2, last + 1, 2)) and len(blocks) == last + 2
     assert all(block.branches.kxk.conv.groups == block.branches.point.conv.groups for block in blocks)
 
 

@@ -64,6 +64,7 @@ def test_mgnet_has_the_published_sizes(name, sharing):
         ("resnet18", 1000, 11_689_512),
         ("resnet34", 1000, 21_797_672),
         ("resnet50", 1000, 25_557_032),
+        ("resnet50-vd", 1000, 25_576_264),  # timm's resnet50d
     ],
 )
 def test_resnets_have_the_published_sizes(name, classes, parameters):
@@ -114,7 +115,18 @@ def test_the_32px_preset_is_the_cifar_resnet():
     assert {k: v.shape for k, v in small.state_dict().items()} == {k: v.shape for k, v in cifar.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", [*SMALL, "resnet50"])
+def test_variant_d_has_three_convolutions_in_the_stem_and_averages_in_its_shortcuts():
+    network = models.create("resnet50-vd", num_classes=10)
+    strides = [layer.stride[0] for layer in network.conv1 if isinstance(layer, nn.Conv2d)]
+    assert strides == [2, 1, 1]
+    pool, conv, _ = network.layer2[0].downsample
+    assert conv.stride == (1, 1) and isinstance(network.layer1[0].downsample[0], nn.Identity)
+    x = torch.randn(1, 2, 5, 5)
+    corner = pool(x)[..., -1, -1]  # the average of the pixels that there are
+    assert torch.equal(corner, x[..., -1, -1]) and pool(x).shape == (1, 2, 3, 3)
+
+
+@pytest.mark.parametrize("name", [*SMALL, "resnet50", "resnet50-vd"])
 def test_all_of_them_fold(name):
     network = built(name, preset="32px")
     x = torch.randn(2, 3, 16, 16)

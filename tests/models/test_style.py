@@ -43,6 +43,24 @@ def distance(x_NCHW: torch.Tensor) -> float:
     return (x_NCHW[0] - x_NCHW[1]).square().sum(dim=0).mean().sqrt().item()
 
 
+@pytest.mark.parametrize("depth", [30, 100])
+def test_depth_is_the_number_of_layers_with_weights_and_is_kept_in_the_file(tmp_path, depth):
+    style = {"block": "plain", "norm": False, "activation": "leaky-relu", "init": "delta-orthogonal"}
+    network = models.create("vgg-pico", num_classes=2, preset="32px", depth=depth, **style).eval()
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    assert len(layers) == depth and all(len(stage) for stage in network.stages)
+    repfold.save(network, tmp_path / "net.safetensors")
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.equal(repfold.load(tmp_path / "net.safetensors")(x), network(x))
+
+
+def test_a_given_depth_is_shared_out_in_the_table_s_proportions():
+    with torch.device("meta"):
+        stages = models.create("vgg-a0", depth=100).stages
+        assert [len(stage) for stage in models.create("vgg-a0", depth=23).stages] == [2, 4, 14, 1]
+    assert [len(stage) for stage in stages] == [10, 19, 68, 1]
+
+
 def test_structures_without_norms_get_one_behind_them():
     network = models.create("repvgg-pico", block="doconv")
     assert list(dict(network.stem.branches.named_children())) == ["structure", "norm"]
@@ -59,6 +77,8 @@ def test_structures_without_norms_get_one_behind_them():
         ({"norm": False}, "norms inside its branches"),
         ({"init": "delta-orthogonal"}, "for plain networks"),
         ({"width": 3}, "width"),
+        ({"depth": 5}, "from 6 to 1000"),
+        ({"depth": 10_000}, "from 6 to 1000"),
     ],
 )
 def test_options_that_do_not_exist_or_exclude_each_other_are_refused(options, message):

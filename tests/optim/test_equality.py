@@ -7,7 +7,8 @@ import torch
 from tests.optim.branches import Block, Scaled, batches, random_network, train, twin
 from torch import nn
 
-from repfold.optim import RepAdamW, RepSGD, reparameterize
+from repfold.blocks import CSLABranches
+from repfold.optim import RepAdamW, RepSGD, parameter_groups, reparameterize
 
 SGD = {
     "plain": {"lr": 0.05},
@@ -85,6 +86,32 @@ def test_a_pool_alone_beside_a_kernel(ours, theirs):
     expected = train(network, lambda net: theirs(net.parameters(), lr=1e-2), 20)
     losses = train(plain, lambda net: ours(net.parameters(), rules=rules, lr=1e-2), 20)
     assert relative(torch.tensor(losses), torch.tensor(expected)) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, options, decay",
+    [
+        (RepSGD, torch.optim.SGD, {"lr": 0.03, "momentum": 0.9, "nesterov": True}, 4e-5),
+        (RepAdamW, torch.optim.AdamW, {"lr": 1e-3}, 1e-2),
+    ],
+)
+def test_csla_with_parameter_groups_on_both_sides(ours, theirs, options, decay):
+    """A whole network's branches, the identities' scales decaying as the diagonal of the folded kernel does."""
+    torch.manual_seed(0)
+    blocks = [CSLABranches(4, 6, stride=2, kxk_scale=0.7), CSLABranches(6, 6, point_scale=-0.4), CSLABranches(6, 6)]
+    layers = [layer for block in blocks for layer in (block, nn.BatchNorm2d(6), nn.ReLU())]
+    branches = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).double()
+    x = batches(1)[0][0]
+    plain, rules = reparameterize(branches, x)
+    _train_under_groups(branches, lambda groups: theirs(groups, **options), decay)
+    _train_under_groups(plain, lambda groups: ours(groups, rules=rules, **options), decay)
+    folded, _ = reparameterize(branches, x)
+    apart = max(relative(p, q) for p, q in zip(plain.parameters(), folded.parameters(), strict=True))
+    assert apart < 1e-10
+
+
+def _train_under_groups(network, make, decay):
+    train(network, lambda net: make(parameter_groups(net).for_optimizer(decay)), 100)
 
 
 def test_the_comparison_sees_a_missing_rule():

@@ -42,6 +42,10 @@ def test_shared_and_frozen_parameters():
 
 
 def test_scales_of_whatever_shape_do_not_decay_and_kernels_of_one_channel_do():
-    searching = parameter_groups(CSLABranches(4, 4, train_scales=True))
-    assert {tuple(p.shape) for p in searching.exempt} == {(4, 1, 1)} and len(searching.decayed) == 2
+    branches = CSLABranches(4, 4, train_scales=True)
+    searching = parameter_groups(branches)
+    assert {id(p) for p in searching.exempt} == {id(branches.kxk_scale_O11), id(branches.point_scale_O11)}
+    assert {id(p) for p in searching.decayed} == {
+        id(p) for p in (branches.kxk.weight, branches.point.weight, branches.identity_scale_O11)
+    }
     assert len(parameter_groups(nn.Conv2d(1, 4, 1, bias=False)).decayed) == 1

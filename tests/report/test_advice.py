@@ -6,8 +6,9 @@ import math
 import pytest
 
 from repfold.cli import main
-from repfold.report.advice import advise, fine_tuning_lr
+from repfold.report.advice import advise
 from repfold.report.records import read_runs
+from repfold.schedule import fine_tuning_lr
 
 EPOCHS = 20
 

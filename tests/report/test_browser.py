@@ -18,7 +18,7 @@ QUIET = (
 # Point at epoch 3 in the second chart, hide the first arm, and leave on the page what was seen.
 ACT = """<script>
 const chart = document.getElementById("chart-1"), box = chart.getBoundingClientRect();
-const x = box.left + (46 + (410 - 46) * 3.1 / 4) / 420 * box.width;
+const x = box.left + (62 + (410 - 62) * 3.1 / 4) / 420 * box.width;
 const point = () => chart.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: box.top + 20 }));
 const tooltip = document.getElementById("tooltip"), seen = [];
 seen.push(tooltip.hidden); point(); seen.push(tooltip.hidden, tooltip.textContent);

@@ -161,6 +161,19 @@ def test_runs_of_different_networks_and_classes_share_a_page(tmp_path):
     assert sections(page)[0] == "summary"
 
 
+def test_many_arms_and_long_names_make_no_endless_page(tmp_path):
+    name = "n" * 120
+    runs = [
+        write_run(tmp_path / f"{name}{i:02d}", epochs=2, warmup=i, classes=(name + "a", name + "b"), images=5)
+        for i in range(40)
+    ]
+    page = page_of(tmp_path, *runs)
+    assert (tmp_path / "page.html").stat().st_size < 600_000
+    assert len([a for a in page.having("button") if "data-style" in a]) == 24
+    assert "The first 24 of 40 are shown" in page.text() and "The first 12 of 40 are shown" in page.text()
+    assert "All 40 runs" in page.text()
+
+
 def test_many_epochs_leave_the_table_to_the_record(tmp_path):
     page = page_of(tmp_path, write_run(tmp_path / "demo", epochs=450))
     assert "too many for a table" in page.text()

@@ -44,13 +44,21 @@ cooldowns = st.builds(
     mode=st.sampled_from(["suffix", "overlap"]),
     end=st.one_of(st.none(), shares),
 )
-tails = st.builds(schedule.step_tail, lengths, of=decays, rates=st.sampled_from([(1e-4,), (1e-4, 5e-5)]), lr=shares)
+tails = st.builds(
+    schedule.step_tail,
+    lengths,
+    of=decays,
+    rates=st.sampled_from([(1e-4,), (1e-4, 5e-5)]),
+    lr=shares,
+    mode=st.sampled_from(["suffix", "overlap"]),
+)
 anything = st.one_of(
     decays,
     warmups,
     cooldowns,
     tails,
     st.builds(schedule.restarts, lengths, st.floats(1, 2), of=decays),
+    st.builds(schedule.restarts, lengths, of=decays, top=st.just((1.0, 0.5)), end=st.sampled_from([0.0, (0.1, 0.01)])),
     st.builds(schedule.warmup, lengths, then=st.one_of(cooldowns, tails)),
 )
 

@@ -52,10 +52,37 @@ def test_a_run_cut_inside_a_cycle_warns_and_one_that_fits_does_not() -> None:
         schedule.restarts(10, 2)(0, 10, 70)
 
 
-@pytest.mark.parametrize("keywords", [{"first": 0}, {"factor": 0.5}])
-def test_restarts_that_never_end_are_refused(keywords: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "keywords",
+    [{"first": 0}, {"factor": 0.5}, {"top": 0}, {"end": (0.1, 2.0)}, {"top": (1.0, 0.1), "end": 0.2}, {"top": ()}],
+)
+def test_restarts_that_never_end_or_have_no_range_are_refused(keywords: dict[str, float]) -> None:
     with pytest.raises(RepFoldError):
         schedule.restarts(**keywords)  # type: ignore[arg-type]
+
+
+def test_each_cycle_has_its_range_as_in_sgdr_s_equation() -> None:
+    """η_min^i + (η_max^i - η_min^i)/2 · (1 + cos(π T_cur/T_i)); after the ranges given the last counts."""
+    per_epoch, tops, ends = 4, [1.0, 0.5, 0.5], [0.1, 0.02, 0.0]
+    curve = schedule.sgdr(2, 2, top=(1.0, 0.5), end=(0.1, 0.02, 0.0))
+    expected = [
+        end + (top - end) / 2 * (1 + math.cos(math.pi * step / (length * per_epoch)))
+        for top, end, length in zip(tops, ends, (2, 4, 8), strict=True)
+        for step in range(length * per_epoch)
+    ]
+    assert [curve(step, per_epoch, 14) for step in range(14 * per_epoch)] == pytest.approx(expected)
+    text = "restarts:first=2ep,top=1/0.5,end=0.1/0.02/0"
+    assert str(curve) == text and schedule.parse(text) == curve
+    assert schedule.parse("sgdr:2,2,end=0.1/0.02/0,top=1/0.5") == curve
+
+
+def test_the_other_reading_of_a_tail_cuts_the_sigmoid_of_the_whole_run() -> None:
+    curve = schedule.sigmoid_step_tail(mode="overlap")
+    whole = schedule.inverse_sigmoid()
+    run = [curve(epoch * 7, 7, 120) for epoch in range(120)]
+    assert run[:100] == [whole(epoch * 7, 7, 120) for epoch in range(100)]
+    assert [value * 0.1 for value in run[100:]] == pytest.approx([1e-4] * 10 + [5e-5] * 10)
+    assert schedule.parse("sigmoid-step-tail:mode=overlap") == curve == schedule.parse(str(curve))
 
 
 def test_sigmoid_step_tail_is_100_epochs_of_sigmoid_then_the_two_rates() -> None:
@@ -84,3 +111,5 @@ def test_tail_mistakes() -> None:
         schedule.step_tail(rates=())
     with pytest.raises(RepFoldError, match="lr"):
         schedule.step_tail(lr=0)
+    with pytest.raises(RepFoldError, match="Did you mean 'overlap'"):
+        schedule.step_tail(mode="overlaps")

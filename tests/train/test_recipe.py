@@ -116,6 +116,20 @@ def test_shipped_recipes_are_valid_and_say_what_they_are_for(name):
     assert recipe_file.first_comment(recipe_file.shipped()[name])
 
 
+def test_a_large_batch_warms_up_under_its_schedule_and_keeps_all_drops():
+    """Goyal et al. 2017: a tenth at epochs 30, 60 and 80 of 90, warm-up or not."""
+    rate = resolve(recipe_file.find("imagenet-large-batch")).learning_rate
+    drops = [epoch for epoch in range(6, 90) if rate(epoch * 10, 10, 90) < 0.5 * rate(epoch * 10 - 1, 10, 90)]
+    assert drops == [30, 60, 80] and rate(50, 10, 90) == pytest.approx(3.2)
+
+
+@pytest.mark.parametrize("name, begins", [("restarts", [0, 625]), ("warmup-restarts", [249, 750])])
+def test_recipes_with_restarts_have_two_equal_cycles(name, begins):
+    settings = resolve(recipe_file.find(name))
+    rates = [0.0, *(settings.lr(step, 50) for step in range(1250))]
+    assert [step for step in range(1250) if rates[step] < rates[step + 1] == 0.1] == begins
+
+
 def test_recipes_are_found_by_name_file_and_run(tmp_path):
     recipe = Recipe(epochs=3)
     recipe_file.write(recipe, tmp_path / "recipe.toml")

@@ -9,13 +9,15 @@ from torch import nn
 
 from repfold.blocks.conv_norm import ConvSpec
 from repfold.blocks.structure import Inverse, Invertible
+from repfold.modules import DiagonalKernels
 
 
-class CSLABranches(Invertible):
+class CSLABranches(DiagonalKernels, Invertible):
     """y = s ⊙ conv_kxk(x) + t ⊙ conv_1x1(x) + u ⊙ x, with s and t constant and u trainable, one value per channel.
 
     The sum is linear in its weights all through training: gradient re-parameterization trains the folded kernel to
-    the very same function. The identity exists only where in = out channels and stride = 1.
+    the very same function. The identity exists only where in = out channels and stride = 1. Weight decay takes u for
+    the diagonal kernel that it is, as the authors' code does: the folded kernel decays as a whole.
 
     Args:
         kxk_scale, point_scale, identity_scale: s, t and the initial u: numbers, or one value per channel.
@@ -24,6 +26,7 @@ class CSLABranches(Invertible):
     """
 
     has_norms = False
+    diagonal_kernels = ("identity_scale_O11",)
 
     kxk_scale_O11: torch.Tensor
     point_scale_O11: torch.Tensor

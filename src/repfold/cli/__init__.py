@@ -6,59 +6,52 @@ A command takes typed keyword arguments (tyro makes the flags from them), calls 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
 
-from repfold.cli import answers
-from repfold.cli.advise import advise
-from repfold.cli.augment import augment
-from repfold.cli.bench import bench
-from repfold.cli.convert import convert
-from repfold.cli.demo import demo
-from repfold.cli.deploy import deploy
-from repfold.cli.engine import engine
-from repfold.cli.evaluate import evaluate
-from repfold.cli.export import export
-from repfold.cli.find_lr import find_lr
-from repfold.cli.fold import fold
-from repfold.cli.predict import predict
+from repfold.cli.commands import COMMANDS, overview
 from repfold.cli.process import guarded
-from repfold.cli.profile import profile
-from repfold.cli.recipes import recipes
-from repfold.cli.report import report
-from repfold.cli.schedule import schedule
-from repfold.cli.train import spell_resume, train
-from repfold.cli.verify import verify
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "advise": advise,
-    "augment": augment,
-    "bench": bench,
-    "convert": convert,
-    "demo": demo,
-    "deploy": deploy,
-    "evaluate": evaluate,
-    "engine": engine,
-    "export": export,
-    "find-lr": find_lr,
-    "fold": fold,
-    "predict": predict,
-    "profile": profile,
-    "recipes": recipes,
-    "report": report,
-    "schedule": schedule,
-    "train": train,
-    "verify": verify,
-}
+from repfold.cli.resume_words import spell_resume
+from repfold.cli.terminal import echo
 
 
 @guarded
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit codes are those of ``guarded`` and of ``answers``."""
-    import tyro
-
     given = sys.argv[1:] if arguments is None else arguments
+    name = given[0] if given else ""
+    if name in COMMANDS:
+        _run(name, given[1:])
+    elif name in ("-h", "--help", "help"):
+        echo(overview())
+    elif name in ("--version", "-V"):
+        echo(_versions())
+    else:
+        echo(_unknown(name) if name else overview(), error=True)
+        sys.exit(2)
+
+
+def _run(name: str, words: list[str]) -> None:
+    from repfold.cli import answers
+
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="repfold", args=spell_resume(given))
+        from repfold.cli.parsing import call
+
+        call(name, COMMANDS[name], spell_resume(words))
     except Exception as error:
         sys.exit(answers.give(error))
+
+
+def _versions() -> str:
+    import platform
+    from importlib import metadata
+
+    return (
+        f"repfold {metadata.version('repfold')}, torch {metadata.version('torch')}, Python {platform.python_version()}"
+    )
+
+
+def _unknown(name: str) -> str:
+    from repfold.errors import nearest
+
+    if name.startswith("-"):
+        return f"repfold: {name} stands before a command. Commands and their options: repfold --help"
+    return f"repfold: Unknown command '{name}'. {nearest(name, COMMANDS)} All commands: repfold --help"

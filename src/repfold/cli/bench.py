@@ -35,7 +35,7 @@ def bench(
         batch: Batch sizes to time.
         rounds: Measurements of each form; the forms take turns.
         threads: Threads of every runtime; PyTorch's default if not given.
-        onnx: Time ONNX Runtime too.
+        onnx: Leave ONNX Runtime out.
         compile: Time torch.compile of the folded network too.
         engines: Further engines to time: repfold, RepFold's own.
         output: Where to write the timings as JSON. For a run directory timings.json in it.

@@ -12,12 +12,17 @@ from rich.text import Text
 
 from repfold.cli.terminal import clean
 
+# Columns of what is no terminal: a file or another program, for which nothing is to be wrapped.
+_WIDE = 10_000
+
 
 class Console(rich.console.Console):
-    """A console on stdout or stderr; colours are asked for by ``style``."""
+    """A console on stdout or stderr; colours are asked for by ``style``. Lines wrap in a terminal alone."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False)
+        if not self.is_terminal:
+            self.width = _WIDE
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Text to be laid out: clean before its width is measured."""

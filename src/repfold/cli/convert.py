@@ -15,16 +15,17 @@ def convert(
     /,
     *,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-    to: Literal["repfold", "original", "timm", "apple"] = "repfold",
+    to: Literal["repfold", "original", "timm", "apple", "pytorchcv"] = "repfold",
     preset: Literal["imagenet", "32px"] | None = None,
     json: bool = False,
 ) -> None:
-    """Convert a checkpoint of RepVGG or MobileOne between the layouts of their authors, timm and RepFold.
+    """Convert a checkpoint of RepVGG, MobileOne or MobileNet between the layouts of other code and RepFold.
 
     Args:
         source: A model file, or a checkpoint in any known layout, train or folded form.
         output: The file to write: .safetensors, or .pt or .pth for other code.
-        to: Whose layout: repfold (a model file), original (RepVGG's authors), timm, apple (MobileOne).
+        to: Whose layout: repfold (a model file), original (RepVGG's authors), timm, apple (MobileOne),
+            pytorchcv (MobileNets).
         preset: The strides of the network, which a checkpoint does not always show; imagenet where both fit.
         json: Print one JSON object.
     """

@@ -1,9 +1,9 @@
-"""``repfold deploy``: the files that a served model needs, and the engine that runs it fastest on this machine."""
+"""``repfold deploy``: a folder that can be shipped, with the engine that runs the model fastest on this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -11,7 +11,7 @@ from repfold.cli.model_flags import ModelFlags
 from repfold.cli.terminal import echo, print_json
 
 if TYPE_CHECKING:
-    from repfold.deploy import Serving
+    from repfold.deploy import Choice
 
 
 def deploy(
@@ -19,37 +19,81 @@ def deploy(
     /,
     *,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    data: str | None = None,
+    max_drop: float = 0.5,
     batch: int = 1,
     threads: int | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    engines: tuple[str, ...] = (),
+    int8: Path | None = None,
+    licence: str | None = None,
     rounds: int = 20,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
-    """Fold a model, write it as .safetensors and ONNX, time the engines on them, and say which one to serve with.
+    """Measure every engine and precision on a model, and write a folder with the fastest that is accurate enough.
+
+    The folder holds the model, predict.py (from image files to names of classes, with that engine, NumPy and Pillow
+    alone), model.json, a model card and what was measured.
 
     Args:
-        model: A run directory, a model file, a model's name, or package.module:factory.
-        output: Directory for plain.safetensors, model.onnx and deploy.json.
+        model: A run directory, or a model file that says its preprocessing.
+        output: The folder to write; an earlier one is replaced.
+        data: Images to measure the accuracy on; for a run directory those that it was validated on.
+        max_drop: Points of top-1 that may be lost against the folded network in float32.
         batch: Images at once, as they will be served.
         threads: Threads to serve with; PyTorch's default if not given.
-        precision: Of RepFold's engine: fp32, or bf16 where the CPU computes in it. The other engines compute in fp32.
+        engines: Engines to measure: repfold, onnxruntime, openvino, ncnn, torch, torch.compile. All if not given.
+        int8: The quantized model, from `repfold quantize`; for a run directory int8.onnx in it.
+        licence: The model's licence, for the card.
         rounds: Measurements of each engine; the engines take turns.
         json: Print one JSON object: what deploy.json holds.
     """
-    from repfold.deploy import check_sizes, deploy_model
+    from repfold.cli.console import Console
+    from repfold.deploy import deploy_model
+    from repfold.train.model_evaluation import labelled_images
 
-    check_sizes((batch,), threads)
-    opened, x_NCHW = flags.open(model)
-    serving = deploy_model(opened, x_NCHW, output, batch=batch, threads=threads, precision=precision, rounds=rounds)
-    print_json(serving.to_dict()) if json else _print(serving, output)
+    opened, _ = flags.open(model)
+    images = labelled_images(opened, Path(model), data)
+    with Console(stderr=True).status("folding") as status:
+        choice = deploy_model(
+            opened,
+            images.loader("val", 32, train=False),
+            output,
+            source=Path(model),
+            data=images.name,
+            licence=licence,
+            int8_onnx=int8,
+            engines=engines or None,
+            batch=batch,
+            threads=threads,
+            rounds=rounds,
+            max_drop=max_drop,
+            on_stage=status.update,
+        )
+    print_json(choice.to_dict()) if json else _print(choice, output)
 
 
-def _print(serving: Serving, folder: Path) -> None:
-    for row in sorted(serving.timings.rows, key=lambda row: row.median_ms):
-        echo(f"{row.form:26s} {row.median_ms:9.2f} ms  (10 %: {row.low_ms:.2f}, 90 %: {row.high_ms:.2f}, n = {row.n})")
-    for name, reason in serving.without.items():
-        echo(f"Not with {name}: {reason}")
+def _print(choice: Choice, folder: Path) -> None:
+    from rich.table import Table
+
+    from repfold.cli.console import Console
+    from repfold.deploy.card import overlap_words
+
+    table = Table("engine", box=None)
+    for title in ("median ms", "10 %", "90 %", "top-1 %"):
+        table.add_column(title, justify="right")
+    table.add_column()
+    for row in choice.rows:
+        times = (f"{value:.2f}" for value in (row.timing.median_ms, row.timing.low_ms, row.timing.high_ms))
+        remark = "shipped" if row is choice.winner else row.refused or ""
+        table.add_row(row.timing.form, *times, f"{row.accuracy.top1:.2f}", remark)
+    Console().print(table)
+    for name, reason in choice.without.items():
+        echo(f"not {name}: {reason}")
+    images, threads = choice.reference.images, choice.threads
+    echo(
+        f"{overlap_words(choice)} Batch {choice.batch}, {threads} {'thread' if threads == 1 else 'threads'}, "
+        f"n = {choice.winner.timing.n}; top-1 on {images:,} images, the folded network's {choice.reference.top1:.2f} %."
+    )
     echo(f"\nIn {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    echo(f"Fastest here for a batch of {serving.batch} on {serving.threads} threads:\n")
-    echo(serving.program(folder))
+    echo(f"Try it: python {folder / 'predict.py'} IMAGE")

@@ -17,6 +17,7 @@ def export(
     *,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     train_form: bool = False,
+    from_pixels: bool = False,
     flags: Annotated[ModelFlags, tyro.conf.arg(name="")] = ModelFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
@@ -26,6 +27,7 @@ def export(
         model: A run directory, a model file, a model's name, or package.module:factory.
         output: The file to write: .onnx or .pt2. For a run directory model.onnx in it.
         train_form: Export the network with its training-time branches instead of folding it first.
+        from_pixels: Put the preprocessing inside: pixels in (uint8, NHWC, resized and cropped), probabilities out.
         json: Print one JSON object.
     """
     from repfold import deploy, models, run_files
@@ -33,7 +35,10 @@ def export(
     opened, x = flags.open(model)
     path = output_path(output, model, run_files.ONNX, deploy.EXPORTERS)
     exported = opened if train_form else models.fold_model(opened, x)
-    written = deploy.EXPORTERS[path.suffix](exported.network, x, path)
+    network = exported.network
+    if from_pixels:
+        network, x = deploy.from_pixels(network, exported.description.preprocessing)
+    written = deploy.EXPORTERS[path.suffix](network, x, path, description=exported.description)
     size = path.stat().st_size
     if json:
         print_json({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size})

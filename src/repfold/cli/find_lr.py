@@ -18,6 +18,7 @@ def find_lr(
     data: Annotated[str | None, tyro.conf.Positional] = None,
     /,
     *,
+    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
     recipe: str | None = None,
     low: float = 1e-5,
     high: float = 10.0,
@@ -25,7 +26,6 @@ def find_lr(
     plot: Path | None = Path("find-lr.svg"),
     trust: bool = False,
     json: bool = False,
-    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
 ) -> None:
     """Train a few steps at ever higher learning rates, draw the loss over them, and suggest a base rate.
 

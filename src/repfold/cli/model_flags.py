@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from repfold.errors import RepFoldError
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
     from repfold.models import Model
     from repfold.models.file import RunForm
+
+_UNSET: Any = tyro.conf.arg(help_behavior_hint="")  # no default worth telling
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class CodeFlags:
         trust: Run the code that a run or a model file names: only for what you trained yourself.
     """
 
-    factory: str | None = None
-    trust: bool = False
+    factory: Annotated[str | None, _UNSET] = None
+    trust: Annotated[bool, _UNSET] = False
 
     def load(self, path: Path, form: RunForm) -> Model:
         """Load a model file or a run directory."""
@@ -45,9 +49,9 @@ class ModelFlags(CodeFlags):
         num_classes: Number of classes of a network given by name.
     """
 
-    example: str | None = None
-    weights: Path | None = None
-    num_classes: int | None = None
+    example: Annotated[str | None, _UNSET] = None
+    weights: Annotated[Path | None, _UNSET] = None
+    num_classes: Annotated[int | None, _UNSET] = None
 
     def open(self, model: str) -> tuple[Model, Tensor]:
         """Open MODEL; return it and an input that it takes."""

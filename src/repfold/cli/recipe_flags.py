@@ -30,21 +30,44 @@ def _metavar(kind: Any) -> str:
     return " ".join(names).upper()
 
 
+# What most people set, shown first.
+_COMMON = ("epochs", "model", "image_size", "batch", "lr", "warmup", "init", "expand", "augment", "seed")
+# Help's other groups, each by the first of its fields in the order of the recipe.
+_GROUPS = {"data": "data", "augmentation": "crop", "network": "model", "optimization": "epochs", "machine": "device"}
+
+
+def _flags_of(field: dataclasses.Field[Any]) -> list[tuple[str, Any, Any]]:
+    """The flags of a field of the recipe, as fields of a dataclass: two of a switch, else one."""
+    kind, explanation = field_types()[field.name], field.metadata["explanation"]
+    if kind is bool:
+        switches = ((field.name, True, explanation), (f"no_{field.name}", False, "do not"))
+        return [(name, _option(bool, text, _switch(value), hint=""), None) for name, value, text in switches]
+    hint = f"(default: {_told(field.default)})"
+    return [(field.name, _option(kind, explanation, metavar=_metavar(kind), hint=hint), None)]
+
+
+def _option(kind: Any, text: str, *markers: Any, hint: str, metavar: str | None = None) -> Any:
+    described = tyro.conf.arg(help=text, metavar=metavar, help_behavior_hint=hint, prefix_name=False)
+    return Annotated[(kind | None, *markers, described)]
+
+
+def _dataclass(name: str, flags: list[tuple[str, Any, Any]]) -> type:
+    fields = [(flag, annotation, dataclasses.field(default=default)) for flag, annotation, default in flags]
+    return dataclasses.make_dataclass(name, fields, frozen=True)
+
+
 def _make_flags() -> type:
-    fields: list[tuple[str, Any, Any]] = []
-    for field in dataclasses.fields(Recipe):
-        kind, explanation = field_types()[field.name], field.metadata["explanation"]
-        if field.name == "data":  # the positional argument
-            continue
-        if kind is bool:
-            for name, value, text in ((field.name, True, explanation), (f"no_{field.name}", False, "do not")):
-                annotation = Annotated[bool | None, _switch(value), tyro.conf.arg(help=text, help_behavior_hint="")]
-                fields.append((name, annotation, None))
-            continue
-        hint = f"(default: {_told(field.default)})"
-        described = tyro.conf.arg(help=explanation, metavar=_metavar(kind), help_behavior_hint=hint)
-        fields.append((field.name, Annotated[kind | None, described], None))
-    return dataclasses.make_dataclass("RecipeFlags", [(n, t, dataclasses.field(default=d)) for n, t, d in fields])
+    """A dataclass of the common flags and, for each group, a dataclass of its own: by these help is divided."""
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    common = [flag for name in _COMMON for flag in _flags_of(fields[name])]
+    members: dict[str, list[tuple[str, Any, Any]]] = {title: [] for title in _GROUPS}
+    beginnings, title = {first: title for title, first in _GROUPS.items()}, ""
+    for name, field in fields.items():
+        title = beginnings.get(name, title)
+        if name not in _COMMON and name != "data":  # which is the positional argument
+            members[title] += _flags_of(field)
+    groups = [(title, kind := _dataclass(title.title(), flags), kind()) for title, flags in members.items()]
+    return _dataclass("RecipeFlags", [*common, *groups])
 
 
 def _told(value: Any) -> str:
@@ -61,6 +84,6 @@ else:
 
 def given(flags: RecipeFlags) -> dict[str, Any]:
     """Return the recipe fields that were given as flags."""
-    values = {field.name: getattr(flags, field.name) for field in dataclasses.fields(flags)}
-    set_values = {name: value for name, value in values.items() if value is not None}
+    values = vars(flags) | {name: value for title in _GROUPS for name, value in vars(getattr(flags, title)).items()}
+    set_values = {name: value for name, value in values.items() if value is not None and name not in _GROUPS}
     return {name if name in field_types() else name.removeprefix("no_"): value for name, value in set_values.items()}

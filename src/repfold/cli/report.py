@@ -15,6 +15,7 @@ def report(
     /,
     *,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    pictures: bool = True,
     json: bool = False,
 ) -> None:
     """Write one HTML page of curves, mistakes, certificate, timings and recipe; it needs no network to be read.
@@ -24,6 +25,7 @@ def report(
     Args:
         runs: Run directories, as 'repfold train' writes them.
         output: Where the page goes; RUN/report.html for one run, report.html here for several.
+        pictures: Show the worst mistakes; the page then holds pictures of the data.
         json: Print one JSON object.
     """
     from repfold import run_files
@@ -32,7 +34,7 @@ def report(
     from repfold.report.results import read
     from repfold.report.tables import to_text
 
-    found = read(runs)
+    found = read(runs, pictures=pictures)
     one = found.runs[0].directory / run_files.REPORT if len(found.runs) == 1 else None
     path = save(found, output or one or Path(run_files.REPORT))
     if json:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from repfold import run_files
 from repfold.cli.recipe_flags import RecipeFlags, given
+from repfold.cli.resume_words import Resume
 from repfold.cli.terminal import echo, print_json
 from repfold.errors import RepFoldError
 from repfold.signals import Interrupted, look
@@ -23,31 +23,22 @@ if TYPE_CHECKING:
     from repfold.train import Recipe, RunResult
 
 _GRACE_SECONDS = 10.0
-
-Resume = Literal["no", "yes", "auto"]
-
-
-def spell_resume(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with a bare ``--resume`` as ``--resume yes``: flags of the parser have a value, or none."""
-    spelled: list[str] = []
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        plain = {"--no-resume": ["--resume", "no"], "--resume": ["--resume", "yes"]}.get(word, [word])
-        spelled += [word] if word == "--resume" and following in get_args(Resume) else plain
-    return spelled
+FINE_TUNE = "fine-tune"
 
 
 def train(
     data: Annotated[str | None, tyro.conf.Positional] = None,
     /,
     *,
+    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
     recipe: str | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     resume: Resume = "no",
     override: bool = False,
     trust: bool = False,
     finish: bool = True,
+    pictures: bool = True,
     json: bool = False,
-    settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
 ) -> None:
     """Train a network; then fold it, prove the fold, export it, time it and write the report.
 
@@ -61,7 +52,8 @@ def train(
             none yet (auto), so that one command serves for the start and every restart.
         override: With --resume, accept settings and data that differ from the checkpoint's.
         trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
-        finish: Fold, export, time and report after training.
+        finish: Only train: do not fold, export, time and report afterwards.
+        pictures: Show no mistakes in the report, whose pictures are otherwise a part of the run.
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
@@ -72,7 +64,7 @@ def train(
         chosen, directory = _run_of(data, recipe, given(settings), out, resume, trust)
         resumed = resume != "no"
         result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
-        stages = finish_with_display(directory, chosen, console) if leads and finish else []
+        stages = finish_with_display(directory, chosen, console, pictures=pictures) if leads and finish else []
     except RepFoldError:
         if leads:
             raise
@@ -115,10 +107,10 @@ def train_with_display(
         raise
 
 
-def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> list[Outcome]:
+def finish_with_display(directory: Path, recipe: Recipe, console: Console, *, pictures: bool = True) -> list[Outcome]:
     """Do what follows training, saying on a terminal which stage is under way."""
     from repfold import deploy, models
-    from repfold.train import recipe_code, restart_command
+    from repfold.train import model_evaluation, recipe_code, restart_command
     from repfold.train.run_lock import held
 
     begun: list[str] = []
@@ -131,7 +123,8 @@ def finish_with_display(directory: Path, recipe: Recipe, console: Console) -> li
                 status.update(f"{stage} ...")
 
             trust = recipe_code.builds(recipe, models.read_description(directory))
-            return deploy.finish_run(directory, trust=trust, on_stage=show)
+            images = (lambda seen: model_evaluation.open_data(directory, None, seen).val) if pictures else None
+            return deploy.finish_run(directory, trust=trust, validation=images, on_stage=show)
     except Interrupted as stopped:
         done = ", ".join(begun[:-1]) or "nothing"
         go_on = restart_command.to_resume(directory, recipe)
@@ -144,6 +137,8 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
     from rich.table import Table
     from rich.text import Text
 
+    from repfold.cli.train_display import FEW_CLASSES
+
     best = result.records[result.best_epoch - 1]
     if json:
         outcomes = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
@@ -151,7 +146,8 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
         print_json({**run, "stages": outcomes})
         return
     table = Table("done", "file", "result", box=None)
-    trained = f"top-1 {best['val_top1']:.2f} %, top-5 {best['val_top5']:.2f} %, epoch {result.best_epoch} the best"
+    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > FEW_CLASSES else ""
+    trained = f"top-1 {best['val_top1']:.2f} %{top5}, epoch {result.best_epoch} the best"
     table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
         table.add_row(stage.name, stage.file.name if stage.file else "-", Text(stage.result))
@@ -185,24 +181,28 @@ def _run_of(
 
 def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
     """The defaults, overridden by the recipe (or that of the run to go on with), and this by flags."""
-    from repfold.train import Recipe, recipe_code, recipe_file
+    from repfold.train import Recipe, recipe_code, recipe_file, starting
 
-    base, source = Recipe(), None
+    base, source, told = Recipe(), None, frozenset[str]()
     if resumed is not None and name is None and (resumed / run_files.RECIPE).exists():
         source = str(resumed / run_files.RECIPE)
-        base = recipe_file.read(source)
+        base, told = recipe_file.read(source), recipe_file.names(source)
     elif resumed is not None and data is None and name is None:
         raise RepFoldError(
             f"{resumed} holds no run to go on with (no {run_files.RECIPE}). Give the directory of a run."
         )
+    elif name is None and flags.get("init") and "lr" not in flags:
+        name = FINE_TUNE
+        echo("repfold: --init without --recipe or --lr: trains as the recipe fine-tune says.", error=True)
     if name is not None:
         base, source = recipe_file.find(name), name if recipe_file.is_path(name) else None
+        told = recipe_file.names(name)
     if data is not None:
         flags = flags | {"data": data}
     chosen = base.replace(**flags)
     if source is not None and not trust:
         recipe_code.check(chosen, flags, source)
-    return chosen
+    return starting.complete(chosen, told | flags.keys())
 
 
 def _directories(recipe: Recipe) -> list[Path]:

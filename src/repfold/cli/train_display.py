@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from repfold import run_files
 from repfold.cli.console import Console
+from repfold.cli.remaining import Remaining, in_words
 from repfold.cli.terminal import echo
 from repfold.signals import look
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
 if TYPE_CHECKING:
     from repfold.train import Recipe
-    from repfold.train.events import Event, Record
+    from repfold.train.events import Event, Pace, Record
+
+Column = tuple[str, int, Callable[["Record"], str]]
 
 # Heading, width, and how the column is read from a record.
-_COLUMNS: tuple[tuple[str, int, Callable[[Record], str]], ...] = (
+_COLUMNS: tuple[Column, ...] = (
     ("lr", 9, lambda record: f"{record['lr']:.3g}"),
     ("loss", 7, lambda record: f"{record['train_loss']:.4f}"),
     ("train %", 7, lambda record: f"{record['train_top1']:.2f}"),
@@ -32,6 +36,10 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Record], str]], ...] = (
     ("images/s", 8, lambda record: f"{record['images_per_second']:.0f}"),
     ("waits %", 7, lambda record: f"{100 * record['waiting_share']:.1f}"),
 )
+# Five guesses among so few classes say nothing.
+FEW_CLASSES = 10
+# A log that nobody watches gets a line at least so often.
+_LINE_SECONDS = 30.0
 
 
 class TrainDisplay:
@@ -41,12 +49,14 @@ class TrainDisplay:
         self.console = console
         self.epochs = 0
         self.begun = self.complete = False
+        self.columns: tuple[Column, ...] = _COLUMNS
+        self.remaining: Remaining | None = None
+        self.printed = time.monotonic()
         self.bars: dict[str, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[status]}"),
             console=console,
             transient=True,
@@ -81,6 +91,7 @@ class TrainDisplay:
 
     def line(self, text: str, style: str | None = None) -> None:
         """Print one line above the bars."""
+        self.printed = time.monotonic()
         self.progress.console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
     def prepare(self, event: Preparing) -> None:
@@ -101,20 +112,43 @@ class TrainDisplay:
             self.line(f"{'goes on':<11}after step {event.step} of {event.steps} of epoch {event.epoch + 1}")
         self.epochs = event.epochs
         self.begun, self.complete = True, event.epoch == event.epochs
-        self.line("  ".join([f"{'epoch':>9}", *(f"{name:>{width}}" for name, width, _ in _COLUMNS)]), "bold")
+        self.remaining = Remaining(event.pace, event.epochs, event.steps, event.epoch, event.step)
+        if event.pace is not None and not self.complete:
+            self.line(f"{'takes':<11}{self._expected(event.pace, event.steps)}")
+        self.columns = tuple(c for c in _COLUMNS if c[0] != "top-5 %" or event.classes > FEW_CLASSES)
+        self.line("  ".join([f"{'epoch':>9}", *(f"{name:>{width}}" for name, width, _ in self.columns)]), "bold")
 
     def step(self, event: Stepped) -> None:
         """Move the bars."""
         status = f"loss {event.loss:.4f}  lr {event.lr:.3g}  {event.images_per_second:.0f} images/s"
-        self._bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps)
+        if self.remaining is not None:
+            self.remaining.stepped(event.epoch, event.step)
+        self._bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps, self._left())
         self._bar("epoch", event.step, event.steps, status)
+        if not self.console.is_terminal and time.monotonic() - self.printed > _LINE_SECONDS:
+            epoch = f"{event.epoch + 1}/{self.epochs}"
+            self.line(f"{epoch:>9}  step {event.step} of {event.steps}  {status}  {self._left()}")
 
     def end_epoch(self, event: EpochDone) -> None:
         """Add a line to the table of epochs."""
-        self.complete = event.record["epoch"] == self.epochs
-        cells = [f"{read(event.record):>{width}}" for _, width, read in _COLUMNS]
+        self.complete = event.last
+        cells = [f"{read(event.record):>{width}}" for _, width, read in self.columns]
         epoch = f"{event.record['epoch']}/{self.epochs}"
-        self.line("  ".join([f"{epoch:>9}", *cells]) + ("  best" if event.best else ""))
+        if self.remaining is not None:
+            self.remaining.evaluated(event.record["epoch"])
+        best = "best" if event.best else "    "
+        left = "" if self.complete or self.console.is_terminal else self._left()
+        self.line("  ".join([f"{epoch:>9}", *cells, best, left]).rstrip())
+
+    def _expected(self, pace: Pace, steps: int) -> str:
+        assert self.remaining is not None
+        whole = in_words(self.remaining.seconds() or 0.0)
+        epoch, evaluation = in_words(pace.of(1, steps)), in_words(pace.evaluation)
+        return f"about {whole}: {epoch} an epoch, of which evaluation {evaluation}; as measured on a few steps"
+
+    def _left(self) -> str:
+        seconds = self.remaining.seconds() if self.remaining is not None else None
+        return "" if seconds is None else f"{in_words(seconds)} left"
 
     def _bar(self, name: str, done: int, total: int, status: str = "") -> None:
         if name not in self.bars:

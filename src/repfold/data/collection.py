@@ -22,7 +22,7 @@ class Images:
     Subsets share the pictures: ``rows_N`` are the rows of this set in ``sizes_M2`` (height, width) and ``decoded_M``.
     What is not decoded yet, ``decode`` does (row -> uint8 [H, W, C]); with a ``cache``, one array where all are of one
     size, a picture is kept there from its first use on. ``square``: whether the pictures have already been cut to the
-    square that evaluation sees.
+    square that evaluation sees. ``names_M``: the files, below the data's folder, where the pictures are files.
     """
 
     labels: torch.Tensor
@@ -33,6 +33,7 @@ class Images:
     decode: Decode
     cache: Cache | None
     decoded_M: np.ndarray
+    names_M: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.rows_N)
@@ -49,6 +50,11 @@ class Images:
             self.cache[row] = self.decode(row)
             self.decoded_M[row] = True
         return self.cache[row]  # type: ignore[return-value]
+
+    def name(self, index: int) -> str:
+        """Return what picture ``index`` is called: its file, or its number in the data."""
+        row = int(self.rows_N[index])
+        return f"image {row}" if self.names_M is None else self.names_M[row]
 
     @property
     def decoded(self) -> bool:
@@ -96,7 +102,14 @@ def in_memory(
 
 
 def decoded_when_used(
-    decode: Decode, sizes_N2: np.ndarray, labels: np.ndarray, framing: Framing, *, square: bool, cached: bool
+    decode: Decode,
+    sizes_N2: np.ndarray,
+    labels: np.ndarray,
+    framing: Framing,
+    *,
+    square: bool,
+    cached: bool,
+    names: Sequence[str] | None = None,
 ) -> Images:
     """Return the pictures of ``sizes_N2`` that ``decode`` gives: on their first use if ``cached``, else on each."""
     cache: Cache | None = None
@@ -104,7 +117,7 @@ def decoded_when_used(
         cache = np.empty((len(sizes_N2), *sizes_N2[0], framing.channels), dtype=np.uint8)
     elif cached:
         cache = [None] * len(sizes_N2)
-    return _images(decode, cache, False, sizes_N2, labels, framing, square)
+    return replace(_images(decode, cache, False, sizes_N2, labels, framing, square), names_M=names)
 
 
 def _nothing_left(row: int) -> np.ndarray:

@@ -47,6 +47,9 @@ class Loader:
     global: of each global batch, rank ``rank`` of ``world`` gets its slice, so that the ranks together see what a
     single process would. In evaluation the shares may differ in size and number.
 
+    ``balanced``: of each class as many images an epoch, give or take one; those of small classes come again, and of large
+    ones some not, others in the next epoch.
+
     ``waited`` counts the seconds that the consumer waited for batches; the consumer may reset it.
     """
 
@@ -61,7 +64,9 @@ class Loader:
         world: int = 1,
         workers: int | None = None,
         pin_memory: bool = False,
+        balanced: bool = False,
     ) -> None:
+        self.balanced = balanced
         self.images, self.batch, self.train, self.seed = images, batch, train, seed
         self.rank, self.world, self.workers, self.pin_memory = rank, world, workers, pin_memory
         self.waited = 0.0
@@ -151,7 +156,10 @@ class Loader:
     def _order(self, epoch: int) -> np.ndarray:
         if not self.train:
             return np.arange(len(self.images))
-        return seeding.stream(self.seed, seeding.ORDER, epoch).permutation(len(self.images))
+        draw = seeding.stream(self.seed, seeding.ORDER, epoch)
+        if self.balanced:
+            return balanced_order(self.images.labels.numpy(), draw)
+        return draw.permutation(len(self.images))
 
     def _share(self, order_N: np.ndarray, step: int) -> np.ndarray:
         whole = order_N[step * self.batch : (step + 1) * self.batch]
@@ -179,6 +187,21 @@ class Loader:
                 "These images are cut to the square that evaluation sees: there is nothing left to crop at random. "
                 "Train on the training part, or open the source with another crop than 'resized'."
             )
+
+
+def balanced_order(labels_N: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return N positions in random order, as many of each class, give or take one.
+
+    No image comes once more than another of its class.
+    """
+    classes = draw.permutation(np.unique(labels_N))
+    quotas = [len(part) for part in np.array_split(np.arange(len(labels_N)), len(classes))]
+    chosen = []
+    for label, quota in zip(classes, quotas, strict=True):
+        own = np.flatnonzero(labels_N == label)
+        rounds = -(-quota // len(own))
+        chosen.append(np.concatenate([draw.permutation(own) for _ in range(rounds)])[:quota])
+    return draw.permutation(np.concatenate(chosen))
 
 
 def _complete(pending: _Pending) -> Batch:

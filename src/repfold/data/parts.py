@@ -147,7 +147,7 @@ class FilePart:
 
         cached = sizes_N2.prod(axis=1).sum() * channels <= budget
         images = decoded_when_used(
-            decode, sizes_N2, self.labels_N, framing, square=not keeps_whole, cached=bool(cached)
+            decode, sizes_N2, self.labels_N, framing, square=not keeps_whole, cached=bool(cached), names=names
         )
         if not cached:
             advance(len(self.names))

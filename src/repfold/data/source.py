@@ -89,11 +89,20 @@ class Source:
         world: int = 1,
         workers: int | None = None,
         pin_memory: bool = False,
+        balanced: bool = False,
     ) -> Loader:
         """Return the ``Loader`` of a part, or of a subset of one."""
         selected = {"train": self.train, "val": self.val}[images] if isinstance(images, str) else images
         return Loader(
-            selected, batch, train=train, seed=seed, rank=rank, world=world, workers=workers, pin_memory=pin_memory
+            selected,
+            batch,
+            train=train,
+            seed=seed,
+            rank=rank,
+            world=world,
+            workers=workers,
+            pin_memory=pin_memory,
+            balanced=balanced,
         )
 
 
@@ -161,6 +170,22 @@ def open_source(
         fingerprint=fingerprint([surveyed[name] for name in parts]),
         passed_over=listing.passed_over,
     )
+
+
+def survey(
+    spec: str | Path,
+    *,
+    val_fraction: float = 0.2,
+    per_class: tuple[int, int] | None = None,
+    seed: int = 0,
+    max_pixels: int = MOST_PIXELS,
+) -> Fingerprint:
+    """Return the fingerprint that ``open_source`` gives, without decoding a picture.
+
+    Raises: RepFoldError when nothing is found; broken files are left to ``open_source``.
+    """
+    parts = list_images(spec).parts(val_fraction, per_class, seed)
+    return fingerprint([part.survey(lambda steps: None, max_pixels)[0] for part in parts])
 
 
 def refuse_inside(spec: str | Path, out: Path) -> None:

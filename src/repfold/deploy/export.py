@@ -19,8 +19,11 @@ from torch.export import Dim
 from torch.fx.experimental import _config as export_config
 
 from repfold import atomic
+from repfold.deploy.from_pixels import FromPixels
 from repfold.errors import RepFoldError
 from repfold.fold.compare import distance
+from repfold.models.carried import carried
+from repfold.models.description import Description
 
 # Other runtimes and other kernels sum in another order; more than this, relative, is another function.
 TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -38,18 +41,27 @@ class Exported:
     error: float | None = None
 
 
-def export_onnx(network: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Exported:
+def export_onnx(
+    network: nn.Module,
+    example: torch.Tensor,
+    path: str | os.PathLike[str],
+    *,
+    description: Description | None = None,
+) -> Exported:
     """Write ``network`` as ONNX, weights in the file as initializers, batch and image size free where it allows.
 
     Args:
-        example: an input that the network takes, [N, C, H, W].
+        example: an input that the network takes, [N, C, H, W], or [N, H, W, C] of ``FromPixels``.
+        description: what the file says of the network: see ``models.carried``.
 
-    The input is named "x", the first output "logits". The file is complete or not written at all: it replaces an older
-    one when ONNX Runtime, where it is installed, has computed from it what the network computes.
+    The input is named "x", the first output "logits"; of a ``FromPixels`` "pixels" and "probabilities". The file is
+    complete or not written at all: it replaces an older one when ONNX Runtime, where it is installed, has computed from
+    it what the network computes.
     Raises: RepFoldError for a network in train mode, one that cannot be exported or computes something else when it
     is, or a missing onnx extra.
     """
     _require_onnx("onnx", "onnxscript")
+    names = ("pixels", "probabilities") if isinstance(network, FromPixels) else ("x", "logits")
 
     def write(temporary: Path, x: torch.Tensor, shapes: dict[int, Any]) -> None:
         program = torch.onnx.export(
@@ -57,19 +69,26 @@ def export_onnx(network: nn.Module, example: torch.Tensor, path: str | os.PathLi
             (x,),
             dynamo=True,
             dynamic_shapes=(shapes,),
-            input_names=["x"],
-            output_names=["logits"],
+            input_names=[names[0]],
+            output_names=[names[1]],
             external_data=False,
             verbose=False,
         )
         assert program is not None
+        program.model.metadata_props.update(carried(description))
         program.save(str(temporary), external_data=False)
 
     check = check_onnx if importlib.util.find_spec("onnxruntime") and example.dtype in _NUMPY_HAS else None
     return _export(network, example, Path(path), write, check)
 
 
-def export_pt2(network: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Exported:
+def export_pt2(
+    network: nn.Module,
+    example: torch.Tensor,
+    path: str | os.PathLike[str],
+    *,
+    description: Description | None = None,
+) -> Exported:
     """Write ``network`` as a .pt2 program, which ``torch.export.load`` reads without the code that built it.
 
     Arguments and errors are those of ``export_onnx``; PyTorch itself runs the file before it replaces an older one.
@@ -77,14 +96,15 @@ def export_pt2(network: nn.Module, example: torch.Tensor, path: str | os.PathLik
 
     def write(temporary: Path, x: torch.Tensor, shapes: dict[int, Any]) -> None:
         archive = io.BytesIO()  # PyTorch's writer of files ends the process, with no exception, when the disk is full
-        torch.export.save(torch.export.export(network, (x,), dynamic_shapes=(shapes,)), archive)
+        program = torch.export.export(network, (x,), dynamic_shapes=(shapes,))
+        torch.export.save(program, archive, extra_files=carried(description))
         temporary.write_bytes(archive.getbuffer())
 
     return _export(network, example, Path(path), write, _check_pt2)
 
 
 # File name suffix -> exporter.
-EXPORTERS: dict[str, Callable[[nn.Module, torch.Tensor, str | os.PathLike[str]], Exported]] = {
+EXPORTERS: dict[str, Callable[..., Exported]] = {
     ".onnx": export_onnx,
     ".pt2": export_pt2,
 }
@@ -95,7 +115,8 @@ def check_onnx(path: str | os.PathLike[str], network: nn.Module, x: torch.Tensor
 
     Raises: RepFoldError when the file cannot be run, or onnxruntime is not installed.
     """
-    y_onnx = torch.from_numpy(onnx_session(path).run(None, {"x": x.detach().cpu().numpy()})[0])
+    session = onnx_session(path)
+    y_onnx = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.detach().cpu().numpy()})[0])
     with torch.inference_mode():
         return _relative_error(path, y_onnx, first_output(network(x)))
 
@@ -113,7 +134,7 @@ def _relative_error(path: str | os.PathLike[str], y_file: torch.Tensor, y: torch
     return distance(y_file.cpu(), y.cpu())[0]
 
 
-_NUMPY_HAS = {torch.float64, torch.float32, torch.float16}
+_NUMPY_HAS = {torch.float64, torch.float32, torch.float16, torch.uint8}
 
 
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 0) -> Any:
@@ -148,7 +169,9 @@ def _export(
             "The network is in train mode; an exported one computes as in eval mode: call .eval() first."
         )
     batch: dict[int, Any] = {0: Dim("batch")}
-    sizes = {axis: Dim(name) for axis, name in zip(range(2, example.dim()), ("height", "width", "depth"), strict=False)}
+    first = 1 if isinstance(network, FromPixels) else 2
+    free = zip(range(first, example.dim()), ("height", "width", "depth")[: example.dim() - 2], strict=False)
+    sizes = {axis: Dim(name) for axis, name in free}
     # An example of one image would let the exporter take the batch for a constant.
     example = example if len(example) > 1 else torch.cat([example, example])
     failures = []

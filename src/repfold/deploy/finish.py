@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from repfold import atomic, models, run_files
+from repfold.data import Images
 from repfold.deploy.compare import compare_forms, why_not_native
 from repfold.deploy.export import export_onnx, has_onnx
+from repfold.deploy.mistakes import write_mistakes
 from repfold.errors import NotWritten, RepFoldError
 from repfold.fold import fold
 from repfold.report import write
@@ -32,13 +34,19 @@ class Outcome:
 
 
 def finish_run(
-    directory: Path, *, trust: bool = False, on_stage: Callable[[str], None] = lambda name: None
+    directory: Path,
+    *,
+    trust: bool = False,
+    validation: Callable[[models.Preprocessing], Images] | None = None,
+    on_stage: Callable[[str], None] = lambda name: None,
 ) -> list[Outcome]:
     """Fold the best network of a trained run and derive model file, certificate, ONNX, timings and report from it.
 
     Args:
         trust: run the code that the run's model file names.
-        on_stage: gets the name of each stage as it begins: "folding", "exporting", "timing", "reporting".
+        validation: opens the images whose worst mistakes the report shows; without it there are no pictures in it.
+        on_stage: gets the name of each stage as it begins: "folding", "exporting", "timing", "looking at mistakes",
+            "reporting".
 
     Returns: what came of each stage. One that this network or machine does not allow says so, and the others go on.
 
@@ -51,11 +59,14 @@ def finish_run(
     outcomes = [outcome]
     if plain is not None:
         on_stage("exporting")
-        exported = write_onnx(directory, plain, example)
+        exported = write_onnx(directory, plain, example, trained.description)
         on_stage("timing")
         # What cannot be exported is not timed in ONNX Runtime either.
         timed = _time(directory, trained.network, plain, example, onnx=exported.file is not None)
         outcomes += [exported, timed]
+    if validation is not None:
+        on_stage("looking at mistakes")
+        outcomes.append(_look(directory, plain or trained.network, trained.description, validation))
     on_stage("reporting")
     report = write([directory], directory / run_files.REPORT)
     return [*outcomes, Outcome("report", "curves, mistakes, certificate, timings", report)]
@@ -80,13 +91,13 @@ def _fold(directory: Path, trained: models.Model, example: torch.Tensor) -> tupl
     return plain, Outcome("fold", result + unwritten, path)
 
 
-def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor) -> Outcome:
+def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor, description: models.Description) -> Outcome:
     """Export into ``directory/model.onnx``; where that cannot be done, none of an earlier network is left there."""
     if not has_onnx():
         return Outcome("ONNX", "not exported: pip install 'repfold[onnx]' to have it", None)
     path = directory / run_files.ONNX
     try:
-        error = export_onnx(plain, example, path).error
+        error = export_onnx(plain, example, path, description=description).error
     except NotWritten:
         raise
     except RepFoldError as failure:
@@ -94,6 +105,24 @@ def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor) -> Outc
         return Outcome("ONNX", f"not exported: {failure}", None)
     agrees = f"ONNX Runtime agrees, relative error {error:.1e}" if error is not None else "not compared in this dtype"
     return Outcome("ONNX", agrees, path)
+
+
+def _look(
+    directory: Path,
+    network: nn.Module,
+    description: models.Description,
+    validation: Callable[[models.Preprocessing], Images],
+) -> Outcome:
+    try:
+        if description.preprocessing is None:
+            raise RepFoldError("the network does not say how images are to be preprocessed")
+        wrong, of = write_mistakes(directory, network, description, validation(description.preprocessing))
+    except NotWritten:
+        raise
+    except RepFoldError as error:  # the data may be gone by now
+        (directory / run_files.MISTAKES).unlink(missing_ok=True)
+        return Outcome("mistakes", f"not looked at: {error}", None)
+    return Outcome("mistakes", f"{wrong:,} of {of:,} images, the worst in the report", directory / run_files.MISTAKES)
 
 
 def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.Tensor, *, onnx: bool) -> Outcome:

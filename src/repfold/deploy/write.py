@@ -41,7 +41,7 @@ def write_plain(
     elif suffix == ".onnx" and source is not None and models.is_onnx(source):
         write_back(plain.network, x, source, path)
     else:
-        EXPORTERS[suffix](plain.network, x, path)
+        EXPORTERS[suffix](plain.network, x, path, description=plain.description)
 
 
 def write_back(plain: nn.Module, x: Tensor, source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -53,7 +53,7 @@ def write_back(plain: nn.Module, x: Tensor, source: str | os.PathLike[str], path
     """
     if not isinstance(plain, GraphNetwork) or not _carries_itself(plain, x):
         raise RepFoldError(f"{source} was folded part by part, and is no graph that ONNX can hold. Write .safetensors.")
-    names, opset = read_names(source)
+    names, opset, metadata = read_names(source)
     with torch.no_grad():
         expected = take_apart(plain(x))
 
@@ -65,7 +65,8 @@ def write_back(plain: nn.Module, x: Tensor, source: str | os.PathLike[str], path
                     "written. Write .safetensors, or report the network."
                 )
 
-    write_onnx(plain.repfold_graph, plain.state_dict(), path, names=names, opset=opset, check=check)
+    graph, state = plain.repfold_graph, plain.state_dict()
+    write_onnx(graph, state, path, names=names, opset=opset, metadata=metadata, check=check)
 
 
 def _computed(file: Path, x: Tensor, names: Names) -> list[Tensor]:

@@ -48,7 +48,7 @@ def cpu_kernels() -> tuple[str, ...]:
 @cache
 def library() -> ctypes.CDLL:
     """The loaded library, whose calls release the GIL. Raises: EngineError when it is absent or of another version."""
-    path = _find()
+    path = find()
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
@@ -61,7 +61,8 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def _find() -> Path:
+def find() -> Path:
+    """The library's path. Raises: EngineError when there is none."""
     name = _NAMES.get(sys.platform, "librepfold_engine.so")
     if chosen := os.environ.get("REPFOLD_ENGINE"):
         return Path(chosen)

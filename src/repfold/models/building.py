@@ -6,6 +6,7 @@ networks may still load whatever path an option names.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from repfold.errors import RepFoldError
+from repfold.expand import ExpandWarning, expand
 from repfold.models.create import call_factory, create, find_factory
 from repfold.models.description import Architecture
 from repfold.models.presets import PRESETS
@@ -59,7 +61,12 @@ def build(architecture: Architecture, vouched: Vouched = NOTHING) -> nn.Module:
     _check_vouched(architecture, vouched)
     factory = vouched.factory or architecture.name
     found = find_factory(factory) if isinstance(factory, str) else factory
-    return call_factory(found, architecture.name, options=dict(architecture.options), **arguments)
+    network = call_factory(found, architecture.name, options=dict(architecture.options), **arguments)
+    if not architecture.expand:
+        return network
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExpandWarning)  # emitted once, when it was trained
+        return expand(network, architecture.expand, fresh=True)
 
 
 def _check_vouched(architecture: Architecture, vouched: Vouched) -> None:

@@ -32,7 +32,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise RepFoldError(f"{path} is not a file.")
     with path.open("rb") as file:
-        is_pickle = file.read(4).startswith(weights.PICKLES)
+        is_pickle = weights.is_pickle(file.read(9))
     state = unwrap(_read_pickle(path)) if is_pickle else weights.read_tensors(path)
     if not state:
         raise RepFoldError(

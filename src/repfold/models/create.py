@@ -14,7 +14,7 @@ from torch import nn
 
 from repfold import norms
 from repfold.errors import RepFoldError, nearest
-from repfold.models import mgnet, mobileone, repopt, repvgg, resnet, vgg
+from repfold.models import mgnet, mobilenet, mobileone, repopt, repvgg, resnet, vgg
 from repfold.models.description import Architecture
 
 
@@ -28,6 +28,7 @@ class Table(Protocol):
 MODELS: dict[str, Table] = {
     **repvgg.TABLES,
     **mobileone.TABLES,
+    **mobilenet.TABLES,
     **vgg.TABLES,
     **repopt.TABLES,
     **resnet.TABLES,
@@ -35,7 +36,7 @@ MODELS: dict[str, Table] = {
 }
 
 # The classes of networks that MODELS builds; each keeps its constructor arguments as attributes.
-FAMILIES = (repvgg.RepVGG, mobileone.MobileOne, resnet.ResNet, mgnet.MgNet)
+FAMILIES = (repvgg.RepVGG, mobileone.MobileOne, mobilenet.MobileNet, resnet.ResNet, mgnet.MgNet)
 
 
 def create(

@@ -19,13 +19,18 @@ RESERVED_OPTIONS = ("name", "num_classes", "preset", "in_channels")
 
 @dataclass(frozen=True)
 class Architecture:
-    """The arguments of ``models.create`` that build the network's train form."""
+    """The arguments of ``models.create`` that build the network's train form.
+
+    ``expand``: the structure that then takes the place of each convolution, or ""; of a network of MODELS that is in
+    its file's graph instead.
+    """
 
     name: str
     num_classes: int | None = None
     preset: str = "imagenet"
     in_channels: int = 3
     options: Mapping[str, Any] = field(default_factory=dict)
+    expand: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,10 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: nested dicts, lists, strings and numbers."""
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        if self.architecture is not None and not self.architecture.expand:
+            del content["architecture"]["expand"]  # which readers of an earlier version do not know
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Description:
@@ -127,6 +135,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "preset": _is_name,
     "in_channels": lambda value: type(value) is int and 0 < value <= MOST_CHANNELS,
     "options": _is_options,
+    "expand": _is_name,
     "image_size": lambda value: type(value) is int,
     "resize": lambda value: type(value) is int,
     "mean": _is_list_of_numbers,

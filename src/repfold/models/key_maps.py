@@ -1,4 +1,6 @@
-"""How other code names the same tensors: RepVGG's authors, timm, Apple's MobileOne; train and folded form alike.
+"""How other code names the same tensors: RepVGG's authors, timm, Apple's MobileOne, pytorchcv.
+
+Layouts of RepVGG and MobileOne are for train and folded form alike; those of MobileNets are in mobilenet_names.
 
 Every layout is a table of prefixes, read in both directions. Our names: ``stem.<part>``, ``stages.<k>.<j>.<part>``,
 ``head``, ``auxiliary.<k>.<part>``; a part is branches.kxk, branches.point, branches.identity, branches.conv (folded),
@@ -9,10 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from repfold.errors import RepFoldError
+from repfold.models import mobilenet_names
+
+
+class Layout(Protocol):
+    """The names of one code base."""
+
+    def name(self, ours: str) -> str | None:
+        """Their name for our tensor; None when they have none."""
+
+    def our_name(self, theirs: str) -> str | None:
+        """Our name for their tensor; None when it is not of this layout."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,19 @@ class KeyMap:
         return {"stem.": f"{self.stem}.", **stages}
 
 
+@dataclass(frozen=True)
+class SameNames:
+    """A code base whose names are ours: those that begin so."""
+
+    prefixes: tuple[str, ...]
+
+    def name(self, ours: str) -> str | None:
+        """Their name for our tensor; None when they have none."""
+        return ours if ours.startswith(self.prefixes) else None
+
+    our_name = name
+
+
 _REPVGG_ORIGINAL = {
     "branches.kxk": "rbr_dense",
     "branches.point": "rbr_1x1",
@@ -68,8 +95,10 @@ _REPVGG_ORIGINAL = {
 _TIMM_STAGES = tuple(f"stages.{k}" for k in range(4))
 _STAGES = tuple(f"stage{k}" for k in range(1, 5))
 
+_TORCHVISION = SameNames(("conv1.", "bn1.", *(f"layer{k}." for k in range(1, 5)), "fc."))
+
 # family -> code base -> layout
-KEY_MAPS: dict[str, dict[str, KeyMap]] = {
+KEY_MAPS: dict[str, dict[str, Layout]] = {
     "RepVGG": {
         "original": KeyMap("stage0", _STAGES, "linear", _REPVGG_ORIGINAL),
         "timm": KeyMap(
@@ -99,6 +128,8 @@ KEY_MAPS: dict[str, dict[str, KeyMap]] = {
             },
         ),
     },
+    # Ours are torchvision's, and so are timm's.
+    "ResNet": {"original": _TORCHVISION, "timm": _TORCHVISION},
     "MobileOne": {
         "apple": KeyMap(
             "stage0",
@@ -127,6 +158,8 @@ KEY_MAPS: dict[str, dict[str, KeyMap]] = {
             },
         ),
     },
+    "MobileNetV1": {**mobilenet_names.LAYOUTS["MobileNetV1"]},
+    "MobileNetV2": {**mobilenet_names.LAYOUTS["MobileNetV2"]},
 }
 
 State = dict[str, torch.Tensor]

@@ -34,6 +34,11 @@ class MobileOneTable:
         """Channels of stages 1..4."""
         return tuple(int(width * by) for width, by in zip((64, 128, 256, 512), self.multipliers, strict=True))
 
+    @property
+    def features(self) -> int:
+        """Channels before the classifier."""
+        return self.widths[-1]
+
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> MobileOne:
         """Build the network with fresh weights; ``options`` are those of Style."""
         return MobileOne(self, num_classes=num_classes, preset=preset, in_channels=in_channels, **options)

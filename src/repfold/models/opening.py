@@ -16,6 +16,7 @@ from repfold.errors import RepFoldError, nearest
 from repfold.fold import fold
 from repfold.graph.module import GraphNetwork, to_module
 from repfold.graph.onnx.read import read_onnx
+from repfold.models.carried import described
 from repfold.models.checkpoint import load_weights
 from repfold.models.create import MODELS, create
 from repfold.models.description import Architecture, Description
@@ -79,7 +80,7 @@ def _open_onnx(path: str | os.PathLike[str], example: Sequence[int] | None) -> M
         name="Imported",
         parameter_names=("x",),
     )
-    return Model(network, Description())
+    return Model(network, described(read.metadata))
 
 
 def example_input(model: Model, shape: Sequence[int] | None = None) -> Tensor:

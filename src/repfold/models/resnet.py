@@ -1,11 +1,12 @@
 """Residual networks (He et al. 2016): the ImageNet ones, and those for images of 32 px.
 
-Layers are named as in torchvision, so that weights published for it fit without a map of names.
+Layers are named as in torchvision and timm, so that weights published for them fit without a map of names.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ class ResNetTable:
 
     ``bottleneck``: blocks 1x1, 3x3, 1x1 with four times ``widths`` channels out, else 3x3, 3x3. ``small``: for images
     of about 32 px whatever the preset. ``parameter_free``: shortcuts that change the shape take every other pixel and
-    add channels of zeros (option A), else they are 1x1 convolutions with a norm (option B).
+    add channels of zeros (option A), else they are 1x1 convolutions with a norm (option B). ``variant_d`` (He et al.
+    2019, "Bag of Tricks"; ResNet_vd): a stem of three 3x3, and shortcuts that average 2x2 pixels before their 1x1.
     """
 
     depths: tuple[int, ...]
@@ -32,6 +34,12 @@ class ResNetTable:
     bottleneck: bool = False
     small: bool = False
     parameter_free: bool = False
+    variant_d: bool = False
+
+    @property
+    def features(self) -> int:
+        """Channels before the classifier."""
+        return self.widths[-1] * (_EXPANSION if self.bottleneck else 1)
 
     def build(self, *, num_classes: int, preset: str, in_channels: int, **options: Any) -> ResNet:
         """Build the network with fresh weights; ``options``: activation."""
@@ -41,7 +49,8 @@ class ResNetTable:
 class ResNet(nn.Module):
     """Stem, stages of residual blocks, global average pool, linear head: [N, in_channels, H, W] -> [N, num_classes].
 
-    The stem is 7x7 of stride 2 and a max-pool, or in the preset "32px" and for small tables 3x3 of stride 1.
+    The stem is 7x7 (variant D: three 3x3) of stride 2 and a max-pool, or in the preset "32px" and for small tables 3x3
+    of stride 1.
     """
 
     def __init__(
@@ -59,8 +68,7 @@ class ResNet(nn.Module):
         self.options = style.options(Style("plain"))
         small = table.small or strides_of(preset)[0] == 1
         width = table.widths[0]
-        kernel_size, stride = (3, 1) if small else (7, 2)
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        self.conv1 = _stem(table, in_channels, small, activation)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = ACTIVATIONS[activation]()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
@@ -143,6 +151,18 @@ class PaddedShortcut(nn.Module):
         return functional.pad(x_NCHW[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.channels))
 
 
+def _stem(table: ResNetTable, in_channels: int, small: bool, activation: str) -> nn.Module:
+    width, stride = table.widths[0], 1 if small else 2
+    if not table.variant_d:
+        kernel_size = 3 if small else 7
+        return nn.Conv2d(in_channels, width, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    layers: list[nn.Module] = []
+    for channels, out_channels in ((in_channels, width // 2), (width // 2, width // 2)):
+        conv = nn.Conv2d(channels, out_channels, 3, 1 if layers else stride, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(out_channels), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, nn.Conv2d(width // 2, width, 3, padding=1, bias=False))
+
+
 def _block(table: ResNetTable, in_channels: int, width: int, stride: int, activation: str) -> nn.Module:
     kind: Callable[..., nn.Module] = Bottleneck if table.bottleneck else BasicBlock
     out_channels = width * (_EXPANSION if table.bottleneck else 1)
@@ -154,15 +174,21 @@ def _shortcut(table: ResNetTable, in_channels: int, out_channels: int, stride: i
         return nn.Identity()
     if table.parameter_free:
         return PaddedShortcut(in_channels, out_channels, stride)
+    if table.variant_d:
+        pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+        conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        return nn.Sequential(pool, conv, nn.BatchNorm2d(out_channels))
     conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
 def initialise_for_relu(network: nn.Module) -> None:
-    """Draw convolutions so that variances are kept backwards through ReLUs (He et al. 2015)."""
+    """Draw convolutions so that variances are kept backwards through ReLUs (He et al. 2015), group by group."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.groups > 1:  # an input pixel reaches the channels of its group alone
+                layer.weight.data *= math.sqrt(layer.groups)
 
 
 _RESNET18 = ResNetTable((2, 2, 2, 2))
@@ -172,6 +198,7 @@ TABLES: dict[str, ResNetTable] = {
     "resnet18": _RESNET18,
     "resnet34": ResNetTable((3, 4, 6, 3)),
     "resnet50": ResNetTable((3, 4, 6, 3), bottleneck=True),
+    "resnet50-vd": ResNetTable((3, 4, 6, 3), bottleneck=True, variant_d=True),
     "resnet18-cifar": dataclasses.replace(_RESNET18, small=True),
     "resnet20-cifar": _RESNET20,
     "resnet56-cifar": dataclasses.replace(_RESNET20, depths=(9, 9, 9)),

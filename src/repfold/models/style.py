@@ -18,7 +18,11 @@ from repfold.blocks.delta_orthogonal import initialise_delta_orthogonal
 from repfold.errors import RepFoldError, nearest
 
 _SLOPE = 0.01  # of the leaky ReLU
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky-relu": lambda: nn.LeakyReLU(_SLOPE)}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky-relu": lambda: nn.LeakyReLU(_SLOPE),
+}
 INITS = ("default", "delta-orthogonal")
 
 
@@ -28,7 +32,7 @@ class Style:
 
     Args:
         block: a name of BLOCKS; "plain" is a single convolution.
-        activation: "relu" or "leaky-relu".
+        activation: "relu", "relu6" or "leaky-relu".
         norm: False leaves the BatchNorm out (and gives plain convolutions a bias), for networks trained without any;
             only "plain" and the structures that have none inside can do without.
         init: "default" (PyTorch's, and each paper's own), or "delta-orthogonal" for plain networks.

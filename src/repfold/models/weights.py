@@ -128,6 +128,14 @@ def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that begins with these 9 bytes is one of torch.save's, or a bare pickle.
+
+    A safetensors file begins with the length of its header, which may look like a pickle, and then the header.
+    """
+    return start.startswith(PICKLES) and start[8:9] != b"{"
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
@@ -141,8 +149,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise RepFoldError(f"{path} is no weights file: {error}.") from error
     if not start:
         raise RepFoldError(f"{path} is empty: its writing was probably interrupted. Use an earlier copy.")
-    # A safetensors file begins with the length of its header, which may look like a pickle's, and then the header.
-    if start.startswith(PICKLES) and start[8:] != b"{":
+    if is_pickle(start):
         raise RepFoldError(
             f"{path} is a pickle (a file of torch.save), which can run code when read; weights are expected as "
             "safetensors. `repfold convert` turns a checkpoint of a known model into a safe file."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+
+from repfold.modules import DiagonalKernels
 
 # Layers whose parameters are scales and shifts, of whatever shape; _NormBase is that of BatchNorm and InstanceNorm.
 NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
@@ -23,16 +25,42 @@ class Groups:
     exempt: tuple[nn.Parameter, ...]
     summary: tuple[str, ...]
 
-    def for_optimizer(self, weight_decay: float) -> list[dict[str, Any]]:
-        """The groups as optimizers of torch.optim take them; an empty one is left out."""
+    @property
+    def values(self) -> tuple[int, int]:
+        """How many numbers decay, and how many are exempt."""
+        decayed, exempt = (sum(p.numel() for p in parameters) for parameters in (self.decayed, self.exempt))
+        return decayed, exempt
+
+    def for_optimizer(
+        self,
+        weight_decay: float,
+        scales: Mapping[nn.Parameter, float] | None = None,
+        apart: Container[nn.Parameter] = frozenset(),
+    ) -> list[dict[str, Any]]:
+        """The groups as optimizers of torch.optim take them; an empty one is left out.
+
+        ``scales``: what the learning rate of each parameter is multiplied by, which its group has as "lr_scale".
+        ``apart``: parameters that share no group with others, since they are trained when the others are not: fused
+        kernels want all of a group to have moved before, or none.
+        """
         pairs = ((self.decayed, weight_decay), (self.exempt, 0.0))
-        return [{"params": list(parameters), "weight_decay": decay} for parameters, decay in pairs if parameters]
+        if scales is None:
+            return [{"params": list(parameters), "weight_decay": decay} for parameters, decay in pairs if parameters]
+        groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
+        for parameters, decay in pairs:
+            for parameter in parameters:
+                scale = scales.get(parameter, 1.0)
+                empty = {"params": [], "weight_decay": decay, "lr_scale": scale}
+                groups.setdefault((decay, scale, parameter in apart), empty)["params"].append(parameter)
+        return list(groups.values())
 
 
 def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = frozenset()) -> Groups:
     """Sort the trainable parameters: norms and everything of one dimension (biases, scales) are exempt from decay.
 
-    So are those in ``exempt``. A parameter that several modules share counts once, with the first of them.
+    So are those in ``exempt``. Scales that a module states to be ``DiagonalKernels`` decay as kernels do, so that
+    branches of constant scales decay as the kernel that they fold to. A parameter that several modules share counts
+    once, with the first of them.
     """
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
@@ -40,13 +68,13 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
     values: Counter[tuple[str, bool]] = Counter()
     seen: set[int] = set()
     for module in network.modules():
-        for parameter in module.parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            decays = _dimensions(module, parameter) >= 2 and not isinstance(module, NORMS) and parameter not in exempt
+            decays = _is_kernel(module, name, parameter) and parameter not in exempt
             (decayed if decays else undecayed).append(parameter)
-            kind = (type(module).__name__, decays)
+            kind = (_layer_name(module), decays)
             tensors[kind] += 1
             values[kind] += parameter.numel()
     summary = tuple(
@@ -54,6 +82,18 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
         for (name, decays), count in sorted(tensors.items(), key=lambda item: (not item[0][1], item[0][0]))
     )
     return Groups(tuple(decayed), tuple(undecayed), summary)
+
+
+def _layer_name(module: nn.Module) -> str:
+    """The name that users know: that of PyTorch's layer, also where RepFold runs it by a faster class of its own."""
+    known = [kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules.")]
+    return next((name for name in known if name != "Module"), type(module).__name__)
+
+
+def _is_kernel(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+    if isinstance(module, DiagonalKernels) and name in module.diagonal_kernels:
+        return True
+    return _dimensions(module, parameter) >= 2 and not isinstance(module, NORMS)
 
 
 def _dimensions(module: nn.Module, parameter: nn.Parameter) -> int:

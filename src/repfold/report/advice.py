@@ -10,6 +10,7 @@ from functools import cached_property
 from repfold.report import wording
 from repfold.report.numbers import finite, number
 from repfold.report.records import Run
+from repfold.schedule import fine_tuning_lr
 
 # Percentage points between the accuracy on (unaugmented) training images and on validation images that are far apart.
 FAR_APART = 10.0
@@ -205,15 +206,6 @@ def _loader(signs: Signs) -> Iterator[Finding]:
         "give the run more processor cores."
     )
     yield Finding("loader", says, evidence)
-
-
-def fine_tuning_lr(images: float, batch: float) -> float:
-    """Learning rate for fine-tuning, linearly scaled from batch 256 to ``batch``.
-
-    0.001 up to 1,000 images, 0.01 from 100,000 on, in between log-linear.
-    """
-    decades = min(max(math.log10(max(images, 1)) - 3, 0.0), 2.0)
-    return 0.001 * 10 ** (decades / 2) * batch / 256
 
 
 def _fine_tuning(signs: Signs) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from typing import Any
 from repfold.report.numbers import Values, finite, rounded
 from repfold.report.scale import Scale, decade_ticks, round_ticks
 
-WIDTH, HEIGHT = 420, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 10, 10, HEIGHT - 26
+WIDTH, HEIGHT = 420, 256
+LEFT, RIGHT, TOP, BOTTOM = 62, WIDTH - 10, 10, HEIGHT - 42
 
 Point = tuple[float, float]
 
@@ -48,6 +48,7 @@ class Chart:
     title: str
     series: tuple[Series, ...]
     x_label: str = ""
+    y_label: str = ""
     x_whole: bool = False
     x_range: tuple[float, float] | None = None
     log: bool = False

@@ -11,7 +11,7 @@ from pathlib import Path
 from repfold import atomic
 from repfold.errors import RepFoldError
 from repfold.report import palette
-from repfold.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Axes, Chart, Point, Series, axes
+from repfold.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Chart, Point, Series, axes
 from repfold.report.markup import Markup, join, pixels, tag
 from repfold.report.numbers import finite
 from repfold.report.scale import tick_labels
@@ -35,7 +35,6 @@ def svg_file(chart: Chart) -> str:
             tag("text", chart.title, class_="title", x=LEFT, y=18 - above),
             legend,
             drawing(chart),
-            tag("text", chart.x_label, class_="end", x=RIGHT, y=BOTTOM - 6),
         ]
     )
     return _svg(chart, inside, above, xmlns="http://www.w3.org/2000/svg")
@@ -57,7 +56,7 @@ def save_chart(chart: Chart, path: str | os.PathLike[str]) -> Path:
 def drawing(chart: Chart) -> Markup:
     """Return the grid and the series, without the ``<svg>`` around them."""
     spanned, arms = axes(chart), len({series.style for series in chart.series})
-    return join([_grid(spanned), *(_series(series, spanned, arms) for series in chart.series)])
+    return join([_grid(spanned), _titles(chart), *(_series(series, spanned, arms) for series in chart.series)])
 
 
 def stylesheet() -> str:
@@ -112,6 +111,14 @@ def _grid(spanned: Axes) -> Markup:
     ]
     rule, axis = tag("path", class_="rule", d=rules), tag("path", class_="axis", d=f"M{LEFT} {BOTTOM}H{RIGHT}")
     return tag("g", rule, axis, *y_texts, *x_texts, class_="axes", aria_hidden="true")
+
+
+def _titles(chart: Chart) -> Markup:
+    """What the axes stand for: below the one, and along the other."""
+    x = tag("text", chart.x_label, class_="middle", x=(LEFT + RIGHT) / 2, y=HEIGHT - 7)
+    turned = f"translate(13 {pixels((TOP + BOTTOM) / 2)}) rotate(-90)"
+    y = tag("text", chart.y_label, class_="middle", transform=turned)
+    return tag("g", x if chart.x_label else None, y if chart.y_label else None, class_="axes", aria_hidden="true")
 
 
 def _series(series: Series, spanned: Axes, of: int) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import unicodedata
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from repfold.report.markup import Markup, escape, tag
 
 FEW = 20
 # Right and wrong have hues of their own, and the shade is a share: the square root lets rare confusions be seen.
+_TITLE = 18.0  # the room for an axis title
 _HIT, _MISS = (42, 111, 214), (209, 72, 12)
 
 
@@ -31,8 +33,8 @@ def _cells(confusion: Confusion) -> Markup:
     names = [shortened(name) for name in confusion.classes]
     count = len(names)
     cell = 34.0 if count > 12 else 44.0
-    left = max(112.0, 14 + 6.4 * max(len(name) for name in names))  # at least the corner's words
-    top = 24 + 4.6 * max(len(name) for name in names)
+    longest = max(_width(name) for name in names)
+    left, top = _TITLE + 14 + longest, _TITLE + 24 + 0.72 * longest
     shades = shade_TP(confusion)
     parts: list[Markup] = []
     for t in range(count):
@@ -40,8 +42,10 @@ def _cells(confusion: Confusion) -> Markup:
         parts.append(tag("text", names[t], class_="end label", x=left - 7, y=y + cell / 2 + 4))
         parts.append(_slanted(names[t], left + (t + 0.5) * cell, top - 8))
         parts += [_cell(confusion, shades, t, p, left + p * cell, y, cell) for p in range(count)]
-    width, height = left + count * cell + 4.6 * len(names[-1]) + 8, top + count * cell + 4
-    parts.append(tag("text", "true ↓  predicted →", class_="end corner", x=left - 7, y=top - 8))
+    width, height = left + count * cell + 0.8 * _width(names[-1]) + 8, top + count * cell + 4
+    middle = count * cell / 2
+    parts.append(tag("text", "predicted class", class_="middle", x=left + middle, y=13))
+    parts.append(tag("text", "true class", class_="middle", transform=f"translate(13 {top + middle:.1f}) rotate(-90)"))
     label = f"Confusion matrix of {count} classes; the table of pairs lists its largest errors."
     style = f"min-width:{min(width, 720) * 0.78:.0f}px;max-width:{width:.0f}px"
     view = f"0 0 {width:.0f} {height:.0f}"
@@ -61,6 +65,11 @@ def _cell(confusion: Confusion, shades: np.ndarray, t: int, p: int, x: float, y:
 
 def _slanted(name: str, x: float, y: float) -> Markup:
     return tag("text", name, class_="label", transform=f"translate({x:.1f} {y:.1f}) rotate(-42)")
+
+
+def _width(name: str) -> float:
+    """Return about how wide a label is in pixels, rather too wide than too narrow."""
+    return sum(12.0 if unicodedata.east_asian_width(character) in "WF" else 7.0 for character in name)
 
 
 def shortened(name: str, most: int = 18) -> str:

@@ -18,7 +18,7 @@ def write_lr_plot(
     Raises: RepFoldError for another ending.
     """
     series = tuple(Series(name, x, y, style=style) for style, (name, (x, y)) in enumerate(curves.items()))
-    save_chart(Chart("Learning rate", series, x_label="epoch", log=log, floor=0.0), path)
+    save_chart(Chart("Learning rate", series, x_label="epoch", y_label="learning rate", log=log, floor=0.0), path)
 
 
 def write_range_plot(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], path: Path) -> None:
@@ -35,4 +35,9 @@ def write_range_plot(rates: Sequence[float], losses: Sequence[float], smoothed: 
         Series(name, decades, [y if y <= highest else None for y in values], style=style)
         for style, (name, values) in enumerate(lines.items())
     )
-    save_chart(Chart("Loss at each learning rate", series, x_label="log10 of the learning rate", floor=0.0), path)
+    save_chart(
+        Chart(
+            "Loss at each learning rate", series, x_label="log10 of the learning rate", y_label="loss, nats", floor=0.0
+        ),
+        path,
+    )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
-from importlib import metadata, resources
 from pathlib import Path
 
 from repfold import atomic, run_files
 from repfold.errors import RepFoldError
 from repfold.report import wording
-from repfold.report.chart_svg import stylesheet
-from repfold.report.markup import Markup, join, tag
+from repfold.report.document import document
+from repfold.report.markup import Markup, tag
 from repfold.report.results import Report, read
 from repfold.report.sections import SECTIONS
 from repfold.report.sections.summary import trained
@@ -48,16 +45,12 @@ def page(report: Report) -> Markup:
     """Return the whole page. The same runs give the same text, byte for byte."""
     shown = [(name, title, body) for name, (title, section) in SECTIONS.items() if (body := section(report))]
     links = [tag("a", title, href=f"#{name}") for name, title, _ in shown]
-    body = tag(
-        "body",
+    return document(
+        heading(report),
         tag("header", tag("h1", heading(report)), _subtitle(report), tag("nav", *links, aria_label="Sections")),
         _notes(report),
         tag("main", *(tag("section", tag("h2", title), inside, id=name) for name, title, inside in shown)),
-        tag("footer", f"RepFold {metadata.version('repfold')}"),
-        tag("div", id="tooltip", role="status", hidden=""),
-        tag("script", Markup(_resource("page.js"))),
     )
-    return join([Markup("<!DOCTYPE html>\n"), tag("html", _head(heading(report)), body, lang="en"), "\n"])
 
 
 def heading(report: Report) -> str:
@@ -86,23 +79,3 @@ def _subtitle(report: Report) -> Markup:
 def _notes(report: Report) -> Markup | None:
     notes = report.notes()
     return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else None
-
-
-def _head(title: str) -> Markup:
-    script = base64.b64encode(hashlib.sha256(_resource("page.js").encode()).digest()).decode()
-    # Nothing may be loaded from anywhere, and no script may run but the page's own, whatever a class is called.
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} · RepFold"),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Markup(stylesheet() + _resource("page.css"))),
-    )
-
-
-def _resource(name: str) -> str:
-    return resources.files("repfold.report").joinpath(name).read_text(encoding="utf-8")

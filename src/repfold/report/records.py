@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from repfold import regular, run_files, toml
 from repfold.errors import RepFoldError, few
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
+from repfold.report.mistakes import Mistakes, mistakes_of
 from repfold.report.numbers import finite, number
 from repfold.report.timings import Timings, timings_of
 
@@ -33,14 +34,15 @@ class Run:
     directory: Path
     name: str
     epochs: tuple[Record, ...]
-    recipe: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    certificate: Mapping[str, Any] | None
-    confusion: Confusion | None
-    timings: Timings | None
-    masks: tuple[LayerMask, ...]
-    files: tuple[tuple[str, int], ...]
-    notes: tuple[str, ...]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Mapping[str, Any] | None = None
+    confusion: Confusion | None = None
+    timings: Timings | None = None
+    masks: tuple[LayerMask, ...] = ()
+    mistakes: Mistakes | None = None
+    files: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def column(self, key: str) -> tuple[float | None, ...]:
         """Return one quantity over the epochs; ``None`` where it is absent, NaN and ∞ as they were recorded."""
@@ -70,8 +72,10 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the recipe asks for more epochs than are recorded."""
-        return self.planned is not None and int(self.last["epoch"]) < self.planned
+        """Whether the recipe asks for more epochs than are recorded, and its patience is not over either."""
+        patience = number(self.recipe.get("patience")) or 0
+        impatient = patience > 0 and int(self.last["epoch"]) - int(self.best["epoch"]) >= patience
+        return self.planned is not None and int(self.last["epoch"]) < self.planned and not impatient
 
 
 def read_runs(directories: Sequence[str | os.PathLike[str]]) -> tuple[Run, ...]:
@@ -111,6 +115,7 @@ def _read_run(directory: Path, name: str) -> Run:
         confusion=read(run_files.CONFUSION, confusion_of),
         timings=read(run_files.TIMINGS, timings_of),
         masks=read(run_files.RULES, masks_of) or (),
+        mistakes=read(run_files.MISTAKES, mistakes_of),
         files=_files(directory),
         notes=(),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repfold.report.arms import Arm, group, seed_notes
+from repfold.report.comparable import data_notes
 from repfold.report.records import Run, read_runs
 
 
@@ -21,13 +22,15 @@ class Report:
         """Return everything that the reader should know about what was missing or strange, with the run's name."""
         several = len(self.runs) > 1
         notes = [f"{run.name}: {note}" if several else note for run in self.runs for note in run.notes]
-        return (*notes, *seed_notes(self.arms))
+        return (*data_notes(self.runs), *notes, *seed_notes(self.arms))
 
 
-def read(directories: Sequence[str | os.PathLike[str]]) -> Report:
-    """Read run directories into a report.
+def read(directories: Sequence[str | os.PathLike[str]], *, pictures: bool = True) -> Report:
+    """Read run directories into a report; without ``pictures`` no image of the data gets into its page.
 
     Raises: RepFoldError when none is given, or one is missing, is no run directory, or has no epoch recorded.
     """
     runs = read_runs(directories)
+    if not pictures:
+        runs = tuple(replace(run, mistakes=None) for run in runs)
     return Report(runs, group(runs))

@@ -27,7 +27,7 @@ from repfold.schedule.decay import (
 )
 from repfold.schedule.length import Length, LengthLike, length
 from repfold.schedule.ramps import Cooldown, Warmup, warmup_stable_decay
-from repfold.schedule.rate import LearningRate, linear_scaling
+from repfold.schedule.rate import LearningRate, fine_tuning_lr, linear_scaling
 from repfold.schedule.reading import curve, landmarks
 from repfold.schedule.schedule import Schedule, ScheduleWarning
 from repfold.schedule.sequence import Restarts, StepTail, sgdr, sigmoid_step_tail
@@ -121,6 +121,7 @@ __all__ = [
     "cosine",
     "curve",
     "exponential",
+    "fine_tuning_lr",
     "inverse_sigmoid",
     "landmarks",
     "learning_rate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from repfold.errors import RepFoldError
@@ -33,3 +34,13 @@ def linear_scaling(lr: float, batch: int, reference: int = 256) -> float:
     if batch < 1 or reference < 1:
         raise RepFoldError(f"Linear scaling needs batches of at least 1, not {batch} and {reference}.")
     return lr * batch / reference
+
+
+def fine_tuning_lr(images: float, batch: float) -> float:
+    """Return the rate for fine-tuning with SGD, linearly scaled from batch 256 to ``batch``.
+
+    0.001 up to 1,000 training images, 0.01 from 100,000 on (the guide of PaddleClas, section 2.2.9), in between
+    log-linear.
+    """
+    decades = min(max(math.log10(max(images, 1)) - 3, 0.0), 2.0)
+    return 0.001 * 10 ** (decades / 2) * batch / 256

@@ -15,11 +15,12 @@ from torch.optim import Optimizer
 from repfold import models, norms
 from repfold.data import Loader, Source
 from repfold.errors import RepFoldError
-from repfold.expand import expand
+from repfold.expand import ExpandWarning, expand
 from repfold.fold import OnlineFold
-from repfold.models import Description, Preprocessing
+from repfold.models import Description, Initialised, Preprocessing, Pretrained
 from repfold.modules import eval_mode
 from repfold.optim.groups import Groups, parameter_groups
+from repfold.optim.layer_rates import classifier_of, rate_scales, summary
 from repfold.optim.lookahead import Lookahead
 from repfold.schedule import ScheduleWarning
 from repfold.train import distributed
@@ -27,6 +28,8 @@ from repfold.train.batches import BatchTransform
 from repfold.train.distill import load_teacher
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Note
+from repfold.train.head_first import HeadFirst
+from repfold.train.loss import balanced_weights
 from repfold.train.machine import Machine
 from repfold.train.objective import Objective
 from repfold.train.open_data import make_loaders, open_data, preprocessing_of
@@ -45,11 +48,20 @@ class Loaders(NamedTuple):
     train_sample: Loader
 
 
+class LayerRates(NamedTuple):
+    """What rates are multiplied by, if not by 1; the ``classifier``, where anything depends on which it is."""
+
+    classifier: frozenset[nn.Parameter] = frozenset()
+    scales: dict[nn.Parameter, float] | None = None
+    summary: str = ""
+
+
 @dataclass(frozen=True)
 class Assembly:
     """What a run is made of: ``parts`` is what its steps need, the rest what surrounds them.
 
-    ``groups``: a line for each kind of parameters, and whether it decays.
+    ``groups``: the parameters that decay, and those that do not; ``rates``: of their layers, where they differ;
+    ``initialised``: what was loaded to start from, if anything.
     """
 
     settings: Settings
@@ -60,7 +72,9 @@ class Assembly:
     parts: StepParts
     loaders: Loaders
     reparameterized: Reparameterized | None
-    groups: tuple[str, ...]
+    groups: Groups
+    rates: LayerRates
+    initialised: Initialised | None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,8 +103,11 @@ def assemble(
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
     source = open_data(settings.data, emit)
-    preprocessing = preprocessing_of(source, settings.seed)
-    network, reparameterized = _network(settings, source, emit, resumed)
+    settings = settings.for_images(len(source.train))
+    pretrained = models.read_pretrained(models.locate(settings.model.init)) if settings.model.init else None
+    known = pretrained.description.preprocessing if pretrained else None
+    preprocessing = preprocessing_of(source, settings.normalisation, known, settings.data.seed)
+    network, reparameterized, initialised = _network(settings, source, pretrained, emit, resumed)
     network, note = distributed.synchronise_batch_norm(network, ranks, machine.device)
     if note:
         emit(Note(note))
@@ -102,6 +119,7 @@ def assemble(
     norms.check_batch(network, settings.batch // ranks.world)
     objective = _objective(settings, network, source, preprocessing, machine, trust)
     groups = parameter_groups(network, exempt=objective.penalty.kernels if objective.penalty else frozenset())
+    rates = _layer_rates(settings, network, len(source.classes))
     loaders = Loaders(*make_loaders(settings, source, machine, ranks))
     steps = loaders.train.steps_per_epoch
     for sentence in (*_schedule_warnings(settings, steps), *unusual_settings(settings, steps)):
@@ -112,22 +130,25 @@ def assemble(
     parts = StepParts(
         network=network,
         forward=ranks.wrap(forward, machine.device),
-        optimizer=_optimizer(settings, groups, machine, reparameterized),
+        optimizer=_optimizer(settings, groups, rates, machine, reparameterized),
         scaler=machine.scaler(),
         objective=objective,
         transform=BatchTransform(settings, source.crop, preprocessing, len(source.classes), machine, ranks),
         steps_per_epoch=steps,
         average=RunAverage(network, settings.averaging) if settings.averaging else None,
         max_norm=settings.optimizer.max_norm,
+        head_first=_head_first(settings, network, rates.classifier, steps, ranks),
     )
     architecture = settings.model.architecture(len(source.classes), source.channels)
     description = Description(architecture, source.classes, preprocessing)
-    return Assembly(settings, machine, ranks, source, description, parts, loaders, reparameterized, groups.summary)
+    return Assembly(
+        settings, machine, ranks, source, description, parts, loaders, reparameterized, groups, rates, initialised
+    )
 
 
 def _network(
-    settings: Settings, source: Source, emit: Listener, resumed: Path | None
-) -> tuple[nn.Module, Reparameterized | None]:
+    settings: Settings, source: Source, pretrained: Pretrained | None, emit: Listener, resumed: Path | None
+) -> tuple[nn.Module, Reparameterized | None, Initialised | None]:
     model = settings.model
     options = {**model.options, "norm": model.norm} if model.norm else model.options
     torch.manual_seed(settings.seed)
@@ -139,11 +160,16 @@ def _network(
         **options,
     )
     reparameterized = start_target(network, model, resumed, emit)
-    if model.init:
-        emit(Note(str(models.initialise(network, model.init))))
+    initialised = models.initialise(network, pretrained, classes=source.classes) if pretrained else None
+    if initialised:
+        emit(Note(str(initialised)))
     if model.expand:  # a trained network keeps its function; a new one begins as the structure's paper has it
-        network = expand(network, model.expand, fresh=not model.init)
-    return network.train(), reparameterized
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ExpandWarning)
+            network = expand(network, model.expand, fresh=not model.init)
+        for warning in warned:
+            emit(Note(str(warning.message)))
+    return network.train(), reparameterized, initialised
 
 
 def _objective(
@@ -158,15 +184,38 @@ def _objective(
     if settings.loss.teacher:
         teacher = load_teacher(settings.loss.teacher, source.classes, preprocessing, machine, trust=trust)
     penalty = equivalent_l2_of(network) if settings.optimizer.custom_l2 else None
-    return Objective(settings.loss, teacher, penalty, settings.optimizer.weight_decay)
+    weights_K = None
+    if settings.loss.class_weights == "balanced":
+        weights_K = balanced_weights(source.train.labels, len(source.classes)).to(machine.device)
+    return Objective(settings.loss, teacher, penalty, settings.optimizer.weight_decay, weights_K)
+
+
+def _layer_rates(settings: Settings, network: nn.Module, classes: int) -> LayerRates:
+    varied = (settings.layer_decay, settings.head_rate) != (1.0, 1.0)
+    if not varied and not settings.head_first.value:
+        return LayerRates()
+    classifier = classifier_of(network, classes)
+    scales = rate_scales(network, classifier, layer_decay=settings.layer_decay, head_rate=settings.head_rate)
+    return LayerRates(classifier, scales, summary(scales, classifier) if varied else "")
+
+
+def _head_first(
+    settings: Settings, network: nn.Module, classifier: frozenset[nn.Parameter], steps_per_epoch: int, ranks: Ranks
+) -> HeadFirst | None:
+    steps = settings.head_first.steps(settings.epochs * steps_per_epoch, steps_per_epoch)
+    return HeadFirst(network, classifier, steps, together=ranks.world > 1) if steps else None
 
 
 def _optimizer(
-    settings: Settings, groups: Groups, machine: Machine, reparameterized: Reparameterized | None
+    settings: Settings,
+    groups: Groups,
+    rates: LayerRates,
+    machine: Machine,
+    reparameterized: Reparameterized | None,
 ) -> Optimizer:
     update = settings.optimizer
     optimizer = update.algorithm.make(
-        groups.for_optimizer(update.weight_decay),
+        groups.for_optimizer(update.weight_decay, rates.scales, rates.classifier),
         settings.learning_rate.base,
         fused=machine.fused,
         rules=reparameterized.rules if reparameterized else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 from repfold.data import Loader
@@ -30,7 +30,9 @@ def end_epoch(files: RunDirectory, state: State) -> EpochDone:
     run = files.run
     _settle(run, state)
     with _weights_to_keep(run, state):
-        on_train, on_val = _evaluate(run, run.loaders.train_sample), _evaluate(run, run.loaders.val)
+        on_train, on_val = (
+            _evaluate(run, images, state.epoch) for images in (run.loaders.train_sample, run.loaders.val)
+        )
         if not math.isfinite(on_val.loss):
             raise diverged(f"The validation loss is {on_val.loss}", files, state.epoch, state.step)
         record = _record(run, state, on_train, on_val)
@@ -77,13 +79,13 @@ def _weights_to_keep(run: Assembly, state: State) -> Iterator[None]:
         yield
 
 
-def _evaluate(run: Assembly, loader: Loader) -> Metrics:
+def _evaluate(run: Assembly, loader: Loader, epoch: int) -> Metrics:
     return evaluate(
         run.parts.network,
         loader,
         run.parts.transform.preprocessing,
         run.machine.device,
-        context=run.machine.autocast,
+        context=nullcontext if run.settings.evaluates_in_fp32(epoch) else run.machine.autocast,
         ranks=run.ranks,
         channels_last=run.machine.channels_last,
     )

@@ -26,14 +26,31 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long one training step takes, and the evaluation after an epoch; in seconds."""
+
+    step: float
+    evaluation: float
+
+    def of(self, epochs: int, steps: int) -> float:
+        """Return the seconds of so many epochs of ``steps`` steps."""
+        return epochs * (steps * self.step + self.evaluation)
+
+
+@dataclass(frozen=True)
 class Started:
-    """The run begins, or goes on, at ``step`` (of ``steps``) of ``epoch`` (from 0, of ``epochs``)."""
+    """The run begins, or goes on, at ``step`` (of ``steps``) of ``epoch`` (from 0, of ``epochs``).
+
+    ``classes``: those of the data; ``pace``: as measured beforehand, if it was.
+    """
 
     summary: dict[str, str]
     epoch: int
     epochs: int
     step: int
     steps: int
+    classes: int
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
@@ -50,10 +67,11 @@ class Stepped:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is evaluated; ``best``: it is the best so far."""
+    """An epoch is evaluated; ``best``: it is the best so far; ``last``: no other follows."""
 
     record: Record
     best: bool
+    last: bool = False
 
 
 Event = Preparing | Note | Started | Stepped | EpochDone

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repfold.data import Batch
 from repfold.errors import RepFoldError
-from repfold.train.assemble import Assembly, assemble
+from repfold.train.assemble import assemble
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Started, Stepped, ignore
 from repfold.train.machine import choose, prepare_process
-from repfold.train.position import Position
+from repfold.train.pace import batches
 from repfold.train.recipe import Recipe
 from repfold.train.settings import resolve
 from repfold.train.step import step
@@ -72,11 +70,11 @@ def find_lr(
     prepare_process(machine)
     emit = on_event or ignore
     run = assemble(settings, machine, Ranks(), emit, trust=trust)
-    emit(Started(summary(run), 0, 1, 0, steps))
+    emit(Started(summary(run), 0, 1, 0, steps, len(run.source.classes)))
     rates = [low * (high / low) ** (index / (steps - 1)) for index in range(steps)]
     losses: list[float] = []
     stopped = "the highest rate was reached"
-    for rate, (batch, position) in zip(rates, _batches(run), strict=False):
+    for rate, (batch, position) in zip(rates, batches(run), strict=False):
         losses.append(float(step(run.parts, batch, position, rate)[0]))
         emit(Stepped(0, len(losses), steps, losses[-1], rate, 0.0))
         smoothed = smooth(losses)
@@ -116,10 +114,3 @@ def smooth(losses: Sequence[float]) -> list[float]:
         average = _MEMORY * average + (1 - _MEMORY) * loss
         averages.append(average / (1 - _MEMORY**index))
     return averages
-
-
-def _batches(run: Assembly) -> Iterator[tuple[Batch, Position]]:
-    """Yield batches with their positions, epoch after epoch."""
-    for epoch in itertools.count():
-        for number, batch in enumerate(run.loaders.train.epoch(epoch)):
-            yield batch, Position(epoch, number)

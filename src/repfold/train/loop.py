@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from repfold.train import restart_command, stopping
 from repfold.train.checkpoint import State
 from repfold.train.checkpointing import Checkpoints, diverged
 from repfold.train.epoch_end import end_epoch
-from repfold.train.events import Listener, Stepped
+from repfold.train.events import Listener, Note, Stepped
 from repfold.train.position import Position
 from repfold.train.run_directory import RunDirectory
 from repfold.train.step import step
@@ -37,11 +38,14 @@ class Loop:
         self.run, self.checkpoints = files.run, Checkpoints(files)
 
     def to_the_end(self, state: State) -> None:
-        """Train from ``state`` to the end of the last epoch."""
-        while state.epoch < self.run.settings.epochs and not self._arrived(state):
+        """Train from ``state`` to the end of the last epoch, or of the one after which patience is over."""
+        while not self._over(state) and not self._arrived(state):
             self._train_epoch(state)
             if not self._arrived(state):
                 self._end_epoch(state)
+        if self._over(state) and state.epoch < self.run.settings.epochs:
+            patience = self.run.settings.patience
+            self.emit(Note(f"Ended early: {patience} epochs in a row were no better than epoch {state.best_epoch}"))
 
     def _train_epoch(self, state: State) -> None:
         run, settings = self.run, self.run.settings
@@ -85,7 +89,12 @@ class Loop:
     def _end_epoch(self, state: State) -> None:
         done = end_epoch(self.files, state)
         self.checkpoints.write(state)
-        self.emit(done)
+        self.emit(replace(done, last=self._over(state)))
+
+    def _over(self, state: State) -> bool:
+        settings = self.run.settings
+        patient = not settings.patience or state.epoch - state.best_epoch < settings.patience
+        return state.epoch >= settings.epochs or not patient
 
     def _arrived(self, state: State) -> bool:
         return state.position == self.until

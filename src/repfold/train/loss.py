@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from repfold.errors import RepFoldError
 
 
-def cross_entropy(logits_BK: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Return the mean of -Σ_k t_k · log softmax(logits)_k, t the smoothed targets.
+def cross_entropy(
+    logits_BK: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights_K: Tensor | None = None
+) -> Tensor:
+    """Return the mean of -Σ_k w_k · t_k · log softmax(logits)_k, t the smoothed targets, w the weights, if given.
+
+    The mean is over the batch, not over the weights that happen to be in it as PyTorch's is: a batch's gradient is then
+    an unbiased one of the weighted loss of all images.
 
     ``targets``: class numbers int64 [B], or probabilities [B, K] (mixed batches); each becomes
     (1 - ε) · target + ε/K with ε = ``smoothing`` (Szegedy et al. 2016), soft ones too, and is never sent through a
@@ -21,7 +27,21 @@ def cross_entropy(logits_BK: Tensor, targets: Tensor, *, smoothing: float = 0.0)
         raise RepFoldError(f"Label smoothing of {smoothing} must lie in [0, 1): 0 is none, 0.1 usual.")
     logits_BK = at_least_float32(logits_BK)
     targets = targets.to(logits_BK.dtype) if targets.is_floating_point() else targets
-    return functional.cross_entropy(logits_BK, targets, label_smoothing=smoothing)
+    if weights_K is None:
+        return functional.cross_entropy(logits_BK, targets, label_smoothing=smoothing)
+    weights_K = weights_K.to(logits_BK.dtype)
+    summed = functional.cross_entropy(logits_BK, targets, weight=weights_K, label_smoothing=smoothing, reduction="sum")
+    return summed / len(logits_BK)
+
+
+def balanced_weights(labels_N: Tensor, classes: int) -> Tensor:
+    """Return float32 [K], N / (K · N_k): all images of a class together weigh N/K, and all images N.
+
+    A class without images weighs 0.
+    """
+    counts_K = torch.bincount(labels_N, minlength=classes)
+    weights_K = len(labels_N) / (classes * counts_K.clamp(min=1).float())
+    return weights_K.where(counts_K > 0, 0.0)
 
 
 def distillation(logits_BK: Tensor, teacher_BK: Tensor, *, temperature: float = 4.0) -> Tensor:

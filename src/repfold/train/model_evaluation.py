@@ -17,6 +17,7 @@ from repfold.limits import MOST_PIXELS
 from repfold.models import Model, Preprocessing
 from repfold.train import recipe_file
 from repfold.train.evaluation import Metrics, evaluate
+from repfold.train.recipe import seed_of_data
 
 Part = Literal["val", "train"]
 
@@ -44,17 +45,30 @@ def evaluate_model(
     """
     if batch < 1:
         raise RepFoldError(f"--batch is {batch}: evaluate at least one image at a time.")
+    source = labelled_images(model, path, data, part=part, max_pixels=max_pixels)
     seen = model.description.preprocessing
-    if seen is None:
-        raise RepFoldError(f"{path} does not say how images are to be preprocessed: save it with a description.")
-    source = open_data(path, data, seen, part, max_pixels)
-    _check_classes(model.description.classes, source, path)
+    assert seen is not None
     loader = source.loader(part, batch, train=False)
     where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     metrics = evaluate(model.network.float().to(where), loader, seen, where)
     if not isfinite(metrics.loss):
         raise RepFoldError(f"{path}: its outputs are not finite numbers, so its weights are not to be trusted.")
     return source, metrics
+
+
+def labelled_images(
+    model: Model, path: Path, data: str | None = None, *, part: Part = "val", max_pixels: int | None = None
+) -> Source:
+    """Open a part of ``data`` as the model sees it; its classes have to be those that the model was trained on.
+
+    Raises: RepFoldError as ``evaluate_model`` does.
+    """
+    seen = model.description.preprocessing
+    if seen is None:
+        raise RepFoldError(f"{path} does not say how images are to be preprocessed: save it with a description.")
+    source = open_data(path, data, seen, part, max_pixels)
+    _check_classes(model.description.classes, source, path)
+    return source
 
 
 def open_data(
@@ -75,7 +89,7 @@ def open_data(
         if data is None or os.path.realpath(data) == os.path.realpath(recipe.data):
             data = recipe.data
             max_pixels = max_pixels or recipe.max_pixels
-            how = {"val_fraction": recipe.val_fraction, "seed": recipe.seed, "skip_broken": recipe.skip_broken}
+            how = {"val_fraction": recipe.val_fraction, "seed": seed_of_data(recipe), "skip_broken": recipe.skip_broken}
             how["per_class"] = recipe.per_class if any(recipe.per_class) else None
     if not data:
         raise RepFoldError(f"On what? {path} is a model file: name the data too, as in: repfold evaluate MODEL DATA.")

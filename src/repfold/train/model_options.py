@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from repfold import specs
@@ -25,6 +25,17 @@ def read(text: str) -> dict[str, Any]:
             raise RepFoldError(f"The option '{name}' is given twice.")
         options[name] = _value(value)
     return options
+
+
+def write(options: Mapping[str, Any]) -> str:
+    """Return the text that ``read`` reads as ``options``."""
+    return ",".join(f"{name}={_text(value)}" for name, value in options.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 # What models.create is given for every network.

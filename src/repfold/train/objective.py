@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +18,13 @@ from repfold.train.regularise import EquivalentL2
 class LossSettings:
     """The terms of the loss.
 
+    ``class_weights``: "balanced", or "none" where every image counts the same.
     ``teacher``: a model file or run to learn from, "" for none; its loss counts ``distill_weight``, that of the labels
     the rest. ``auxiliary_weight``: how much the loss of each auxiliary classifier counts.
     """
 
     label_smoothing: float = 0.0
+    class_weights: str = "none"
     auxiliary_weight: float = 0.1
     teacher: str = ""
     distill_weight: float = 0.5
@@ -30,12 +33,16 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class Objective:
-    """``weight_decay`` is that of ``penalty``, the L2 that the optimizer does not do."""
+    """``weight_decay`` is that of ``penalty``, the L2 that the optimizer does not do.
+
+    ``class_weights_K``: what the labels' loss of an image of each class counts; None: 1.
+    """
 
     settings: LossSettings = LossSettings()
     teacher: Teacher | None = None
     penalty: EquivalentL2 | None = None
     weight_decay: float = 0.0
+    class_weights_K: Tensor | None = None
 
     def __call__(self, outputs: Any, targets: Tensor, x_NCHW: Tensor) -> Tensor:
         """Return the loss of ``outputs``: logits [B, K], or (logits, auxiliary logits, ...).
@@ -44,14 +51,15 @@ class Objective:
         """
         logits_BK, *auxiliary = outputs if isinstance(outputs, tuple | list) else (outputs,)
         settings = self.settings
-        loss = cross_entropy(logits_BK, targets, smoothing=settings.label_smoothing)
+        of_labels = partial(
+            cross_entropy, targets=targets, smoothing=settings.label_smoothing, weights_K=self.class_weights_K
+        )
+        loss = of_labels(logits_BK)
         if self.teacher is not None:
             weight, temperature = settings.distill_weight, settings.distill_temperature
             loss = distilled(loss, logits_BK, self.teacher(x_NCHW), weight=weight, temperature=temperature)
         for other_BK in auxiliary:
-            loss = loss + settings.auxiliary_weight * cross_entropy(
-                other_BK, targets, smoothing=settings.label_smoothing
-            )
+            loss = loss + settings.auxiliary_weight * of_labels(other_BK)
         return loss if self.penalty is None else loss + self.penalty(self.weight_decay)
 
 

@@ -12,6 +12,7 @@ from repfold.models import Preprocessing
 from repfold.train.distributed import Ranks
 from repfold.train.events import Listener, Note, Preparing
 from repfold.train.machine import Machine
+from repfold.train.normalisation import Normalisation
 from repfold.train.settings import Settings
 
 
@@ -36,9 +37,27 @@ def open_data(settings: DataSettings, emit: Listener) -> Source:
     return source
 
 
-def preprocessing_of(source: Source, seed: int) -> Preprocessing:
-    """Return how images become the network's input: the source's framing, the training images' mean and deviation."""
-    mean, std = channel_statistics(source.train, seed=seed)
+def preprocessing_of(
+    source: Source, normalisation: Normalisation, pretrained: Preprocessing | None, seed: int
+) -> Preprocessing:
+    """Return how images become the network's input: the source's framing, and mean and deviation.
+
+    ``pretrained``: how they became that of the network whose weights this one starts from, if that is known.
+
+    Raises: RepFoldError for a mean of another number of channels than the images have.
+    """
+    fits = pretrained is not None and pretrained.channels == source.channels
+    if normalisation.fixed is not None:
+        mean, std = normalisation.fixed
+        if len(mean) != source.channels:
+            raise RepFoldError(
+                f"normalise gives {len(mean)} means for images of {source.channels} channels: give one each, or auto; "
+                "or have images of so many channels: --channels 3."
+            )
+    elif normalisation.prefer_pretrained and pretrained is not None and fits:
+        mean, std = pretrained.mean, pretrained.std
+    else:
+        mean, std = channel_statistics(source.train, seed=seed)
     return Preprocessing(source.image_size, source.resize, mean, std, 1 if source.channels == 1 else 3)
 
 
@@ -52,5 +71,6 @@ def make_loaders(settings: Settings, source: Source, machine: Machine, ranks: Ra
         world=ranks.world,
         pin_memory=machine.device.type == "cuda",
     )
-    sample = source.train.sample(settings.train_sample, settings.seed)
-    return loader("train", train=True), loader("val", train=False), loader(sample, train=False)
+    sample = source.train.sample(settings.train_sample, settings.data.seed)
+    training = loader("train", train=True, balanced=settings.balanced)
+    return training, loader("val", train=False), loader(sample, train=False)

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from repfold.errors import RepFoldError, nearest
 from repfold.limits import LARGEST_COUNT, LARGEST_SIDE, MOST_PIXELS
-from repfold.schedule import LearningRate, learning_rate, linear_scaling
-from repfold.train import averaging, model_options, optimizers
-from repfold.train.optimizers import Algorithm
+from repfold.schedule import LearningRate, fine_tuning_lr, learning_rate, length, linear_scaling
+from repfold.train import averaging, model_options, normalisation, optimizers
+from repfold.train.optimizers import Algorithm, Sgd
 
 
 def setting(
@@ -69,17 +69,37 @@ class Recipe:
     model_options: str = setting("", "options of the network, as block=dbb,activation=leaky-relu or iterations=2/2/2")
     norm: str = setting("", "what replaces each BatchNorm, as group:16, layer or general:1/16/1/1")
     preset: str = setting("imagenet", "strides: imagenet (the original ones) or 32px (for images of about 32 px)")
-    init: str = setting("", "model file or run to start from: all but a classifier of another size is loaded")
+    init: str = setting(
+        "",
+        "weights to start from: a repository (timm/repvgg_a0.rvgg_in1k), an address, a file, a run; all but a "
+        "classifier of other classes is loaded",
+    )
+    normalise: str = setting(
+        "auto",
+        "mean and deviation of pixels: of init or else the training images (auto), data, imagenet, or numbers "
+        "from 0 to 1 as 0.5/0.5/0.5,0.2/0.2/0.2",
+    )
 
     expand: str = setting("", "structure in place of each convolution, as acb or dbb (see repfold.expand)")
     scales: str = setting("", "of a RepOpt target: the hyper-search's run, a model file of it, or a scales file")
     online_fold: bool = setting(False, "run branches without norms inside as one convolution, folded at every step")
 
     epochs: int = setting(25, "passes over the training images", low=1)
+    patience: int = setting(0, "epochs without a better validation top-1 after which the run ends; 0: never", low=0)
     batch: int = setting(64, "images an optimizer step, over all processes", low=1)
+    sampling: Literal["shuffled", "balanced"] = setting(
+        "shuffled", "which images an epoch has: all once, or as many of each class (those of small ones again)"
+    )
     optimizer: str = setting("sgd", "sgd, rmsprop, adam, adamw or adadelta; with options as adam:beta2=0.98,eps=1e-6")
-    lr: float = setting(0.1, "base learning rate, which the schedule multiplies", above=0)
+    lr: float = setting(
+        0.1, "base learning rate, which the schedule multiplies; 0: as fine-tuning on so many images wants it", low=0
+    )
     lr_batch: int = setting(0, "batch that lr is meant for: lr is scaled linearly to the batch; 0: not scaled", low=0)
+    layer_decay: float = setting(
+        1.0, "rate of each layer, as a share of that of the layer above it (fine-tuning: 0.7 to 0.9)", above=0, high=1
+    )
+    head_rate: float = setting(1.0, "rate of the classifier, as a multiple of that of the layers below it", above=0)
+    head_first: str = setting("0ep", "how long the classifier alone is trained at first: as 3ep, 100it or 20%")
     momentum: float = setting(0.9, "momentum of sgd and rmsprop; beta1 of adam and adamw", low=0, high=1)
     nesterov: bool = setting(False, "Nesterov's momentum (sgd)")
     weight_decay: float = setting(1e-4, "L2 decay, decoupled in adamw; none on norms and biases", low=0)
@@ -93,15 +113,28 @@ class Recipe:
     warmup_shape: str = setting("linear", "linear, constant or exponential")
     warmup_mode: str = setting("prefix", "prefix: the schedule begins after the warm-up; overlap: under it")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0, high=1)
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", "what the loss of an image counts; balanced: each class in all as much as any other"
+    )
     auxiliary_weight: float = setting(0.1, "weight of the loss of each auxiliary classifier", low=0)
     teacher: str = setting("", "model file or run whose network is to be learnt from (distillation)")
     distill_weight: float = setting(0.5, "weight of the teacher's loss; that of the labels has the rest", low=0, high=1)
     distill_temperature: float = setting(4.0, "softens the teacher's probabilities", above=0)
     seed: int = setting(0, "of the weights, the split, the order and the augmentation", low=0, high=2**63 - 1)
 
+    data_seed: int = setting(
+        -1,
+        "of the split and of what per_class draws, where seed should not decide it; -1: seed",
+        low=-1,
+        high=2**63 - 1,
+    )
+
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train; auto: on a GPU when there is one")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "auto", "of activations and gradients; auto: bf16 where the hardware multiplies it"
+    )
+    val_precision: Literal["auto", "last-fp32", "fp32"] = setting(
+        "auto", "of evaluation; auto: as in training; last-fp32: as in training, after the last epoch fp32; fp32"
     )
     channels_last: Literal["auto", "on", "off"] = setting("auto", "memory layout of images: NHWC (on) or NCHW (off)")
     fused: Literal["auto", "on", "off"] = setting("auto", "one kernel for the whole optimizer step")
@@ -121,6 +154,8 @@ class Recipe:
         averaging.parse(self.average)
         model_options.read(self.model_options)
         read_learning_rate(self)
+        length(self.head_first)
+        normalisation.parse(self.normalise)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return the recipe with some fields changed. Raises: RepFoldError for an unknown field or a wrong value."""
@@ -128,15 +163,30 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
 
-def read_learning_rate(recipe: Recipe) -> LearningRate:
+def read_learning_rate(recipe: Recipe, images: int = 1) -> LearningRate:
     """Return the learning rate: its base, scaled from ``lr_batch`` to ``batch`` if asked, under schedule and warm-up.
 
-    Raises: RepFoldError for a schedule or a warm-up that is none.
+    A base of 0 becomes what suits fine-tuning on so many training ``images``.
+
+    Raises: RepFoldError for a schedule or a warm-up that is none, and for a base of 0 with another optimizer than sgd.
     """
-    base = linear_scaling(recipe.lr, recipe.batch, recipe.lr_batch) if recipe.lr_batch else recipe.lr
+    if recipe.lr:
+        base = linear_scaling(recipe.lr, recipe.batch, recipe.lr_batch) if recipe.lr_batch else recipe.lr
+    elif isinstance(read_algorithm(recipe), Sgd):
+        base = fine_tuning_lr(images, recipe.batch)
+    else:
+        raise RepFoldError(
+            f"lr 0 stands for the rate that sgd wants for fine-tuning; {recipe.optimizer} needs one of its own: try "
+            "--lr 0.0001."
+        )
     return learning_rate(
         base, recipe.schedule, warmup=recipe.warmup, shape=recipe.warmup_shape, mode=recipe.warmup_mode
     )
+
+
+def seed_of_data(recipe: Recipe) -> int:
+    """Return the seed that decides which images are trained on, and which are for validation."""
+    return recipe.seed if recipe.data_seed < 0 else recipe.data_seed
 
 
 def read_algorithm(recipe: Recipe) -> Algorithm:

@@ -61,12 +61,22 @@ def find(name_or_path: str, *, base: Recipe | None = None) -> Recipe:
     Raises: RepFoldError, with the nearest match, when there is none.
     """
     if is_path(name_or_path):
-        path = Path(name_or_path)
-        return read(path / run_files.RECIPE if path.is_dir() else path, base=base)
+        return read(_file(name_or_path), base=base)
     known = shipped()
     if name_or_path not in known:
         raise RepFoldError(f"Unknown recipe '{name_or_path}'. {nearest(name_or_path, known)} A file ends in .toml.")
     return from_toml(known[name_or_path], base=base, name=f"recipe '{name_or_path}'")
+
+
+def names(name_or_path: str) -> frozenset[str]:
+    """Return the fields that a recipe gives, which ``find`` finds."""
+    text = regular.read_text(_file(name_or_path), toml.MOST_BYTES) if is_path(name_or_path) else shipped()[name_or_path]
+    return frozenset(toml.parse(text))
+
+
+def _file(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    return path / run_files.RECIPE if path.is_dir() else path
 
 
 def is_path(name_or_path: str) -> bool:

@@ -173,7 +173,8 @@ class RunDirectory:
             "seed": run.settings.seed,
             "resumed_at": {"epoch": state.epoch, "step": state.step},
             "parameters": run.parameters,
-            "parameter_groups": list(run.groups),
+            "parameter_groups": list(run.groups.summary),
+            "init": run.initialised.to_dict() if run.initialised else None,
             "data": {
                 "name": source.name,
                 "classes": len(source.classes),
@@ -184,5 +185,6 @@ class RunDirectory:
                 "channels": source.channels,
                 "crop": source.crop.kind,
                 "skipped": list(source.skipped),
+                "fingerprint": source.fingerprint.content if source.fingerprint else None,
             },
         }

@@ -24,6 +24,10 @@ _LOCAL_KINDS = ("fuse", "9p", "virtiofs", "vboxsf")
 _LOCAL_OPTIONS = ("local_lock=all", "local_lock=flock", "nolock", "localflock", "nobrl")
 
 
+class TakenError(RepFoldError):
+    """Another process holds the lock."""
+
+
 class RunLostError(Exception):
     """The directory, or the lock in it, was taken away while the run was writing to it: exit code 1."""
 
@@ -87,7 +91,7 @@ def held(directory: Path) -> Iterator[RunLock]:
 
     What killed runs left half-written in it is removed; directories made in vain are removed again.
 
-    Raises: RepFoldError, naming who holds the lock, when another process does.
+    Raises: TakenError, naming who holds the lock, when another process does; RepFoldError when it cannot be written.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     with record.writing(directory):
@@ -137,7 +141,7 @@ def _take(lock: RunLock) -> None:
     elsewhere = holder is not None and holder.elsewhere
     if not _is_free(lock.descriptor, holder) or (elsewhere and not _reaches_other_machines(lock.path)):
         removal = f" If you know that it has ended there, remove its lock: rm {lock.path}" if elsewhere else ""
-        raise RepFoldError(
+        raise TakenError(
             f"Another run is writing into {lock.path.parent}: {holder or 'a process of this machine'}. Wait until it "
             f"has ended, stop it, or choose another directory (--out).{removal}"
         )

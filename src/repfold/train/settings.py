@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError
 from repfold.models import Architecture
 from repfold.norms import Norm
-from repfold.schedule import LearningRate
-from repfold.train import averaging, model_options
+from repfold.schedule import LearningRate, Length, length
+from repfold.train import averaging, model_options, normalisation
 from repfold.train.averaging import Averaging
+from repfold.train.normalisation import Normalisation
 from repfold.train.objective import LossSettings
 from repfold.train.optimizers import OptimizerSettings
-from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate
+from repfold.train.recipe import Recipe, read_algorithm, read_learning_rate, seed_of_data
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ModelSettings:
 
     Attributes:
         norm: what replaces each BatchNorm; None: they stay.
-        init: the model file or run to take weights from, or "".
+        init: what to take weights from, as ``models.locate`` finds it, or "".
         expand: the structure in place of each convolution, or "".
         scales: those of a RepOpt target, or "".
         online_fold: run branches as one convolution that is folded at every step.
@@ -50,7 +52,8 @@ class ModelSettings:
 
     def architecture(self, num_classes: int, in_channels: int) -> Architecture:
         """The network for data of so many classes and channels, as model files describe it."""
-        return Architecture(self.name, num_classes, self.preset, in_channels, self.plain_options)
+        expanded = self.expand if ":" in self.name else ""
+        return Architecture(self.name, num_classes, self.preset, in_channels, self.plain_options, expanded)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Settings:
         recipe: as it was written, for the run's files and for messages.
         augmentation: of batches of training images, on the device; then ``mixing`` of them with one another.
         train_sample: training images that the training accuracy of each epoch is taken of.
+        layer_decay, head_rate: rates of the layers, see ``optim.layer_rates``.
+        head_first: how long the classifier alone is trained.
+        patience: epochs without a better validation top-1 after which the run ends; 0: never.
+        balanced: whether every class has as many images in each epoch.
+        val_precision: that of evaluation: "auto", "last-fp32" or "fp32".
         checkpoint_every: steps between checkpoints; 0: only at the end of epochs, and after ``checkpoint_seconds``.
     """
 
@@ -72,17 +80,32 @@ class Settings:
     optimizer: OptimizerSettings
     learning_rate: LearningRate
     averaging: Averaging | None
+    normalisation: Normalisation
     loss: LossSettings
+    layer_decay: float
+    head_rate: float
+    head_first: Length
     epochs: int
+    patience: int
     batch: int
+    balanced: bool
     seed: int
     train_sample: int
+    val_precision: str
     checkpoint_every: int
     checkpoint_seconds: float
+
+    def evaluates_in_fp32(self, epoch: int) -> bool:
+        """Return whether the network after ``epoch``, from 0, is evaluated in float32 whatever training runs in."""
+        return self.val_precision == "fp32" or (self.val_precision == "last-fp32" and epoch == self.epochs - 1)
 
     def lr(self, index: int, steps_per_epoch: int) -> float:
         """Return the learning rate of update number ``index`` of the run, from 0."""
         return self.learning_rate(index, steps_per_epoch, self.epochs)
+
+    def for_images(self, count: int) -> Settings:
+        """Return the settings for so many training images, on which the learning rate of fine-tuning depends."""
+        return dataclasses.replace(self, learning_rate=read_learning_rate(self.recipe, count))
 
 
 def resolve(recipe: Recipe) -> Settings:
@@ -102,7 +125,10 @@ def resolve(recipe: Recipe) -> Settings:
         optimizer=_group(OptimizerSettings, recipe, algorithm=read_algorithm(recipe)),
         learning_rate=read_learning_rate(recipe),
         averaging=averaging.parse(recipe.average),
+        normalisation=normalisation.parse(recipe.normalise),
         loss=_group(LossSettings, recipe),
+        head_first=length(recipe.head_first),
+        balanced=recipe.sampling == "balanced",
     )
 
 
@@ -125,6 +151,7 @@ def _data(recipe: Recipe) -> DataSettings:
         crop=_crop(recipe),
         channels=recipe.channels or None,
         per_class=recipe.per_class if any(recipe.per_class) else None,
+        seed=seed_of_data(recipe),
     )
 
 

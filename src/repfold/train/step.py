@@ -14,6 +14,7 @@ from repfold.data import Batch
 from repfold.optim.averages import Average
 from repfold.train.averaging import Averaging
 from repfold.train.batches import BatchTransform
+from repfold.train.head_first import HeadFirst
 from repfold.train.max_norm import constrain
 from repfold.train.objective import Objective, seen_top1
 from repfold.train.position import Position
@@ -48,6 +49,7 @@ class StepParts:
         forward: what is called: ``network`` itself, its branches folded online, or DistributedDataParallel around it.
         transform: turns a batch of uint8 images into input and targets, on the device.
         max_norm: the longest that a convolution's filter may be after an update; 0: no limit.
+        head_first: trains the classifier alone at first; None: all from the beginning.
     """
 
     network: nn.Module
@@ -59,6 +61,7 @@ class StepParts:
     steps_per_epoch: int
     average: RunAverage | None = None
     max_norm: float = 0.0
+    head_first: HeadFirst | None = None
 
 
 def step(parts: StepParts, batch: Batch, position: Position, lr: float, *, progress: float = 0.0) -> Tensor:
@@ -74,15 +77,20 @@ def step(parts: StepParts, batch: Batch, position: Position, lr: float, *, progr
         that was classified right.
     """
     machine = parts.transform.machine
-    _seed_layers(parts.transform.settings.seed, position.index(parts.steps_per_epoch), parts.transform.ranks.rank)
+    index = position.index(parts.steps_per_epoch)
+    _seed_layers(parts.transform.settings.seed, index, parts.transform.ranks.rank)
     for group in parts.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+    if parts.head_first is not None:
+        parts.head_first.before(index)
     x_NCHW, targets = parts.transform(batch, position.epoch, position.step, progress)
     with machine.autocast():
         outputs = parts.forward(x_NCHW)
     loss = parts.objective(outputs, targets, x_NCHW)
     parts.optimizer.zero_grad()
     parts.scaler.scale(loss).backward()
+    if parts.head_first is not None:
+        parts.head_first.drop_gradients(index)
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
     if parts.max_norm:

@@ -17,6 +17,7 @@ from repfold.train.events import Listener, Note, Record, Started, ignore
 from repfold.train.last_checkpoints import Found
 from repfold.train.loop import Loop
 from repfold.train.machine import choose, prepare_process
+from repfold.train.pace import measure
 from repfold.train.recipe import Recipe
 from repfold.train.run_directory import RunDirectory, find_checkpoint
 from repfold.train.settings import resolve
@@ -25,12 +26,16 @@ from repfold.train.summary import summary
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its directory, a record for each epoch, and the best epoch by validation top-1 (percent)."""
+    """A finished run: its directory, a record for each epoch, and the best epoch by validation top-1 (percent).
+
+    ``classes``: those of the data.
+    """
 
     directory: Path
     records: tuple[Record, ...]
     best_epoch: int
     best_top1: float
+    classes: tuple[str, ...] = ()
 
 
 def train(
@@ -63,7 +68,7 @@ def train(
             found = find_checkpoint(directory, recipe, resume, override)
         run = assemble(settings, machine, ranks, emit, resumed=directory if found else None, trust=trust)
         state = _run(RunDirectory(directory, run, lock), found, override, emit)
-    return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1)
+    return RunResult(directory, tuple(state.records), state.best_epoch, state.best_top1, run.source.classes)
 
 
 def _run(files: RunDirectory, found: Found | None, override: bool, emit: Listener) -> State:
@@ -75,7 +80,9 @@ def _run(files: RunDirectory, found: Found | None, override: bool, emit: Listene
         emit(Note(shortage))
     if changed := files.begin(state, found):
         emit(Note(changed, severe=True))
-    emit(Started(summary(run), state.epoch, run.settings.epochs, state.step, run.steps_per_epoch))
+    pace = measure(run) if emit is not ignore and run.ranks.world == 1 else None
+    epochs, steps = run.settings.epochs, run.steps_per_epoch
+    emit(Started(summary(run), state.epoch, epochs, state.step, steps, len(run.source.classes), pace))
     with stopping.on_signals() as stop, warnings.catch_warnings():
         warnings.simplefilter("ignore", ScheduleWarning)  # emitted once, by assemble
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

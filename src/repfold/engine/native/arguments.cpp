@@ -63,6 +63,38 @@ std::vector<Size> Arguments::integers(const char* name, Size low, Size high) con
     return values;
 }
 
+std::vector<std::string> Arguments::values(const char* name) const {
+    if (const std::string* one = value(name)) return {*one};
+    std::vector<std::string> values;
+    for (const Json& item :
+         need(name, "a list of values", [](const Json& json) { return json.is(Json::Kind::array); }).items) {
+        const Json* value = item.find("value");
+        if (!value || !value->is(Json::Kind::string))
+            fail("'", name, "' of layer '", owner_, "' must be a list of values");
+        values.push_back(value->string);
+    }
+    return values;
+}
+
+bool Arguments::holds_none(const char* name) const {
+    const Json* found = find(name);
+    if (!found) return false;
+    for (const Json& item : found->items)
+        if (item.is(Json::Kind::null)) return true;
+    return false;
+}
+
+std::vector<double> Arguments::numbers(const char* name) const {
+    std::vector<double> values;
+    for (const Json& item :
+         need(name, "a list of numbers", [](const Json& json) { return json.is(Json::Kind::array); }).items) {
+        const Json* size = item.find("size");
+        if (!is_size(item)) fail("'", name, "' of layer '", owner_, "' must be a list of numbers");
+        values.push_back(evaluate(size ? *size : item, images_));
+    }
+    return values;
+}
+
 HW Arguments::pair(const char* name, Size low, Size high) const {
     const std::vector<Size> both = integers(name, low, high);
     if (both.size() != 1 && both.size() != 2) fail("'", name, "' of layer '", owner_, "' must be one integer or two");

@@ -25,8 +25,15 @@ public:
     Size integer(const char* name, Size low, Size high) const;
     double number(const char* name) const;
     bool boolean(const char* name) const;
+    bool flag(const char* name) const { return given(name) && boolean(name); }  // false where it is left out
     const std::string& text(const char* name) const;
     std::vector<Size> integers(const char* name, Size low, Size high) const;
+
+    /// The names of the values in a list of them; a single value is a list of one.
+    std::vector<std::string> values(const char* name) const;
+    /// Whether it is a list with one that is None.
+    bool holds_none(const char* name) const;
+    std::vector<double> numbers(const char* name) const;
 
     /// One integer for each direction, or one for both.
     HW pair(const char* name, Size low, Size high) const;

@@ -39,7 +39,7 @@ const char* split_name(Split split) {
 void write_step(std::ostream& out, const Step& step, int threads) {
     const Tensor &in = step.in, &to = step.out;
     const auto* conv = std::get_if<Conv>(&step.op->operation);
-    const char* kind = std::visit([](const auto& operation) { return operation.name; }, step.op->operation);
+    const char* kind = name_of(step.op->operation);
     out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind)
         << ", \"algorithm\": " << quoted(conv ? algorithm(step.choice) : "plain") << ", \"in\": [" << in.c << ", "
         << in.h << ", " << in.w << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
@@ -67,9 +67,12 @@ std::string describe(const Plan& plan, const Settings& settings, int threads) {
         << images.w << "], \"buffers\": {\"weights\": " << plan.weight_bytes()
         << ", \"activations\": " << plan.arena.bytes() << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
+    const char* before = "";
     for (const Step& step : plan.steps) {
-        if (&step != plan.steps.data()) out << ", ";
+        if (step.op->inputs.empty()) continue;  // what the network holds is not computed
+        out << before;
         write_step(out, step, threads);
+        before = ", ";
     }
     out << "]}";
     return out.str();

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "error.h"
+#include "execute_general.h"
 
 namespace repfold {
 namespace {
@@ -53,6 +54,8 @@ public:
         clear_border(plan_.input);
         rows(plan_.input, [&](Range range) { kernels_.load_image(images_, plan_.input, range); });
         for (Step& step : plan_.steps) {
+            // What the network holds was read when the plan was made.
+            if (step.op->inputs.empty() || (filled_ && step.op->once)) continue;
             clear_odd(step.out);
             clear_border(step.out);
             run_step(step, thread);
@@ -118,14 +121,24 @@ private:
                 [&](const AveragePool& pool) {
                     each([&](Range r) { kernels.average_pool(in, out, pool.window, pool.count_padding, r); });
                 },
-                [&](const AdaptivePool&) { each([&](Range r) { kernels.adaptive_pool(in, out, r); }); },
+                [&](const AdaptivePool& pool) {
+                    each([&](Range r) { kernels.adaptive_pool(in, out, pool.largest, r); });
+                },
                 [&](const Add& add) {
                     each([&](Range r) { kernels.add(in, second, add.sign, add.activation, out, r); });
                 },
                 [&](const Scale&) { each([&](Range r) { kernels.scale(in, second, out, r); }); },
                 [&](const Activation& activation) { each([&](Range r) { kernels.activate(in, activation, out, r); }); },
-                [&](const Flatten&) { each([&](Range r) { kernels.flatten(in, out, r); }); },
                 [&](const Pad& pad) { each([&](Range r) { kernels.pad(in, out, pad.corner, pad.front, r); }); },
+                [&](const Resample&) {
+                    const auto taps = [&](int axis, Size size) {
+                        const auto count = static_cast<Size>(step.tap_index[axis].size()) / size;
+                        return Taps{count, step.tap_index[axis].data(), step.tap_weight[axis].data()};
+                    };
+                    const Taps down = taps(0, out.h), along = taps(1, out.w);
+                    each([&](Range r) { kernels.resample(in, out, down, along, r); });
+                },
+                [&](const General& general) { run_general(general, step, pool_); },
             },
             step.op->operation);
     }
@@ -262,6 +275,7 @@ private:
     const float* images_;
     float* logits_;
     std::vector<Again> again_;  // of each step
+    const bool filled_ = plan_.filled;
     std::atomic<bool> failed_{false};
     std::exception_ptr failure_;
 };
@@ -273,6 +287,7 @@ void execute(const ModelFile& file, const Settings& settings, Plan& plan, Weight
     Execution execution(file, settings, plan, store, pool, images, logits);
     pool.run([&](int thread) { execution.run(thread); });
     if (execution.failure()) std::rethrow_exception(execution.failure());
+    plan.filled = true;
 }
 
 }  // namespace repfold

@@ -4,6 +4,7 @@
 // read from front to back. One task is one slice of a stretch of rows (direct) or of a block of tiles (Winograd).
 #pragma once
 
+#include "loop.h"
 #include "tensor.h"
 
 namespace repfold {
@@ -51,6 +52,13 @@ struct Tiling {
     const void* next = nullptr;  // weights that are needed after the last of the points, if not the following ones
 };
 
+/// How the rows (or columns) of a resized image are sums of those of the image: `count` of them each.
+struct Taps {
+    Size count = 0;
+    const Size* index = nullptr;  // [output][count]
+    const float* weight = nullptr;
+};
+
 /// Rows are those of the output, counted over all images, unless said.
 struct Kernels {
     const char* name;
@@ -84,15 +92,25 @@ struct Kernels {
     void (*affine)(const Tensor& in, const Tensor& out, const float* scale, const float* shift, Range rows);
     void (*max_pool)(const Tensor& in, const Tensor& out, const Window&, Range rows);
     void (*average_pool)(const Tensor& in, const Tensor& out, const Window&, bool count_padding, Range rows);
-    void (*adaptive_pool)(const Tensor& in, const Tensor& out, Range rows);
+    void (*adaptive_pool)(const Tensor& in, const Tensor& out, bool largest, Range rows);
+    void (*resample)(const Tensor& in, const Tensor& out, const Taps& rows, const Taps& columns, Range range);
     void (*add)(const Tensor& a, const Tensor& b, float sign, Activation, const Tensor& out, Range rows);
     void (*scale)(const Tensor& a, const Tensor& gate, const Tensor& out, Range rows);
     void (*activate)(const Tensor& in, Activation, const Tensor& out, Range rows);
     /// A wide tensor as elements; rows of the border are counted.
     void (*narrow)(const Tensor& in, const Tensor& out, Range rows);
-    void (*flatten)(const Tensor& in, const Tensor& out, Range rows);
     /// `in` with its first pixel at `corner` and its first channel at `front`; elsewhere zeros.
     void (*pad)(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows);
+
+    // General operators; their rows are those of the outer walk.
+    void (*fill)(const Tensor& out, float value, Range rows);
+    void (*move)(const Loop&, Range rows);
+    void (*arithmetic)(const Loop&, Arithmetic::Kind, Range rows);
+    void (*function)(const Loop&, const Function&, Range rows);
+    void (*reduce)(const Loop&, const Reduction&, Range rows);
+    void (*normalize)(const Loop&, const Normalization&, Range rows);
+    void (*softmax)(const Loop&, const Softmax&, Range rows);
+    void (*multiply_matrices)(const Loop&, Range rows);
 };
 
 /// The tables that this build holds; nullptr where the compiler could not build one.

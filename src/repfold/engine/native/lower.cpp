@@ -20,7 +20,6 @@ Network Lowering::run() {
     check_conditions(graph);
     for (const Json& value : member(graph, "values", list).items) lower_value(value);
     read_output(graph);
-    if (network_.ops.empty()) fail("the model file's graph has no layers");
     read_image_size();
     return std::move(network_);
 }
@@ -45,7 +44,7 @@ void Lowering::lower_value(const Json& value) {
     } else {
         const auto found = operators.find(op);
         if (found == operators.end()) refuse("a '" + op + "'");
-        meaning = (this->*found->second)(arguments, image(arguments, "x"));
+        meaning = (this->*found->second)(arguments);
     }
     if (!meanings_.emplace(own_name, meaning).second) fail("the graph has two values named '", own_name, "'");
 }
@@ -57,17 +56,31 @@ Value Lowering::input(const Json& value, const Arguments& arguments) {
     if (axes[1].is(Json::Kind::number)) network_.in_channels = axes[1].integer("the input's channels", 1, 1 << 16);
     if (network_.in_channels && images_.c != network_.in_channels)
         fail("the model wants images of ", network_.in_channels, " channels, these have ", images_.c);
+    check_count(images_);
     network_.shapes.push_back(images_);
-    return {};
+    once_.push_back(false);
+    return {0, image_view(images_)};
 }
 
+/// What is written out goes from channel to channel, and then from row to row.
 void Lowering::read_output(const Json& graph) {
     const std::vector<Json>& outputs = member(graph, "outputs", list).items;
     name_ = "output";
     if (outputs.size() != 1) refuse("more or less than one tensor");
-    const auto* result = std::get_if<Value>(&meaning(outputs[0].string));
-    if (!result) refuse("a constant");
-    network_.output = result->index;
+    Value result = tensor(outputs[0].string);
+    network_.output_sizes = result.sizes();
+    if (network_.ops.empty() && same(result.view, image_view(images_)))
+        fail("the model file's graph has no layers");
+    if (result.index == 0) result = moved(result, fastest_axis(result.view));
+    if (result.rank() < 1 || result.rank() > 8) refuse("a tensor of no axes, or of more than eight");
+    const View as_stored = image_view(shape(result));
+    View view = result.view;
+    view.axes.resize(4);
+    if (result.rank() > 4 || !same(view, as_stored)) {
+        const Sizes sizes = result.sizes();
+        result = moved(reshaped(result, {sizes[0], count_of(sizes) / sizes[0]}), 1);
+    }
+    network_.output = result.index;
 }
 
 void Lowering::read_image_size() {
@@ -82,11 +95,29 @@ const Meaning& Lowering::meaning(const std::string& value) const {
     return found->second;
 }
 
-Value Lowering::image(const Arguments& arguments, const char* name) const {
+Value Lowering::tensor(const std::string& value) {
+    const Meaning& found = meaning(value);
+    if (const auto* tensor = std::get_if<std::string>(&found)) return stored(*tensor);
+    const auto* one = std::get_if<Value>(&found);
+    if (!one) refuse("an operation on several tensors at once");
+    return *one;
+}
+
+Value Lowering::tensor(const Arguments& arguments, const char* name) {
     const std::string* value = arguments.value(name);
-    const auto* image = value ? std::get_if<Value>(&meaning(*value)) : nullptr;
-    if (!image) refuse("an operation on something that is no image");
-    return *image;
+    if (!value) refuse("an operation on something that is no tensor");
+    return tensor(*value);
+}
+
+std::vector<Value> Lowering::tensors(const Arguments& arguments, const char* name) {
+    std::vector<Value> found;
+    for (const std::string& value : arguments.values(name)) found.push_back(tensor(value));
+    if (found.empty()) refuse("an operation on no tensors");
+    return found;
+}
+
+Value Lowering::operand(const Arguments& arguments, const char* name) {
+    return arguments.value(name) ? tensor(arguments, name) : number(arguments.number(name));
 }
 
 std::string Lowering::parameter(const Arguments& arguments, const char* name) const {
@@ -97,29 +128,39 @@ std::string Lowering::parameter(const Arguments& arguments, const char* name) co
     return *tensor;
 }
 
-const std::vector<Size>& Lowering::shape_of(const std::string& tensor) const {
+const Sizes& Lowering::shape_of(const std::string& tensor) const {
     const TensorEntry* entry = file_.find(tensor);
     if (!entry) fail("the file has no tensor '", tensor, "', which its graph needs");
     return entry->shape;
 }
 
-void Lowering::check_shape(const std::string& tensor, const std::vector<Size>& shape) const {
+void Lowering::check_shape(const std::string& tensor, const Sizes& shape) const {
     if (!tensor.empty() && shape_of(tensor) != shape)
         fail("tensor '", tensor, "' has not the shape that layer '", name_, "' needs");
 }
 
-Value Lowering::add(Operation operation, std::vector<size_t> inputs, const Shape& result, bool vector) {
-    if (result.h < 1 || result.w < 1) {
-        const Shape& in = network_.shapes[inputs[0]];
+/// Products of sizes do not overflow from here on.
+void Lowering::check_count(const Shape& made) const {
+    double count = 1;
+    for (const Size size : {made.n, made.c, made.h, made.w}) count *= static_cast<double>(size);
+    if (count > 0x1p50)
+        fail("layer '", name_, "' makes ", made.n, "x", made.c, "x", made.h, "x", made.w,
+             " values; give fewer or smaller images at once");
+}
+
+Value Lowering::add(Operation operation, std::vector<size_t> inputs, const Shape& result) {
+    if (result.n < 1 || result.c < 1 || result.h < 1 || result.w < 1) {
+        const Shape in = inputs.empty() ? Shape{} : network_.shapes[inputs[0]];
         fail("the images are too small: of ", in.h, "x", in.w, " values nothing is left at layer '", name_, "'");
     }
-    // The largest input has as many values; no product of sizes overflows from here on.
-    if (static_cast<double>(result.c) * static_cast<double>(result.h) * static_cast<double>(result.w) > 0x1p48)
-        fail("layer '", name_, "' makes too large an image");
+    check_count(result);
     const size_t index = network_.shapes.size();
+    bool once = true;
+    for (const size_t input : inputs) once = once && once_[input];
     network_.shapes.push_back(result);
-    network_.ops.push_back({name_, std::move(inputs), index, std::move(operation)});
-    return {index, vector};
+    once_.push_back(once);
+    network_.ops.push_back({name_, std::move(inputs), index, std::move(operation), once});
+    return {index, image_view(result)};
 }
 
 Shape example_size(const ModelFile& file) {

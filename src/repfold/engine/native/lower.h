@@ -1,4 +1,5 @@
-// The lowering of a model file's graph: lower.cpp walks its values, lower_layers.cpp makes the operations.
+// The lowering of a model file's graph. lower.cpp walks its values; lower_values.cpp brings them into the form that an
+// operation wants; the operators are lowered in lower_layers.cpp, lower_movement.cpp and lower_arithmetic.cpp.
 #pragma once
 
 #include <map>
@@ -13,14 +14,17 @@
 
 namespace repfold {
 
-/// A value of the network: [N, C, H, W], or [N, C] with height and width 1.
+/// A tensor of the graph: one of the network's values, and how its axes lie there.
 struct Value {
     size_t index = 0;
-    bool vector = false;
+    View view;
+
+    Sizes sizes() const { return view.sizes(); }
+    Size rank() const { return view.rank(); }
 };
 
-/// What a value of the graph is here: one of the network, or a tensor of the file.
-using Meaning = std::variant<Value, std::string>;
+/// What a value of the graph is here: one or more tensors, or the name of one in the file.
+using Meaning = std::variant<Value, std::vector<Value>, std::string>;
 
 class Lowering {
 public:
@@ -29,8 +33,8 @@ public:
     Network run();
 
 private:
-    using Operator = Value (Lowering::*)(const Arguments&, Value);
-    /// By name, how an operator of `x` and its other arguments is lowered.
+    using Operator = Meaning (Lowering::*)(const Arguments&);
+    /// By name, how an operator is lowered.
     static const std::unordered_map<std::string, Operator> operators;
 
     [[noreturn]] void refuse(const std::string& what) const {
@@ -38,56 +42,142 @@ private:
              "(`repfold export`), or without this layer.");
     }
 
+    // in lower.cpp
     void check_conditions(const Json& graph) const;
     void lower_value(const Json& value);
     Value input(const Json& value, const Arguments& arguments);
     void read_output(const Json& graph);
     void read_image_size();
     const Meaning& meaning(const std::string& value) const;
-    Value image(const Arguments& arguments, const char* name) const;
+    Value tensor(const std::string& value);
+    Value tensor(const Arguments& arguments, const char* name);
+    std::vector<Value> tensors(const Arguments& arguments, const char* name);
+    /// The value that the argument is, or the number as a value.
+    Value operand(const Arguments& arguments, const char* name);
     /// The file's tensor that an argument is; "" where it is None.
     std::string parameter(const Arguments& arguments, const char* name) const;
-    const std::vector<Size>& shape_of(const std::string& tensor) const;
-    void check_shape(const std::string& tensor, const std::vector<Size>& shape) const;
-    const Shape& shape(Value value) const { return network_.shapes[value.index]; }
-    /// Append the operation, whose result, of this shape, becomes a value.
-    Value add(Operation operation, std::vector<size_t> inputs, const Shape& result, bool vector = false);
+    const Sizes& shape_of(const std::string& tensor) const;
+    void check_shape(const std::string& tensor, const Sizes& shape) const;
+    void check_count(const Shape& made) const;
+    const Shape& shape(const Value& value) const { return network_.shapes[value.index]; }
+    /// Append the operation, whose result is an image of this shape.
+    Value add(Operation operation, std::vector<size_t> inputs, const Shape& result);
+
+    // in lower_values.cpp
+    Value stored(const std::string& tensor);
+    Value number(double value);
+    /// A copy with a storage of its own, the channels along this axis.
+    Value moved(const Value& x, Size channels);
+    Value whole(const Value& x);
+    Value as_image(const Value& x);
+    Value with_channels(const Value& x, Size axis);
+    Value reshaped(const Value& x, const Sizes& sizes);
+    /// The operation on every value of x, which keeps its place.
+    Value in_place(Operation operation, const Value& x);
+    /// Where a result of these sizes goes that is computed value by value of x.
+    Packed beside(const Value& x, const Sizes& sizes) const;
+    /// Append a general operator. Its loops go over `sizes`, of which the operands are views or may be repeated to
+    /// them, and so may the result; the last `inner` axes are those of the inner loop.
+    Value general(decltype(General::what) what, std::vector<Value> operands, const Sizes& sizes, Packed result,
+                  size_t inner = 0);
+    Size axis_of(const Arguments& arguments, const char* name, Size rank) const;
+    Sizes axes_of(const Arguments& arguments, const char* name, Size rank) const;
 
     // in lower_layers.cpp
-    Value same(const Arguments&, Value x) { return x; }
-    Value convolution(const Arguments& arguments, Value x);
-    Value linear(const Arguments& arguments, Value x);
-    Value add_conv(Conv conv, Value x);
-    Value batch_norm(const Arguments& arguments, Value x);
-    /// Append a pooling, whose window is read.
+    Meaning convolution(const Arguments& arguments);
+    Value spread(const Value& x, const Window& window, HW output_padding);
+    Meaning linear(const Arguments& arguments);
+    Meaning batch_norm(const Arguments& arguments);
+    /// The pooling's window, over an image or over the last axis of three.
     template <class Pooling>
     Value pool(Pooling pooling, const Arguments& arguments, Value x);
-    Value max_pool(const Arguments& arguments, Value x);
-    Value average_pool(const Arguments& arguments, Value x);
-    Value adaptive_pool(const Arguments& arguments, Value x);
-    /// The mean over height and width is the global average pool.
-    Value mean(const Arguments& arguments, Value x);
-    Value pad(const Arguments& arguments, Value x);
-    /// Every k-th row or column: an average over windows of one pixel.
-    Value slice(const Arguments& arguments, Value x);
-    Value view(const Arguments& arguments, Value x);
-    Value other(const Arguments& arguments, Value x) const;
-    void check_same(Value a, Value b) const;
-    template <int sign>
-    Value sum(const Arguments& arguments, Value x);
-    Value product(const Arguments& arguments, Value x);
-    Value dropout(const Arguments& arguments, Value x);
-    Value clamp(const Arguments& arguments, Value x);
-    Value leaky_relu(const Arguments& arguments, Value x);
-    template <Activation::Kind kind>
-    Value activate(const Arguments&, Value x) {
-        return add(Activation{kind}, {x.index}, shape(x), x.vector);
+    Meaning max_pool(const Arguments& arguments);
+    Meaning average_pool(const Arguments& arguments);
+    template <bool largest>
+    Meaning adaptive_pool(const Arguments& arguments);
+    Meaning resize(const Arguments& arguments);
+
+    // in lower_movement.cpp
+    Meaning view(const Arguments& arguments);
+    Meaning permute(const Arguments& arguments);
+    Meaning expand(const Arguments& arguments);
+    Value part(const Value& x, Size axis, Size first, Size count, Size step);
+    Meaning slice(const Arguments& arguments);
+    Meaning select(const Arguments& arguments);
+    Meaning flip(const Arguments& arguments);
+    Value joined(const std::vector<Value>& parts, Size axis);
+    Meaning cat(const Arguments& arguments);
+    Meaning stack(const Arguments& arguments);
+    Meaning roll(const Arguments& arguments);
+    Meaning pad(const Arguments& arguments);
+    Value padded(const Value& x, const Sizes& before, const Sizes& behind, float background);
+    Value mirrored(const Value& x, Size axis, Size before, Size behind, const std::string& mode);
+    Meaning pixel_shuffle(const Arguments& arguments);
+    Meaning pixel_unshuffle(const Arguments& arguments);
+    Meaning channel_shuffle(const Arguments& arguments);
+    Meaning item(const Arguments& arguments);
+    Meaning identity(const Arguments& arguments) { return tensor(arguments, "x"); }
+    Meaning dropout(const Arguments& arguments);
+
+    // in lower_arithmetic.cpp
+    Value arithmetic(Arithmetic::Kind kind, const Value& a, const Value& b);
+    template <Arithmetic::Kind kind>
+    Meaning binary(const Arguments& arguments) {
+        return arithmetic(kind, tensor(arguments, "x"), operand(arguments, "other"));
     }
+    Meaning power(const Arguments& arguments);
+    Meaning prelu(const Arguments& arguments);
+    Value apply(const Function& function, const Value& x);
+    template <Function::Kind kind>
+    Meaning function(const Arguments& arguments) {
+        return apply({kind}, tensor(arguments, "x"));
+    }
+    template <Function::Kind kind>
+    Meaning aten_function(const Arguments& arguments) {
+        return apply({kind}, tensor(arguments, "self"));
+    }
+    template <Activation::Kind kind>
+    Meaning activate(const Arguments& arguments) {
+        return in_place(Activation{kind}, whole(tensor(arguments, "x")));
+    }
+    Meaning clamp(const Arguments& arguments);
+    Meaning leaky_relu(const Arguments& arguments);
+    Meaning elu(const Arguments& arguments);
+    Meaning softplus(const Arguments& arguments);
+    Meaning gelu(const Arguments& arguments);
+
+    // in lower_sums.cpp
+    Value reduced(const Reduction& reduction, const Value& x, const Sizes& dims, bool keepdim);
+    Meaning mean(const Arguments& arguments);
+    Meaning sum(const Arguments& arguments);
+    template <Reduction::Kind kind>
+    Meaning aten_reduction(const Arguments& arguments) {
+        const Value x = tensor(arguments, "self");
+        return reduced({kind}, x, axes_of(arguments, "dim", x.rank()), arguments.flag("keepdim"));
+    }
+    Meaning variance(const Arguments& arguments);
+    Meaning vector_norm(const Arguments& arguments);
+    Value normalized(const Value& x, std::vector<Value> affine, size_t inner, float epsilon);
+    Meaning layer_norm(const Arguments& arguments);
+    Value group_normalized(const Arguments& arguments, const Value& x, Size groups);
+    Meaning group_norm(const Arguments& arguments);
+    Meaning instance_norm(const Arguments& arguments);
+    Value softmax_over(const Value& x, Size axis, bool logarithm);
+    template <bool logarithm>
+    Meaning softmax(const Arguments& arguments) {
+        const Value x = tensor(arguments, "x");
+        return softmax_over(x, axis_of(arguments, "dim", x.rank()), logarithm);
+    }
+    Value product(Value a, Value b);
+    Meaning matmul(const Arguments& arguments);
+    Meaning attention(const Arguments& arguments);
 
     const ModelFile& file_;
     const Shape& images_;
     std::map<std::string, Meaning> meanings_;
-    std::string name_;  // of the layer at hand
+    std::map<std::string, Value> stored_;  // tensors of the file that are values
+    std::vector<bool> once_;               // of each value
+    std::string name_;                     // of the layer at hand
     Network network_;
 };
 

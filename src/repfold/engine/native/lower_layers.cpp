@@ -1,9 +1,10 @@
-// One operation for each operator that the engine runs.
+// Convolutions, norms by stored statistics, pools and interpolations: operators on images.
+#include <algorithm>
+#include <array>
+
 #include "lower.h"
 
 namespace repfold {
-
-using Kind = Activation::Kind;
 
 namespace {
 
@@ -21,45 +22,44 @@ Shape slide(const Window& w, const Shape& in, bool ceil_mode = false) {
             extent(in.w, w.kernel.w, w.stride.w, w.padding.w, w.dilation.w, ceil_mode)};
 }
 
+/// Layers of three axes have one row.
+Value with_row(const Value& x) {
+    Value made = x;
+    made.view.axes.insert(made.view.axes.end() - 1, Axis{});
+    return made;
+}
+
+Value without_row(Value x) {
+    x.view.axes.erase(x.view.axes.end() - 2);
+    return x;
+}
+
 }  // namespace
 
-const std::unordered_map<std::string, Lowering::Operator> Lowering::operators = {
-    {"conv", &Lowering::convolution},
-    {"linear", &Lowering::linear},
-    {"batch_norm", &Lowering::batch_norm},
-    {"max_pool", &Lowering::max_pool},
-    {"avg_pool", &Lowering::average_pool},
-    {"adaptive_avg_pool", &Lowering::adaptive_pool},
-    {"mean", &Lowering::mean},
-    {"pad", &Lowering::pad},
-    {"slice", &Lowering::slice},
-    {"view", &Lowering::view},
-    {"add", &Lowering::sum<1>},
-    {"sub", &Lowering::sum<-1>},
-    {"mul", &Lowering::product},
-    {"clamp", &Lowering::clamp},
-    {"leaky_relu", &Lowering::leaky_relu},
-    {"relu", &Lowering::activate<Kind::relu>},
-    {"hardswish", &Lowering::activate<Kind::hard_swish>},
-    {"hardsigmoid", &Lowering::activate<Kind::hard_sigmoid>},
-    {"sigmoid", &Lowering::activate<Kind::sigmoid>},
-    {"silu", &Lowering::activate<Kind::silu>},
-    {"dropout", &Lowering::dropout},
-    {"detach", &Lowering::same},
-};
-
-Value Lowering::convolution(const Arguments& arguments, Value x) {
-    if (x.vector) refuse("a convolution of a flattened image");
-    if (arguments.boolean("transposed")) refuse("a transposed convolution");
+Meaning Lowering::convolution(const Arguments& arguments) {
+    Value x = tensor(arguments, "x");
     Conv conv;
     conv.weight = parameter(arguments, "weight");
     conv.bias = parameter(arguments, "bias");
-    const std::vector<Size>& weight = shape_of(conv.weight);
-    if (weight.size() != 4) refuse("a convolution of other axes than height and width");
+    Sizes weight = shape_of(conv.weight);
+    const bool row = weight.size() == 3 && x.rank() == 3;
+    if (row) {
+        x = with_row(x);
+        weight.insert(weight.end() - 1, 1);
+    }
+    if (weight.size() != 4 || x.rank() != 4) refuse("a convolution of other axes than height and width");
     for (const size_t axis : {0, 1, 2, 3})
         if (weight[axis] < 1 || weight[axis] > (axis < 2 ? 1 << 20 : 255))
             refuse("a convolution with a kernel of unheard-of size");
-    conv.groups = arguments.integer("groups", 1, 1 << 10);
+    conv.groups = arguments.integer("groups", 1, 1 << 20);
+    conv.transposed = arguments.boolean("transposed");
+    if (conv.transposed) {  // [I, O/groups, ...] in the file
+        if (weight[0] % conv.groups) fail("layer '", name_, "': groups do not divide its channels");
+        std::swap(weight[0], weight[1]);
+        weight[0] *= conv.groups;
+        weight[1] /= conv.groups;
+        if (weight[0] > 1 << 20) refuse("a convolution with a kernel of unheard-of size");
+    }
     conv.out_channels = weight[0];
     conv.in_channels = weight[1] * conv.groups;
     if (conv.out_channels % conv.groups) fail("layer '", name_, "': groups do not divide its channels");
@@ -67,167 +67,164 @@ Value Lowering::convolution(const Arguments& arguments, Value x) {
                    arguments.pair("stride", 1, 255),
                    arguments.pair("padding", 0, 1024),
                    arguments.pair("dilation", 1, 255)};
-    return add_conv(std::move(conv), x);
-}
-
-Value Lowering::linear(const Arguments& arguments, Value x) {
-    if (!x.vector) refuse("a linear layer on an image that is not flattened");
-    Conv conv;
-    conv.weight = parameter(arguments, "weight");
-    conv.bias = parameter(arguments, "bias");
-    const std::vector<Size>& weight = shape_of(conv.weight);
-    if (weight.size() != 2 || weight[0] < 1 || weight[0] > 1 << 28 || weight[1] < 1 || weight[1] > 1 << 28)
-        refuse("a linear layer whose weight is no matrix");
-    conv.out_channels = weight[0];
-    conv.in_channels = weight[1];
-    return add_conv(std::move(conv), x);
-}
-
-Value Lowering::add_conv(Conv conv, Value x) {
+    if (row) conv.window.stride.h = conv.window.dilation.h = 1, conv.window.padding.h = 0;
     check_shape(conv.bias, {conv.out_channels});
+    x = as_image(x);
+    if (conv.transposed) {
+        HW more = arguments.pair("output_padding", 0, 255);
+        if (row) more.h = 0;
+        x = spread(x, conv.window, more);
+        conv.window.stride = {1, 1};
+        conv.window.padding = {};
+    }
     if (shape(x).c != conv.in_channels)
         fail("layer '", name_, "' wants ", conv.in_channels, " values and gets ", shape(x).c,
              "; a model with a flattened image runs at the image size it was made for");
     Shape result = slide(conv.window, shape(x));
     result.c = conv.out_channels;
-    return add(std::move(conv), {x.index}, result, x.vector);
+    const Value made = add(std::move(conv), {x.index}, result);
+    return row ? without_row(made) : made;
 }
 
-Value Lowering::batch_norm(const Arguments& arguments, Value x) {
+/// What a transposed convolution is an ordinary one of: zeros between the pixels, and around them.
+Value Lowering::spread(const Value& x, const Window& w, HW more) {
+    const Shape& in = shape(x);
+    // Of the spread image before the first pixel; behind the last it is `more`. Where it is negative, the image is cut.
+    const HW before{w.dilation.h * (w.kernel.h - 1) - w.padding.h, w.dilation.w * (w.kernel.w - 1) - w.padding.w};
+    const HW behind{before.h + more.h, before.w + more.w};
+    const auto positive = [](HW size) { return HW{std::max<Size>(size.h, 0), std::max<Size>(size.w, 0)}; };
+    const HW front = positive(before), back = positive(behind);
+    const HW top = positive({-before.h, -before.w}), bottom = positive({-behind.h, -behind.w});
+    const Shape wide{in.n, in.c, front.h + (in.h - 1) * w.stride.h + 1 + back.h,
+                     front.w + (in.w - 1) * w.stride.w + 1 + back.w};
+    View to = image_view(wide);
+    to = *cut(*cut(to, 2, front.h, in.h, w.stride.h), 3, front.w, in.w, w.stride.w);
+    Value made = general(Move{true, 0}, {x}, x.sizes(), {wide, to});
+    made.view = image_view(wide);
+    const Size rows = wide.h - top.h - bottom.h, columns = wide.w - top.w - bottom.w;
+    if (rows < 1 || columns < 1) refuse("a transposed convolution that leaves nothing of the image");
+    return as_image(part(part(made, 2, top.h, rows, 1), 3, top.w, columns, 1));
+}
+
+Meaning Lowering::linear(const Arguments& arguments) {
+    Conv conv;
+    conv.weight = parameter(arguments, "weight");
+    conv.bias = parameter(arguments, "bias");
+    const Sizes& weight = shape_of(conv.weight);
+    if (weight.size() != 2 || weight[0] < 1 || weight[0] > 1 << 28 || weight[1] < 1 || weight[1] > 1 << 28)
+        refuse("a linear layer whose weight is no matrix");
+    conv.out_channels = weight[0];
+    conv.in_channels = weight[1];
+    check_shape(conv.bias, {conv.out_channels});
+    Value x = tensor(arguments, "x");
+    const Size last = x.rank() - 1;
+    if (last < 0 || x.sizes().back() != conv.in_channels)
+        fail("layer '", name_, "' wants ", conv.in_channels, " values and gets ", last < 0 ? 1 : x.sizes().back(),
+             "; a model with a flattened image runs at the image size it was made for");
+    x = with_channels(x, last);
+    Shape result = shape(x);
+    result.c = conv.out_channels;
+    x.view.axes[last] = {{Along::c, 1, conv.out_channels}};
+    return Value{add(std::move(conv), {x.index}, result).index, x.view};
+}
+
+Meaning Lowering::batch_norm(const Arguments& arguments) {
     if (arguments.boolean("training")) refuse("a BatchNorm that is in training mode");
     Affine affine{parameter(arguments, "running_mean"), parameter(arguments, "running_var"),
                   parameter(arguments, "weight"), parameter(arguments, "bias"),
                   static_cast<float>(arguments.number("eps"))};
     if (affine.mean.empty() || affine.variance.empty()) refuse("a BatchNorm without running statistics");
+    const Value x = with_channels(tensor(arguments, "x"), 1);
     for (const std::string& tensor : {affine.mean, affine.variance, affine.weight, affine.bias})
         check_shape(tensor, {shape(x).c});
-    return add(std::move(affine), {x.index}, shape(x), x.vector);
+    return in_place(std::move(affine), x);
 }
 
+/// Of a volume only the first axis may have a window: the others are then one.
 template <class Pooling>
 Value Lowering::pool(Pooling pooling, const Arguments& arguments, Value x) {
-    if (x.vector) refuse("a pooling of a flattened image");
+    const Sizes sizes = x.sizes();
+    const bool row = x.rank() == 3, volume = x.rank() == 5;
+    const auto pair = [&](const char* name, Size low, Size otherwise) {
+        if (!volume) return arguments.pair(name, low, 32767);
+        const Sizes all = arguments.integers(name, low, 32767);
+        if (all.size() != 3 || all[1] != otherwise || all[2] != otherwise) refuse("a pooling of a volume");
+        return HW{all[0], otherwise};
+    };
     Window& w = pooling.window;
-    w.kernel = arguments.pair("kernel", 1, 65535);
-    w.stride = arguments.pair("stride", 1, 65535);
-    w.padding = arguments.pair("padding", 0, 32767);
+    w.kernel = pair("kernel", 1, 1);
+    w.stride = pair("stride", 1, 1);
+    w.padding = pair("padding", 0, 0);
+    if (volume) x = reshaped(x, {sizes[0], sizes[1], sizes[2], sizes[3] * sizes[4]});
+    if (row) {
+        x = with_row(x);
+        w.kernel.h = w.stride.h = w.dilation.h = 1;
+        w.padding.h = 0;
+    }
     if (w.padding.h > w.kernel.h / 2 || w.padding.w > w.kernel.w / 2)
         refuse("a pooling padded by more than half its window");
-    const Shape result = slide(w, shape(x), arguments.boolean("ceil_mode"));
-    return add(pooling, {x.index}, result);
+    x = as_image(x);
+    const Value made = add(pooling, {x.index}, slide(w, shape(x), arguments.boolean("ceil_mode")));
+    if (volume) return reshaped(made, {sizes[0], sizes[1], shape(made).h, sizes[3], sizes[4]});
+    return row ? without_row(made) : made;
 }
 
-Value Lowering::max_pool(const Arguments& arguments, Value x) {
+Meaning Lowering::max_pool(const Arguments& arguments) {
     MaxPool pooling;
     pooling.window.dilation = arguments.pair("dilation", 1, 255);
-    return pool(pooling, arguments, x);
+    return pool(pooling, arguments, tensor(arguments, "x"));
 }
 
-Value Lowering::average_pool(const Arguments& arguments, Value x) {
+Meaning Lowering::average_pool(const Arguments& arguments) {
     if (arguments.given("divisor")) refuse("an average pooling with its own divisor");
     AveragePool pooling;
     pooling.count_padding = arguments.boolean("count_include_pad");
-    return pool(pooling, arguments, x);
+    return pool(pooling, arguments, tensor(arguments, "x"));
 }
 
-Value Lowering::adaptive_pool(const Arguments& arguments, Value x) {
-    if (x.vector) refuse("a pooling of a flattened image");
+template <bool largest>
+Meaning Lowering::adaptive_pool(const Arguments& arguments) {
+    Value x = tensor(arguments, largest ? "self" : "x");
+    const HW size = arguments.pair(largest ? "output_size" : "size", 1, 65535);
+    const bool row = x.rank() == 3;
+    x = as_image(row ? with_row(x) : x);
+    const Value made = add(AdaptivePool{largest}, {x.index}, {shape(x).n, shape(x).c, row ? 1 : size.h, size.w});
+    if (largest) return std::vector<Value>{made};
+    return row ? without_row(made) : made;
+}
+
+template Meaning Lowering::adaptive_pool<true>(const Arguments&);
+template Meaning Lowering::adaptive_pool<false>(const Arguments&);
+
+Meaning Lowering::resize(const Arguments& arguments) {
+    using Mode = Resample::Mode;
+    static const std::unordered_map<std::string, Resample> modes = {
+        {"nearest", {Mode::nearest}},
+        {"nearest-exact", {Mode::nearest_exact}},
+        {"linear", {Mode::linear}},
+        {"bilinear", {Mode::linear}},
+        {"bicubic", {Mode::cubic}},
+        {"antialiased bilinear", {Mode::linear, false, true}},
+        {"antialiased bicubic", {Mode::cubic, false, true}},
+    };
+    const auto found = modes.find(arguments.text("mode"));
+    if (found == modes.end()) refuse("an interpolation by '" + arguments.text("mode") + "'");
+    Resample resample = found->second;
+    resample.align_corners = arguments.boolean("align_corners");
     const HW size = arguments.pair("size", 1, 65535);
-    return add(AdaptivePool{}, {x.index}, {shape(x).n, shape(x).c, size.h, size.w});
-}
-
-Value Lowering::mean(const Arguments& arguments, Value x) {
-    if (x.vector || arguments.integers("dims", -8, 8) != std::vector<Size>{2, 3})
-        refuse("a mean over other axes than height and width");
-    return add(AdaptivePool{}, {x.index}, {shape(x).n, shape(x).c, 1, 1}, !arguments.boolean("keepdim"));
-}
-
-Value Lowering::pad(const Arguments& arguments, Value x) {
-    if (x.vector) refuse("a padding of a flattened image");
-    if (arguments.text("mode") != "constant" || arguments.number("value") != 0)
-        refuse("a padding with other values than zeros");
-    std::vector<Size> sides =
-        arguments.integers("pads", -65536, 65536);  // of the last axis first, before and behind it
-    if (sides.size() % 2 || sides.size() > 6) refuse("a padding of other axes than channels, height and width");
-    sides.resize(6, 0);
-    for (const Size side : sides)
-        if (side < 0) refuse("a padding that cuts the image");
-    const Shape& in = shape(x);
-    const Shape result{in.n, in.c + sides[4] + sides[5], in.h + sides[2] + sides[3], in.w + sides[0] + sides[1]};
-    return add(Pad{{sides[2], sides[0]}, sides[4]}, {x.index}, result);
-}
-
-Value Lowering::slice(const Arguments& arguments, Value x) {
-    const Size axis = arguments.integer("dim", 0, 8);
-    if (x.vector || axis < 2 || axis > 3 || arguments.integer("start", -(1 << 30), 1 << 30) != 0 ||
-        arguments.given("end"))
-        refuse("a cut of an image");
-    AveragePool pooling;
-    const Op* last = network_.ops.empty() || network_.ops.back().output != x.index ? nullptr : &network_.ops.back();
-    const auto* before = last ? std::get_if<AveragePool>(&last->operation) : nullptr;
-    if (before && before->window.kernel.area() == 1) {
-        x.index = last->inputs[0];  // rows, then columns: one operation
-        pooling = *before;
+    Value x = tensor(arguments, "x");
+    const bool row = x.rank() == 3;
+    x = as_image(row ? with_row(x) : x);
+    if (arguments.given("scale") && !arguments.holds_none("scale")) {
+        const std::vector<double> scale = arguments.numbers("scale");
+        if (scale.empty() || scale.size() > 2) refuse("an interpolation of other axes than height and width");
+        for (const double factor : scale)
+            if (!(factor > 1e-5 && factor < 1e5)) refuse("an interpolation by an unheard-of factor");
+        resample.scale_h = row ? 0 : scale.front();
+        resample.scale_w = scale.back();
     }
-    Size& stride = axis == 2 ? pooling.window.stride.h : pooling.window.stride.w;
-    stride *= arguments.integer("step", 1, 255);
-    if (stride > 65535) refuse("a cut of an image to every k-th pixel, for a k beyond any image");
-    return add(pooling, {x.index}, slide(pooling.window, shape(x)));
-}
-
-Value Lowering::view(const Arguments& arguments, Value x) {
-    const std::vector<Size> size = arguments.integers("size", 0, 1 << 30);
-    const Shape& image = shape(x);
-    const Size values = image.c * image.h * image.w;
-    if (size == std::vector<Size>{image.n, image.c, image.h, image.w}) return {x.index, false};
-    if (size != std::vector<Size>{image.n, values}) refuse("a change of shape other than to [images, values]");
-    if (image.h == 1 && image.w == 1) return {x.index, true};
-    if (values > 1 << 28) fail("layer '", name_, "' makes too long a vector");
-    return add(Flatten{}, {x.index}, {image.n, values, 1, 1}, true);
-}
-
-Value Lowering::other(const Arguments& arguments, Value x) const {
-    const Value other = image(arguments, "other");
-    if (x.vector != other.vector) refuse("an operation on an image and a vector");
-    return other;
-}
-
-void Lowering::check_same(Value a, Value b) const {
-    const Shape &first = shape(a), &second = shape(b);
-    if (!(first == second))
-        fail("layer '", name_, "' combines ", first.c, "x", first.h, "x", first.w, " and ", second.c, "x", second.h,
-             "x", second.w, " values");
-}
-
-template <int sign>
-Value Lowering::sum(const Arguments& arguments, Value x) {
-    const Value y = other(arguments, x);
-    check_same(x, y);
-    return add(Add{sign, {}}, {x.index, y.index}, shape(x), x.vector);
-}
-
-Value Lowering::product(const Arguments& arguments, Value x) {
-    Value gate = other(arguments, x);
-    if (shape(x).h == 1 && shape(x).w == 1) std::swap(x, gate);  // either operand may be the gate
-    if (shape(gate).h != 1 || shape(gate).w != 1 || shape(gate).c != shape(x).c) check_same(x, gate);
-    return add(Scale{}, {x.index, gate.index}, shape(x), x.vector);
-}
-
-Value Lowering::dropout(const Arguments& arguments, Value x) {
-    if (arguments.boolean("training")) refuse("a dropout that is in training mode");
-    return x;
-}
-
-Value Lowering::clamp(const Arguments& arguments, Value x) {
-    const bool from_zero = arguments.given("low") && arguments.number("low") == 0;
-    if (from_zero && !arguments.given("high")) return activate<Kind::relu>(arguments, x);
-    if (!from_zero || arguments.number("high") != 6) refuse("a clamp to other bounds than 0 and 6");
-    return activate<Kind::relu6>(arguments, x);
-}
-
-Value Lowering::leaky_relu(const Arguments& arguments, Value x) {
-    return add(Activation{Kind::leaky_relu, static_cast<float>(arguments.number("slope"))}, {x.index}, shape(x),
-               x.vector);
+    const Value made = add(resample, {x.index}, {shape(x).n, shape(x).c, row ? 1 : size.h, size.w});
+    return row ? without_row(made) : made;
 }
 
 }  // namespace repfold

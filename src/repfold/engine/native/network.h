@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "general.h"
 #include "model_file.h"
 #include "tensor.h"
 
@@ -16,7 +17,8 @@ struct Conv {
     std::string weight, bias;  // tensors of the file; bias may be empty
     Size in_channels = 0, out_channels = 0, groups = 1;
     Window window;
-    Activation activation;  // applied last
+    Activation activation;    // applied last
+    bool transposed = false;  // the file's weight is that of a transposed convolution: [I, O/groups, H, W], mirrored
 
     /// Pairs of an output channel and an input channel that reaches it.
     Size filters() const { return in_channels / groups * out_channels; }
@@ -40,9 +42,10 @@ struct AveragePool {
     bool count_padding = true;
 };
 
-/// Each pixel of the result is the average of its part of the image.
+/// Each pixel of the result is the average of its part of the image, or the largest value there.
 struct AdaptivePool {
-    static constexpr const char* name = "adaptive average pool";
+    static constexpr const char* name = "adaptive pool";
+    bool largest = false;  // the largest value instead
 };
 
 /// a + sign * b
@@ -57,11 +60,6 @@ struct Scale {
     static constexpr const char* name = "scale";
 };
 
-/// To a vector in CHW order.
-struct Flatten {
-    static constexpr const char* name = "flatten";
-};
-
 /// Zeros around the image and its channels: so many before the first pixel and the first channel.
 struct Pad {
     static constexpr const char* name = "zero padding";
@@ -69,19 +67,35 @@ struct Pad {
     Size front = 0;
 };
 
-using Operation = std::variant<Conv, Affine, MaxPool, AveragePool, AdaptivePool, Add, Scale, Activation, Flatten, Pad>;
+/// Each row of the result is a sum of rows of the image, and so each column: an interpolation to another size.
+struct Resample {
+    static constexpr const char* name = "resize";
+    enum class Mode { nearest, nearest_exact, linear, cubic };
+    Mode mode = Mode::nearest;
+    bool align_corners = false;
+    bool antialias = false;
+    double scale_h = 0, scale_w = 0;  // that positions are computed with; 0: the ratio of the sizes
+};
+
+using Operation =
+    std::variant<Conv, Affine, MaxPool, AveragePool, AdaptivePool, Add, Scale, Activation, Pad, Resample, General>;
+
+/// Of an operation, or of the general operator that it is.
+const char* name_of(const Operation& operation);
 
 struct Op {
     std::string name;            // of the graph's node, for messages
     std::vector<size_t> inputs;  // values; a convolution's second is a residual, added before the activation
     size_t output = 0;           // value
     Operation operation;
+    bool once = false;  // computed of nothing but the network's own values: not anew for every image
 };
 
 struct Network {
     std::vector<Op> ops;        // in an order that can be run
     std::vector<Shape> shapes;  // of each value; value 0 is the input
     size_t output = 0;
+    Sizes output_sizes;    // of its axes, as the graph has them
     Size in_channels = 0;  // of the images that it takes; 0 when any will do
     Size image_size = 0;   // that the model was made for; 0 when the file does not say
 };

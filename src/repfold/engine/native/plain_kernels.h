@@ -132,14 +132,6 @@ struct Plain {
         for (Size i = rows.first * in.row(); i < rows.last * in.row(); ++i) to[i] = from_float<Element>(from[i]);
     }
 
-    static void flatten(const Tensor& in, const Tensor& out, Range images) {
-        each_pixel(in, {images.first * in.h, images.last * in.h}, [&](Size image, Size y, Size x) {
-            const auto* from = in.pixel<const Element>(image, y, x);
-            auto* to = out.pixel<Element>(image, 0, 0) + y * in.w + x;
-            for (Size c = 0; c < in.c; ++c) to[c * in.h * in.w] = from[c];
-        });
-    }
-
     static void pad(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows) {
         each_pixel(out, rows, [&](Size image, Size y, Size x) {
             auto* to = out.pixel<Element>(image, y, x);

@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "general_sums.h"
 #include "plain_kernels.h"
 
 namespace repfold {
@@ -48,13 +49,27 @@ struct PlainPooling {
         });
     }
 
-    static void adaptive_pool(const Tensor& in, const Tensor& out, Range rows) {
+    static void adaptive_pool(const Tensor& in, const Tensor& out, bool largest, Range rows) {
         const auto bounds = [](Size i, Size size, Size parts) {
             return Range{i * size / parts, divide_up((i + 1) * size, parts)};
         };
         each_pixel(out, rows, [&](Size image, Size y, Size x) {
             const Range ys = bounds(y, in.h, out.h), xs = bounds(x, in.w, out.w);
-            mean(in, out, image, y, x, ys, xs, ys.size() * xs.size());
+            if (largest) max(in, out, image, y, x, ys, xs);
+            else mean(in, out, image, y, x, ys, xs, ys.size() * xs.size());
+        });
+    }
+
+    static void resample(const Tensor& in, const Tensor& out, const Taps& rows, const Taps& columns, Range range) {
+        each_pixel(out, range, [&](Size image, Size y, Size x) {
+            pool(out, image, y, x, 0, [&](float* sum, Size c, Size count) {
+                for (Size ky = y * rows.count; ky < (y + 1) * rows.count; ++ky)
+                    for (Size kx = x * columns.count; kx < (x + 1) * columns.count; ++kx) {
+                        const float weight = rows.weight[ky] * columns.weight[kx];
+                        const auto* from = in.pixel<const Element>(image, rows.index[ky], columns.index[kx]) + c;
+                        for (Size i = 0; i < count; ++i) sum[i] += weight * to_float(from[i]);
+                    }
+            });
         });
     }
 
@@ -70,6 +85,19 @@ private:
             auto* to = out.pixel<Element>(image, y, x) + c;
             for (Size i = 0; i < count; ++i) to[i] = from_float<Element>(values[i]);
         }
+    }
+
+    static void max(const Tensor& in, const Tensor& out, Size image, Size y, Size x, Range ys, Range xs) {
+        pool(out, image, y, x, -std::numeric_limits<float>::infinity(), [&](float* best, Size c, Size count) {
+            for (Size from_y = ys.first; from_y < ys.last; ++from_y)
+                for (Size from_x = xs.first; from_x < xs.last; ++from_x) {
+                    const auto* from = in.pixel<const Element>(image, from_y, from_x) + c;
+                    for (Size i = 0; i < count; ++i) {
+                        const float value = to_float(from[i]);
+                        best[i] = best[i] >= value || best[i] != best[i] ? best[i] : value;  // a NaN wins
+                    }
+                }
+        });
     }
 
     static void mean(const Tensor& in, const Tensor& out, Size image, Size y, Size x, Range ys, Range xs,
@@ -98,11 +126,12 @@ constexpr void fill_plain(Kernels& table) {
     table.scale = Plain<Target>::scale;
     table.activate = Plain<Target>::activate;
     table.narrow = Plain<Target>::narrow;
-    table.flatten = Plain<Target>::flatten;
     table.pad = Plain<Target>::pad;
     table.max_pool = PlainPooling<Target>::max_pool;
     table.average_pool = PlainPooling<Target>::average_pool;
     table.adaptive_pool = PlainPooling<Target>::adaptive_pool;
+    table.resample = PlainPooling<Target>::resample;
+    fill_general<Target>(table);
 }
 
 }  // namespace repfold

@@ -7,7 +7,9 @@
 
 #include "arena.h"
 #include "choose.h"
+#include "element.h"
 #include "error.h"
+#include "general_plan.h"
 #include "room.h"
 
 namespace repfold {
@@ -42,12 +44,12 @@ public:
         const Size bytes = lay_out(lives_);
         check_room(bytes + room_for_weights(), settings_.memory);
         plan_->arena = Buffer(bytes);
+        // Every lane that a vector may read holds a number from the start.
+        std::memset(plan_->arena.data(), 0, plan_->arena.bytes());
         for (size_t v = 0; v < tensors_.size(); ++v) tensors_[v].data = in_arena(v);
         for (size_t i = 0; i < plan_->steps.size(); ++i) complete(plan_->steps[i], in_arena(tensors_.size() + i));
         plan_->input = tensors_[0];
         plan_->output = tensors_[network_.output];
-        // Every lane that a vector may read holds a number from the start.
-        std::memset(plan_->arena.data(), 0, plan_->arena.bytes());
         return std::move(plan_);
     }
 
@@ -149,6 +151,9 @@ private:
             for (const size_t value : network_.ops[i].inputs) lives_[value].last = i;
         }
         lives_[network_.output].last = steps;
+        // What is computed once stays.
+        for (const Op& op : network_.ops)
+            if (op.once) lives_[op.output].first = -1, lives_[op.output].last = steps;
     }
 
     void size_scratch() {
@@ -171,7 +176,8 @@ private:
 
     const Kernels& kernels_of(const Op& op) {
         const auto* conv = std::get_if<Conv>(&op.operation);
-        const bool wide = input(op).wide && output(op).wide && (!conv || is_vector(op, *conv));
+        bool wide = output(op).wide && (!conv || is_vector(op, *conv));
+        for (const size_t value : op.inputs) wide &= tensors_[value].wide;
         return wide ? *settings_.wide : *settings_.kernels;
     }
 
@@ -193,13 +199,35 @@ private:
     void complete(Step& step, char* scratch) {
         const Op& op = *step.op;
         step.kernels = &kernels_of(op);
-        step.in = input(op);
+        if (!op.inputs.empty()) step.in = input(op);
         if (op.inputs.size() > 1) step.second = tensors_[op.inputs[1]];
         step.out = output(op);
         step.scratch.data = scratch;
         if (const auto* conv = std::get_if<Conv>(&op.operation))
             step.weights = store_.get(file_, *conv, *step.kernels, step.choice);
         if (const auto* affine = std::get_if<Affine>(&op.operation)) read_affine(*affine, step);
+        if (const auto* resample = std::get_if<Resample>(&op.operation)) find_taps(*resample, step);
+        if (const auto* made = std::get_if<General>(&op.operation)) {
+            std::vector<Tensor> inputs;
+            for (const size_t value : op.inputs) inputs.push_back(tensors_[value]);
+            step.loops = loops_of(*made, inputs, step.out, *step.kernels, settings_.threads);
+            if (const auto* constant = std::get_if<Constant>(&made->what)) read_constant(*constant, step.out);
+        }
+    }
+
+    void read_constant(const Constant& constant, const Tensor& out) const {
+        std::vector<float> values =
+            constant.tensor.empty() ? std::vector<float>(1, constant.number) : file_.read(constant.tensor);
+        // As it lies in the file, but for the room behind the channels.
+        for (Size row = 0; row < out.n * out.h; ++row)
+            for (Size x = 0; x < out.w; ++x) {
+                const float* from = &values[(row * out.w + x) * out.c];
+                const Size image = row / out.h, y = row % out.h;
+                if (out.wide || settings_.kernels->element == sizeof(float))
+                    std::copy(from, from + out.c, out.pixel<float>(image, y, x));
+                else
+                    std::transform(from, from + out.c, out.pixel<Bf16>(image, y, x), from_float<Bf16>);
+            }
     }
 
     void read_affine(const Affine& affine, Step& step) const {

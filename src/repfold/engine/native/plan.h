@@ -37,6 +37,11 @@ struct Step {
     Scratch scratch;
     // of an affine operation
     std::vector<float> scale, shift;
+    // of a general operator
+    std::vector<Loop> loops;
+    // of an interpolation: [output][tap], along height and width
+    std::vector<Size> tap_index[2];
+    std::vector<float> tap_weight[2];
 };
 
 struct Plan {
@@ -44,7 +49,8 @@ struct Plan {
     Network network;
     std::vector<Step> steps;
     Tensor input, output;
-    Buffer arena;      // activations and Winograd's scratch
+    Buffer arena;         // activations, the network's own values, and Winograd's scratch
+    bool filled = false;  // whether what is computed once is there
     Size largest = 0;  // bytes of the largest activation
     size_t weight_bytes() const;
 };

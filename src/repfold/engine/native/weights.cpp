@@ -79,11 +79,26 @@ void write_depthwise(const Conv& conv, Size lanes, const std::vector<float>& wei
         for (Size c = 0; c < stride; ++c) *out++ = c < conv.out_channels ? weights[c * taps + tap] : 0.0f;
 }
 
+/// OIHW of a transposed convolution's [I, O/groups, H, W]: input and output changed over, and mirrored.
+std::vector<float> turned(const Conv& conv, const std::vector<float>& from) {
+    const Size taps = conv.window.kernel.area(), in = conv.in_channels / conv.groups;
+    const Size out = conv.out_channels / conv.groups;
+    std::vector<float> weights(from.size());
+    for (Size group = 0; group < conv.groups; ++group)
+        for (Size o = 0; o < out; ++o)
+            for (Size i = 0; i < in; ++i)
+                for (Size tap = 0; tap < taps; ++tap)
+                    weights[((group * out + o) * in + i) * taps + tap] =
+                        from[((group * in + i) * out + o) * taps + taps - 1 - tap];
+    return weights;
+}
+
 PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernels& kernels, const Choice& choice) {
     PackedWeights packed;
     if (!conv.bias.empty()) packed.bias = file.read(conv.bias);
     packed.bias.resize(conv.out_channels + kernels.lanes * kernels.max_vectors, 0.0f);
     std::vector<float> weights = file.read(conv.weight);
+    if (conv.transposed) weights = turned(conv, weights);
     Layout layout{conv.window.kernel.area(), conv.groups, conv.in_channels / conv.groups,
                   conv.out_channels / conv.groups, kernels};
     switch (choice.algorithm) {

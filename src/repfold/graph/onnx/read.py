@@ -46,6 +46,7 @@ class Imported:
         output: its output, or the tuple of them.
         opset: the version of ONNX's operators that the file is written in.
         remarks: notes for the user on how it was read.
+        metadata: the file's metadata_props.
     """
 
     graph: Graph
@@ -55,6 +56,7 @@ class Imported:
     names: Names
     opset: int
     remarks: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_onnx(
@@ -88,10 +90,14 @@ def read_onnx(
     raise RepFoldError(f"{path} cannot be read: {failures[0]}.{free if len(failures) > 1 else ''}")
 
 
-def read_names(path: str | os.PathLike[str]) -> tuple[Names, int]:
-    """The names of an ONNX file's inputs, outputs and free sizes; and its opset. Raises: RepFoldError."""
+def read_names(path: str | os.PathLike[str]) -> tuple[Names, int, dict[str, str]]:
+    """The names of an ONNX file's inputs, outputs and free sizes; its opset; its metadata. Raises: RepFoldError."""
     model = load_model(Path(path))
-    return _names(model), opset_of(model, Path(path))
+    return _names(model), opset_of(model, Path(path)), _metadata(model)
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def _names(model: Any) -> Names:
@@ -149,4 +155,5 @@ def _read(model: Any, opset: int, shapes: Shapes, failures: list[str]) -> Import
         _names(model),
         opset,
         (*dict.fromkeys(reader.remarks), *remarks),
+        _metadata(model),
     )

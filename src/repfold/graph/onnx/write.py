@@ -33,6 +33,7 @@ def write_onnx(
     *,
     names: Names | None = None,
     opset: int = OPSET,
+    metadata: Mapping[str, str] | None = None,
     check: Callable[[Path], None] = lambda file: None,
 ) -> None:
     """Write ``graph`` as an ONNX file, its tensors within it; complete or not at all.
@@ -41,6 +42,7 @@ def write_onnx(
         state: the tensors of its "state" values, by path; they are the file's initializers of that name.
         names: of inputs, outputs and free sizes (``Imported.names``); by default "x", "output", "batch", "height", ...
         opset: the version of ONNX's operators; 17 where an older one is asked for.
+        metadata: texts for the file's metadata_props.
         check: called with the finished file before it replaces an older one, which stays if it raises.
 
     Raises: RepFoldError where the graph has an operator that ONNX lacks, or is larger than 2 GB.
@@ -58,7 +60,9 @@ def write_onnx(
         if value.op not in (INPUT, STATE):
             writer.names[value] = _written(writer, value)
     outputs = _named_outputs(writer, graph, names)
-    _save(_model(writer, graph, names, outputs), Path(path), check)
+    model = _model(writer, graph, names, outputs)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    _save(model, Path(path), check)
 
 
 def _usual_names(graph: Graph) -> Names:

@@ -10,6 +10,7 @@ from repfold.report.sections.advice import advice
 from repfold.report.sections.curves import curves
 from repfold.report.sections.gradients import gradients
 from repfold.report.sections.mistakes import mistakes
+from repfold.report.sections.pictures import pictures
 from repfold.report.sections.proof import proof
 from repfold.report.sections.settings import environment, recipe
 from repfold.report.sections.summary import summary
@@ -20,6 +21,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Report], Markup | None]]] = {
     "curves": ("Curves", curves),
     "advice": ("Advice", advice),
     "confusion": ("Mistakes", mistakes),
+    "pictures": ("Pictures of mistakes", pictures),
     "gradients": ("Re-parameterized gradients", gradients),
     "certificate": ("Certificate of the fold", proof),
     "timings": ("Timings of the forms", timing),

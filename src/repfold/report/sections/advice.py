@@ -5,6 +5,7 @@ from __future__ import annotations
 from repfold.report.advice import Finding, advise
 from repfold.report.markup import Markup, join, tag
 from repfold.report.results import Report
+from repfold.report.sections.one_by_one import one_by_one
 from repfold.report.tables import Table as Rows
 from repfold.report.tables import columns, to_html
 
@@ -21,10 +22,7 @@ def advice(report: Report) -> Markup | None:
         return None
     if len(report.runs) == 1:
         return found[0][1]
-    return join(
-        tag("details", tag("summary", name), findings, open="" if index == 0 else None)
-        for index, (name, findings) in enumerate(found)
-    )
+    return one_by_one(found, lambda findings: findings)
 
 
 def _finding(finding: Finding) -> Markup:

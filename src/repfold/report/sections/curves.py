@@ -16,6 +16,7 @@ from repfold.report.markup import Markup, join, tag
 from repfold.report.numbers import Values, finite, number
 from repfold.report.records import Run
 from repfold.report.results import Report
+from repfold.report.sections.one_by_one import DRAWN, left_out
 from repfold.report.tables import Column, Table, to_html
 
 _PERCENT = {"floor": 0.0, "ceiling": 100.0}
@@ -39,8 +40,10 @@ _WRITTEN: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 def curves(report: Report) -> Markup | None:
     """Return the charts, those without a value left out, and the table of every epoch."""
-    charts = [*training_charts(report.arms), *speed_charts(report.arms)]
-    return join([_figures(report, charts) if charts else None, every_epoch(report)])
+    drawn = report.arms[:DRAWN]
+    charts = [*training_charts(drawn), *speed_charts(drawn)]
+    more = left_out(len(report.arms), DRAWN)
+    return join([more, figures(drawn, charts) if charts else None, every_epoch(report)])
 
 
 def training_charts(arms: Sequence[Arm]) -> list[Chart]:
@@ -50,13 +53,15 @@ def training_charts(arms: Sequence[Arm]) -> list[Chart]:
     # A run that diverged would press all else to the floor of a linear axis.
     log = bool(losses) and min(losses) > 0 and max(losses) > 100 * min(losses)
     charts = [
-        _chart("Learning rate", arms, _rates(arms)),
-        _chart("Top-1 accuracy, %", arms, _lines(arms, "val_top1"), decimals=2, **_PERCENT),
-        _chart("Top-5 accuracy, %", arms, _lines(arms, "val_top5"), decimals=2, **_PERCENT),
-        _chart("Mean precision, %", arms, _lines(arms, "val_precision"), decimals=2, **_PERCENT),
-        _chart("Mean recall, %", arms, _lines(arms, "val_recall"), decimals=2, **_PERCENT),
-        _chart("Top-1 by set, %", arms, _both(arms, "top1"), decimals=2, keys=_TRAIN_AND_VAL, **_PERCENT),
-        _chart("Loss", arms, both, log=log, keys=_TRAIN_AND_VAL),
+        _chart("Learning rate", arms, _rates(arms), y_label="learning rate"),
+        _chart("Top-1 accuracy", arms, _lines(arms, "val_top1"), y_label="top-1, %", decimals=2, **_PERCENT),
+        _chart("Top-5 accuracy", arms, _lines(arms, "val_top5"), y_label="top-5, %", decimals=2, **_PERCENT),
+        _chart("Mean precision", arms, _lines(arms, "val_precision"), y_label="precision, %", decimals=2, **_PERCENT),
+        _chart("Mean recall", arms, _lines(arms, "val_recall"), y_label="recall, %", decimals=2, **_PERCENT),
+        _chart(
+            "Top-1 by set", arms, _both(arms, "top1"), y_label="top-1, %", decimals=2, keys=_TRAIN_AND_VAL, **_PERCENT
+        ),
+        _chart("Loss", arms, both, y_label="loss, nats", log=log, keys=_TRAIN_AND_VAL),
     ]
     return [chart for chart in charts if chart.values()]
 
@@ -65,8 +70,8 @@ def speed_charts(arms: Sequence[Arm]) -> list[Chart]:
     """Return the charts of throughput and of waiting that have a value in some arm."""
     waiting = [_in_percent(series) for series in _lines(arms, "waiting_share")]
     charts = [
-        _chart("Training, images/s", arms, _lines(arms, "images_per_second"), floor=0.0),
-        _chart("Waiting for data, % of the time", arms, waiting, decimals=1, **_PERCENT),
+        _chart("Training speed", arms, _lines(arms, "images_per_second"), y_label="images/s", floor=0.0),
+        _chart("Waiting for data", arms, waiting, y_label="of the time, %", decimals=1, **_PERCENT),
     ]
     return [chart for chart in charts if chart.values()]
 
@@ -115,14 +120,15 @@ def _in_percent(series: Series) -> Series:
     return replace(series, y=y, low=times_100(series.low), high=times_100(series.high))
 
 
-def _figures(report: Report, charts: Sequence[Chart]) -> Markup:
+def figures(arms: Sequence[Arm], charts: Sequence[Chart]) -> Markup:
+    """Return the drawings, a legend of the arms that hides and shows them, and the values for the pointer."""
     data = {f"chart-{index}": hover_data(chart) for index, chart in enumerate(charts)}
     drawn = [_figure(chart, f"chart-{index}") for index, chart in enumerate(charts)]
     # Inside a script element only "<" could end it or open a comment.
     written = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return join(
         [
-            legend(report.arms) if len(report.arms) > 1 else None,
+            legend(arms) if len(arms) > 1 else None,
             tag("div", *drawn, class_="charts"),
             tag("script", Markup(written), type="application/json", class_="hover"),
         ]

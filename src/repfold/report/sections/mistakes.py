@@ -5,12 +5,14 @@ from __future__ import annotations
 from repfold.report import wording
 from repfold.report.arms import Arm
 from repfold.report.confusion import Confusion, class_scores, total, worst_pairs
-from repfold.report.heatmap import FEW, heatmap, legend
+from repfold.report.heatmap import FEW, heatmap, legend, shortened
 from repfold.report.markup import Markup, join, tag
 from repfold.report.results import Report
+from repfold.report.sections.one_by_one import one_by_one
 from repfold.report.tables import Column, Table, bar, to_html
 
 _MOST = 10
+_LONGEST = 40  # characters of a class's name in the tables
 
 
 def mistakes(report: Report) -> Markup | None:
@@ -20,10 +22,7 @@ def mistakes(report: Report) -> Markup | None:
         return None
     if len(report.arms) == 1:
         return _confusion(*shown[0])
-    return join(
-        tag("details", tag("summary", arm.title), _confusion(arm, found), open="" if index == 0 else None)
-        for index, (arm, found) in enumerate(shown)
-    )
+    return one_by_one([(arm.title, (arm, found)) for arm, found in shown], lambda one: _confusion(*one))
 
 
 def _of(arm: Arm) -> Confusion | None:
@@ -45,7 +44,8 @@ def _pairs(confusion: Confusion) -> Markup:
     if not pairs:
         return tag("p", "No image was taken for another class.", class_="quiet")
     rows = tuple(
-        (pair.true, pair.predicted, str(pair.images), bar(pair.share, wording.share(pair.share))) for pair in pairs
+        (_short(pair.true), _short(pair.predicted), str(pair.images), bar(pair.share, wording.share(pair.share)))
+        for pair in pairs
     )
     heads = (Column("true"), Column("predicted"), Column("images", True), Column("of the class", True))
     return to_html(Table(heads, rows, "Worst-confused pairs"))
@@ -55,12 +55,16 @@ def _classes(confusion: Confusion) -> Markup:
     scores = class_scores(confusion)
     few = len(scores) <= FEW
     rows = tuple(
-        (score.name, str(score.images), _percent(score.recall), _percent(score.precision))
+        (_short(score.name), str(score.images), _percent(score.recall), _percent(score.precision))
         for score in (scores if few else scores[:_MOST])
     )
     title = "Classes, the weakest first" if few else f"The {_MOST} weakest of {len(scores)} classes"
     heads = (Column("class"), Column("images", True), Column("recall, %", True), Column("precision, %", True))
     return to_html(Table(heads, rows, title))
+
+
+def _short(name: str) -> str:
+    return shortened(name, _LONGEST)
 
 
 def _percent(value: float | None) -> str:

@@ -11,6 +11,7 @@ from repfold.report.markup import Markup, escape, join, tag
 from repfold.report.numbers import finite, number
 from repfold.report.records import Run
 from repfold.report.results import Report
+from repfold.report.sections.one_by_one import one_by_one
 from repfold.report.tables import Column, Table, bar, to_html
 
 _SAVED = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
@@ -25,10 +26,9 @@ def proof(report: Report) -> Markup | None:
         return None
     if len(report.runs) == 1:
         return _certificate(certified[0].certificate or {})
-    each = [tag("details", tag("summary", run.name), _certificate(run.certificate or {})) for run in certified]
-    return join(
-        [_overview(certified), tag("details", tag("summary", "The regions, run by run"), *each, class_="bulky")]
-    )
+    named = [(run.name, run.certificate or {}) for run in certified]
+    each = one_by_one(named, _certificate, open_first=False)
+    return join([_overview(certified), tag("details", tag("summary", "The regions, run by run"), each, class_="bulky")])
 
 
 def _overview(runs: Sequence[Run]) -> Markup:

@@ -26,6 +26,7 @@ _TRAINED = {
     "schedule": "{}",
     "warmup": "warm-up {}",
 }
+_MOST_OPEN = 30  # rows that stand open
 _ABSENT = (None, "", 0, "0ep")  # what a recipe leaves to be found out, or does without
 
 
@@ -135,7 +136,8 @@ def _runs(report: Report) -> Markup:
         for run in arm.runs:
             label = _named(run.name, arm.style) if len(report.arms) > 1 else run.name
             rows.append((label, *_run_cells(run, keys, folded, timed)))
-    return to_html(Table(tuple(heads), tuple(rows), "Runs, accuracies in percent"))
+    table = to_html(Table(tuple(heads), tuple(rows), "Runs, accuracies in percent"))
+    return table if len(rows) <= _MOST_OPEN else tag("details", tag("summary", f"All {len(rows)} runs"), table)
 
 
 def _run_cells(run: Run, keys: Sequence[str], folded: bool, timed: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from repfold.report import wording
 from repfold.report.markup import Markup, join, tag
 from repfold.report.results import Report
+from repfold.report.sections.one_by_one import one_by_one
 from repfold.report.sections.settings import flat
 from repfold.report.tables import Column, Table, bar, to_html
 from repfold.report.timings import Timing, Timings
@@ -17,10 +18,7 @@ def timing(report: Report) -> Markup | None:
         return None
     if len(report.runs) == 1:
         return _timings(timed[0][1])
-    return join(
-        tag("details", tag("summary", run.name), _timings(timings), open="" if index == 0 else None)
-        for index, (run, timings) in enumerate(timed)
-    )
+    return one_by_one([(run.name, timings) for run, timings in timed], _timings)
 
 
 def _timings(timings: Timings) -> Markup:

@@ -1,0 +1,247 @@
+// Operators that move values. Most are another view of the same storage; the next operation that wants its own form
+// moves them all at once.
+#include <algorithm>
+
+#include "lower.h"
+
+namespace repfold {
+namespace {
+
+constexpr Size largest = Size{1} << 30;
+
+}  // namespace
+
+Meaning Lowering::view(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    Sizes sizes = arguments.integers("size", -1, largest);
+    if (sizes.size() > 8) refuse("a reshape to more than eight axes");
+    double count = 1;
+    for (const Size size : sizes) count *= size == -1 ? 1 : static_cast<double>(size);
+    for (Size& size : sizes)
+        if (size == -1) size = count >= 1 ? static_cast<Size>(static_cast<double>(count_of(x.sizes())) / count) : 0;
+    return reshaped(x, sizes);
+}
+
+Meaning Lowering::permute(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    const Sizes dims = axes_of(arguments, "dims", x.rank());
+    if (static_cast<Size>(dims.size()) != x.rank()) refuse("a permutation of some of the axes");
+    return Value{x.index, permuted(x.view, dims)};
+}
+
+Meaning Lowering::expand(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    Sizes sizes = arguments.integers("size", -1, largest);
+    if (sizes.size() > 8 || static_cast<Size>(sizes.size()) < x.rank()) refuse("a repetition to such axes");
+    const Sizes own = x.sizes();
+    for (size_t i = 0; i < sizes.size(); ++i)
+        if (const size_t missing = sizes.size() - own.size(); sizes[i] == -1) sizes[i] = i < missing ? 0 : own[i - missing];
+    for (const Size size : sizes)
+        if (size < 1) refuse("a repetition to nothing");
+    if (!broadcasts(own, sizes)) fail("layer '", name_, "' repeats a tensor to sizes that are no repetition of it");
+    return Value{x.index, repeated(x.view, sizes)};
+}
+
+Value Lowering::part(const Value& x, Size axis, Size first, Size count, Size step) {
+    if (count < 1) fail("the images are too small: nothing is left at layer '", name_, "'");
+    if (count == 1) step = 1;
+    if (const std::optional<View> view = cut(x.view, axis, first, count, step)) return {x.index, *view};
+    const Value own = moved(x, x.rank() - 1);
+    return {own.index, *cut(own.view, axis, first, count, step)};
+}
+
+Meaning Lowering::slice(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    const Size axis = axis_of(arguments, "dim", x.rank()), size = x.sizes()[axis];
+    // As Python counts: from the end where negative, and no further than the ends.
+    const auto place = [&](const char* name, Size otherwise) {
+        if (!arguments.given(name)) return otherwise;
+        const auto bound = static_cast<Size>(std::clamp(arguments.number(name), -0x1p40, 0x1p40));
+        return std::clamp<Size>(bound < 0 ? bound + size : bound, 0, size);
+    };
+    const Size first = place("start", 0), last = place("end", size), step = arguments.integer("step", 1, largest);
+    return part(x, axis, first, divide_up(std::max<Size>(last - first, 0), step), step);
+}
+
+Meaning Lowering::select(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    const Size axis = axis_of(arguments, "dim", x.rank()), size = x.sizes()[axis];
+    const Size index = arguments.integer("index", -size, size - 1);
+    Value one = part(x, axis, index < 0 ? index + size : index, 1, 1);
+    one.view.axes.erase(one.view.axes.begin() + axis);
+    return one;
+}
+
+Meaning Lowering::flip(const Arguments& arguments) {
+    Value x = tensor(arguments, "x");
+    for (const Size axis : axes_of(arguments, "dims", x.rank()))
+        x = part(x, axis, x.sizes()[axis] - 1, x.sizes()[axis], -1);
+    return x;
+}
+
+Value Lowering::joined(const std::vector<Value>& parts, Size axis) {
+    if (parts.size() == 1) return parts[0];
+    Sizes sizes = parts[0].sizes();
+    Size channels = fastest_axis(parts[0].view);
+    sizes[axis] = 0;
+    for (const Value& part : parts) {
+        Sizes own = part.sizes();
+        if (own.size() != sizes.size()) fail("layer '", name_, "' joins tensors of different axes");
+        sizes[axis] += own[axis];
+        own[axis] = sizes[axis];
+        if (own != sizes) fail("layer '", name_, "' joins tensors whose other sizes differ");
+        // Images stay images, whatever is joined to them.
+        if (is_whole(part.view, shape(part)) && fastest_axis(part.view) == 1) channels = 1;
+    }
+    const Packed result = packed(sizes, channels);
+    General made{Move{}, {}, {}, 0};
+    std::vector<size_t> inputs;
+    Size first = 0;
+    for (Value part : parts) {
+        View to = *cut(result.view, axis, first, part.sizes()[axis], 1);
+        first += part.sizes()[axis];
+        made.from.push_back(part.view);
+        made.to.push_back(std::move(to));
+        if (!align({&made.from.back(), &made.to.back()})) refuse("a concatenation of such a layout");
+        inputs.push_back(part.index);
+    }
+    return {add(std::move(made), std::move(inputs), result.shape).index, result.view};
+}
+
+Meaning Lowering::cat(const Arguments& arguments) {
+    std::vector<Value> parts = tensors(arguments, "xs");
+    return joined(parts, axis_of(arguments, "dim", parts[0].rank()));
+}
+
+Meaning Lowering::stack(const Arguments& arguments) {
+    std::vector<Value> parts = tensors(arguments, "tensors");
+    const Size axis = arguments.given("dim") ? axis_of(arguments, "dim", parts[0].rank() + 1) : 0;
+    for (Value& part : parts) {
+        if (part.rank() != parts[0].rank() + (&part == parts.data() ? 0 : -1)) refuse("a stack of different tensors");
+        part.view.axes.insert(part.view.axes.begin() + axis, Axis{});
+    }
+    return joined(parts, axis);
+}
+
+Meaning Lowering::roll(const Arguments& arguments) {
+    Value x = tensor(arguments, "self");
+    const Sizes shifts = arguments.integers("shifts", -largest, largest);
+    const Sizes axes = axes_of(arguments, "dims", x.rank());
+    if (shifts.size() != axes.size()) refuse("a roll of all axes as one");
+    for (size_t i = 0; i < axes.size(); ++i) {
+        const Size size = x.sizes()[axes[i]], shift = (shifts[i] % size + size) % size;
+        if (shift)
+            x = joined({part(x, axes[i], size - shift, shift, 1), part(x, axes[i], 0, size - shift, 1)}, axes[i]);
+    }
+    return x;
+}
+
+Meaning Lowering::pad(const Arguments& arguments) {
+    Value x = tensor(arguments, "x");
+    const std::string& mode = arguments.text("mode");
+    const Sizes pads = arguments.integers("pads", -65536, 65536);  // of the last axis first, before and behind it
+    if (pads.size() % 2 || static_cast<Size>(pads.size()) / 2 > x.rank()) refuse("a padding of axes that are not there");
+    Sizes before(x.view.axes.size()), behind = before;
+    for (size_t i = 0; i < pads.size(); i += 2) {
+        const Size axis = x.rank() - 1 - static_cast<Size>(i) / 2;
+        // What is cut is cut first.
+        const Size size = x.sizes()[axis], front = std::max<Size>(-pads[i], 0), back = std::max<Size>(-pads[i + 1], 0);
+        if (front || back) x = part(x, axis, front, size - front - back, 1);
+        before[axis] = std::max<Size>(pads[i], 0);
+        behind[axis] = std::max<Size>(pads[i + 1], 0);
+    }
+    if (mode == "constant") return padded(x, before, behind, static_cast<float>(arguments.number("value")));
+    for (Size axis = 0; axis < x.rank(); ++axis)
+        if (before[axis] || behind[axis]) x = mirrored(x, axis, before[axis], behind[axis], mode);
+    return x;
+}
+
+Value Lowering::padded(const Value& x, const Sizes& before, const Sizes& behind, float background) {
+    Sizes sizes = x.sizes();
+    for (size_t axis = 0; axis < sizes.size(); ++axis) sizes[axis] += before[axis] + behind[axis];
+    if (sizes == x.sizes()) return x;
+    if (background == 0 && x.rank() == 4 && !before[0] && !behind[0] && same(x.view, image_view(shape(x))))
+        return add(Pad{{before[2], before[3]}, before[1]}, {x.index}, {sizes[0], sizes[1], sizes[2], sizes[3]});
+    const Packed result = packed(sizes, fastest_axis(x.view));
+    View to = result.view;
+    for (Size axis = 0; axis < x.rank(); ++axis) to = *cut(to, axis, before[axis], x.sizes()[axis], 1);
+    Value made = general(Move{true, background}, {x}, x.sizes(), {result.shape, to});
+    made.view = result.view;
+    return made;
+}
+
+Value Lowering::mirrored(const Value& x, Size axis, Size before, Size behind, const std::string& mode) {
+    const Size size = x.sizes()[axis];
+    const auto edge = [&](Size place, Size count) {
+        Value one = part(x, axis, place, 1, 1);
+        Sizes sizes = one.sizes();
+        sizes[axis] = count;
+        one.view = repeated(one.view, sizes);
+        return one;
+    };
+    const bool reflects = mode == "reflect", circular = mode == "circular";
+    if (!reflects && !circular && mode != "replicate") refuse("a padding by '" + mode + "'");
+    if ((reflects && std::max(before, behind) >= size) || (circular && std::max(before, behind) > size))
+        fail("the images are too small for the padding of layer '", name_, "'");
+    std::vector<Value> parts;
+    if (before)
+        parts.push_back(reflects   ? part(x, axis, before, before, -1)
+                        : circular ? part(x, axis, size - before, before, 1)
+                                   : edge(0, before));
+    parts.push_back(x);
+    if (behind)
+        parts.push_back(reflects   ? part(x, axis, size - 2, behind, -1)
+                        : circular ? part(x, axis, 0, behind, 1)
+                                   : edge(size - 1, behind));
+    return joined(parts, axis);
+}
+
+Meaning Lowering::pixel_shuffle(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    const Size r = arguments.integer("factor", 1, 1 << 10);
+    if (x.rank() != 4) refuse("a pixel shuffle of no image");
+    const Sizes s = x.sizes();
+    if (s[1] % (r * r)) fail("layer '", name_, "' shuffles ", s[1], " channels that ", r * r, " does not divide");
+    const Value split = reshaped(x, {s[0], s[1] / (r * r), r, r, s[2], s[3]});
+    return reshaped({split.index, permuted(split.view, {0, 1, 4, 2, 5, 3})},
+                    {s[0], s[1] / (r * r), s[2] * r, s[3] * r});
+}
+
+Meaning Lowering::pixel_unshuffle(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    const Size r = arguments.integer("factor", 1, 1 << 10);
+    if (x.rank() != 4) refuse("a pixel shuffle of no image");
+    const Sizes s = x.sizes();
+    if (s[2] % r || s[3] % r) fail("layer '", name_, "' shuffles an image whose height or width ", r, " does not divide");
+    const Value split = reshaped(x, {s[0], s[1], s[2] / r, r, s[3] / r, r});
+    return reshaped({split.index, permuted(split.view, {0, 1, 3, 5, 2, 4})}, {s[0], s[1] * r * r, s[2] / r, s[3] / r});
+}
+
+Meaning Lowering::channel_shuffle(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x");
+    const Size groups = arguments.integer("groups", 1, 1 << 20);
+    Sizes sizes = x.sizes(), split = sizes, order{0, 2, 1};
+    if (x.rank() < 2) refuse("a channel shuffle of a tensor without channels");
+    if (sizes[1] % groups) fail("layer '", name_, "': groups do not divide its channels");
+    split[1] /= groups;
+    split.insert(split.begin() + 1, groups);
+    for (Size axis = 3; axis <= x.rank(); ++axis) order.push_back(axis);
+    const Value made = reshaped(x, split);
+    return reshaped({made.index, permuted(made.view, order)}, sizes);
+}
+
+Meaning Lowering::item(const Arguments& arguments) {
+    const std::string* name = arguments.value("x");
+    const auto* several = name ? std::get_if<std::vector<Value>>(&meaning(*name)) : nullptr;
+    if (!several) refuse("one of several results that the engine does not have");
+    const Size index = arguments.integer("index", 0, 1 << 20);
+    if (index >= static_cast<Size>(several->size())) refuse("a result that the engine does not have");
+    return (*several)[static_cast<size_t>(index)];
+}
+
+Meaning Lowering::dropout(const Arguments& arguments) {
+    if (arguments.boolean("training")) refuse("a dropout that is in training mode");
+    return tensor(arguments, "x");
+}
+
+}  // namespace repfold

@@ -1,0 +1,135 @@
+"""Running a study: what is missing of its trials is trained, seed by seed, here or on a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from repfold import allowance
+from repfold.errors import RepFoldError
+from repfold.study import pool, rounds
+from repfold.study.events import Begun, Ended, Event, OutOfTime
+from repfold.study.store import Store, check_writable
+from repfold.study.study import Study
+from repfold.study.trial import Trial
+from repfold.study.worker import Order
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How a study is run.
+
+    Attributes:
+        jobs: trials at a time; 0: one a core, or one a GPU.
+        threads: of each; 0: the cores, divided among the jobs.
+        hours: within which trials are begun; None: no limit.
+        keep: keep the networks too.
+        trust: run the code that the study's file names.
+        on: "here" or "ray".
+    """
+
+    jobs: int = 0
+    threads: int = 0
+    hours: float | None = None
+    keep: bool = False
+    trust: bool = False
+    on: str = "here"
+
+    def divided(self) -> tuple[int, int]:
+        """Return jobs and threads: for small networks a process a core is faster in all than one of many threads."""
+        cores, gpus = allowance.cores(), torch.cuda.device_count()
+        jobs = self.jobs or gpus or cores
+        return jobs, self.threads or max(1, cores // jobs)
+
+
+def run_study(study: Study, store: Store, resources: Resources, emit: Callable[[Event], None]) -> None:
+    """Train the trials of ``study`` that ``store`` has no result of; those that failed before are tried again.
+
+    A trial that fails is told to ``emit``, and leaves its error in the store; the others go on. Interrupted, the
+    trainings write a checkpoint, and running the study once more goes on there.
+
+    Raises: RepFoldError when the data, the store or the cluster cannot be used, or the study names code without trust.
+    """
+    refuse_code(study, resources)
+    check_writable(store.path)
+    before = list(rounds.trials_before(study).values())
+    jobs, threads = resources.divided()
+    execute = _executor(resources, jobs, threads, store, emit)
+    execute(_Missing(store, [before], None, emit))
+    of_seeds = rounds.rounds(study, store)
+    every = [*before, *rounds.in_order(of_seeds)]
+    emit(Begun(sum(store.finished(trial) is not None for trial in every), len(every), jobs, threads))
+    missing = _Missing(store, of_seeds, resources.hours, emit)
+    execute(missing)
+
+
+def refuse_code(study: Study, resources: Resources) -> None:
+    """Raise RepFoldError when a network of the study is code that a file names, and nobody said to trust it."""
+    recipes = [*study.before.values(), *(arm.recipe for arm in study.arms)]
+    code = sorted({recipe.model for recipe in recipes if ":" in recipe.model})
+    if code and not resources.trust:
+        raise RepFoldError(
+            f"The study names a network that '{code[0]}' builds: that is code, which runs with your rights. If it is "
+            "yours, or you trust whoever wrote it, say so: --trust."
+        )
+
+
+class _Missing:
+    """Iterates over the trials without a result, in order, as long as there is time for a whole round of a seed.
+
+    ``heard``: takes the events, and learns from them how long each arm takes.
+    """
+
+    def __init__(
+        self, store: Store, of_seeds: Sequence[Sequence[Trial]], hours: float | None, emit: Callable[[Event], None]
+    ) -> None:
+        self.store, self.of_seeds, self.emit = store, of_seeds, emit
+        self.seconds = None if hours is None else hours * 3600
+        self.began, self.took = time.monotonic(), dict[str, float]()
+
+    def heard(self, event: Event) -> None:
+        if isinstance(event, Ended) and event.how == "trained":
+            self.took[event.trial.arm] = event.seconds
+        self.emit(event)
+
+    def in_time(self, jobs: int) -> Iterator[Trial]:
+        for index, of_seed in enumerate(self.of_seeds):
+            missing = [trial for trial in of_seed if self.store.finished(trial) is None]
+            if missing and not self._fits(missing, jobs):
+                later = self.of_seeds[index:]
+                left = sum(self.store.finished(trial) is None for trial in rounds.in_order(later))
+                self.emit(OutOfTime(left))
+                return
+            yield from missing
+
+    def _fits(self, missing: Sequence[Trial], jobs: int) -> bool:
+        if self.seconds is None:
+            return True
+        usual = max(self.took.values(), default=0.0)
+        expected = sum(self.took.get(trial.arm, usual) for trial in missing) / min(jobs, len(missing))
+        return time.monotonic() - self.began + expected < self.seconds
+
+
+Execute = Callable[[_Missing], None]
+
+
+def _executor(resources: Resources, jobs: int, threads: int, store: Store, emit: Callable[[Event], None]) -> Execute:
+    def order(index: int, trial: Trial) -> Order:
+        gpus = torch.cuda.device_count()
+        on = str(index % gpus) if gpus > 1 else ""
+        return Order(trial, store.path.absolute(), threads, on, resources.keep, resources.trust)
+
+    def here(missing: _Missing) -> None:
+        orders = (order(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
+        pool.run(orders, jobs, missing.heard, is_free=lambda one: not store.is_claimed(one.trial.key))
+
+    def ray(missing: _Missing) -> None:
+        from repfold.study import on_ray
+
+        orders = (order(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
+        on_ray.run(orders, missing.heard, gpus=1.0 if torch.cuda.is_available() else 0.0)
+
+    return {"here": here, "ray": ray}[resources.on]

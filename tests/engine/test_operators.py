@@ -1,0 +1,162 @@
+"""Every operator that the engine runs against PyTorch in float64, with every set of kernels and on random shapes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.engine.torch_graphs import Network, error_of, spread
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from repfold import engine, models
+
+TOLERANCE = 2e-6
+Forward = Callable[[Network, Tensor], Tensor]
+
+
+def patches(net: Network, x: Tensor) -> Tensor:
+    """Windows of 2 x 3 pixels, as attention over windows cuts them."""
+    n, c, h, w = x.shape
+    cut = x[:, :, : h // 2 * 2, : w // 3 * 3].reshape(n, c, h // 2, 2, w // 3, 3)
+    return cut.permute(0, 2, 4, 3, 5, 1).reshape(-1, 6, c).softmax(1)
+
+
+def heads(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    return x.flatten(2).view(n, 3, c // 3, h * w).transpose(2, 3)
+
+
+# Of a tensor [N, 12, H, W]; sizes are drawn anew for each.
+FORWARDS: dict[str, Forward] = {
+    "concatenation": lambda s, x: torch.cat([x, F.relu(x), x * 2], 1),
+    "concatenation of rows": lambda s, x: torch.cat([x, F.relu(x)], 2),
+    "stack": lambda s, x: torch.stack([x, x * 2], 2).sum(2),
+    "split": lambda s, x: x.chunk(3, 1)[1] * x.split([5, 4, 3], 1)[1],
+    "slices": lambda s, x: x[:, 2:9, 1:-1, ::2],
+    "select": lambda s, x: x[:, 3] + x[:, :, 2].mean(-1)[:, :1, None],
+    "flip": lambda s, x: x.flip((2, 3)),
+    "roll": lambda s, x: torch.roll(x, (2, -3), (2, 3)),
+    "channel shuffle": lambda s, x: F.channel_shuffle(x, 3) * 2,
+    "channel shuffle by views": lambda s, x: x.view(x.shape[0], 3, 4, *x.shape[2:]).transpose(1, 2).reshape(x.shape),
+    "pixel shuffle": lambda s, x: F.pixel_shuffle(x, 2),
+    "pixel unshuffle": lambda s, x: F.pixel_unshuffle(x[:, :, :4, :6], 2),
+    "windows": patches,
+    "a reshape that moves": lambda s, x: x[:, :, :3, :5].reshape(x.shape[0], -1, 9),
+    "a number": lambda s, x: (x + 3) * 0.5 - 1 / (x.abs() + 1),
+    "a number less": lambda s, x: 1 - x,
+    "broadcasts": lambda s, x: x * x.mean(1, keepdim=True) + x.mean(2, keepdim=True) - x.mean((0, 2, 3))[:, None, None],
+    "quotient": lambda s, x: x / (x.abs().sum(1, keepdim=True) + 1),
+    "extremes": lambda s, x: torch.maximum(x, x.flip(1)) + torch.minimum(x, x.flip(2)),
+    "powers": lambda s, x: (x.abs() + 1) ** 0.75 + x**2 + (x.abs() + 1) ** -0.5,
+    "own tensors": lambda s, x: x * s.a.view(1, 12, 1, 1).expand(*x.shape) + s.b,
+    "gelu": lambda s, x: F.gelu(x) + F.gelu(x, approximate="tanh"),
+    "mish": lambda s, x: F.mish(x),
+    "other functions": lambda s, x: torch.tanh(x) + F.softplus(x) + F.elu(x) + torch.exp(-x.abs()),
+    "roots": lambda s, x: torch.sqrt(x.abs()) + torch.rsqrt(x.abs() + 1),
+    "sine": lambda s, x: torch.sin(x) + torch.cos(x) + torch.log(x.abs() + 1) + torch.erf(x),
+    "clamp": lambda s, x: x.clamp(-0.5, 0.7),
+    "softmax": lambda s, x: x.softmax(1) + x.softmax(-1) * 2 + x.log_softmax(2),
+    "channels last": lambda s, x: s.linear(s.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
+    "tokens": lambda s, x: s.norm(x.flatten(2).transpose(1, 2)).mean(1),
+    "products": lambda s, x: x.flatten(2).transpose(1, 2) @ x.flatten(2),
+    "products of columns": lambda s, x: x.flatten(2) @ x.flatten(2).transpose(1, 2),
+    "product with an own matrix": lambda s, x: x.flatten(2).transpose(1, 2) @ s.matrix,
+    "attention": lambda s, x: F.scaled_dot_product_attention(heads(x), heads(F.relu(x)), heads(x)),
+    "sums": lambda s, x: x.sum(2).mean(-1) + x.var((2, 3)),
+    "largest": lambda s, x: x.amax((2, 3)) + x.amin(1).mean((1, 2))[:, None],
+    "unit vectors": lambda s, x: F.normalize(x, dim=1),
+    "instance norm": lambda s, x: F.instance_norm(x),
+    "adaptive max pool": lambda s, x: F.adaptive_max_pool2d(x, (3, 2)),
+    "convolution of channels": lambda s, x: s.strip(x.mean((2, 3))[:, None])[:, 0],
+    "norm of a vector": lambda s, x: s.vector(x.mean((2, 3))),
+    "many groups": lambda s, x: s.depthwise(s.wide(x)),
+    **{
+        f"padding, {mode}": lambda s, x, mode=mode: F.pad(x, (2, 1, 3, 0), mode=mode)
+        for mode in ("reflect", "replicate", "circular")
+    },
+    "padding of a number": lambda s, x: F.pad(x, (2, 1, 3, 0), value=0.3),
+    "padding that cuts": lambda s, x: F.pad(x, (-2, 1, 3, -1)),
+    "nearest": lambda s, x: F.interpolate(x, scale_factor=2) + F.interpolate(x, scale_factor=2, mode="nearest-exact"),
+    **{
+        f"{mode}{', corners' if corners else ''}": lambda s, x, mode=mode, corners=corners: F.interpolate(
+            x, size=(17, 5), mode=mode, align_corners=corners
+        )
+        for mode in ("bilinear", "bicubic")
+        for corners in (False, True)
+    },
+    "bilinear by a factor": lambda s, x: F.interpolate(x, scale_factor=1.7, mode="bilinear"),
+    "antialiased": lambda s, x: F.interpolate(x, size=(5, 4), mode="bilinear", antialias=True)
+    + F.interpolate(x, size=(5, 4), mode="bicubic", antialias=True),
+}  # fmt: skip
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "transposed": lambda: nn.ConvTranspose2d(12, 7, 3, stride=2, padding=1, output_padding=1),
+    "transposed, groups": lambda: nn.ConvTranspose2d(12, 8, (2, 4), stride=(2, 1), padding=(0, 1), groups=4),
+    "transposed, cut": lambda: nn.ConvTranspose2d(12, 8, 1, stride=2, padding=1, output_padding=1),
+    "transposed, dilated": lambda: nn.ConvTranspose2d(12, 8, 3, dilation=2, stride=3, bias=False),
+    "group norm": lambda: nn.GroupNorm(3, 12),
+    "group norm of all": lambda: nn.GroupNorm(1, 12, affine=False),
+    "prelu": lambda: nn.PReLU(12),
+    "prelu of one slope": nn.PReLU,
+    "local response norm": lambda: nn.LocalResponseNorm(5),
+}
+
+
+def parts() -> dict[str, nn.Module | Tensor]:
+    return {
+        "a": torch.randn(12),
+        "b": torch.randn(12, 1, 1),
+        "matrix": torch.randn(12, 7),
+        "linear": nn.Linear(12, 5),
+        "norm": nn.LayerNorm(12),
+        "strip": nn.Conv1d(1, 1, 3, padding=1),
+        "vector": nn.BatchNorm1d(12),
+        "wide": nn.Conv2d(12, 1200, 1),
+        "depthwise": nn.Conv2d(1200, 1200, 3, padding=1, groups=1200),
+    }
+
+
+def drawn(name: str, kernels: str) -> Tensor:
+    """Images of sizes that hang on the test's name."""
+    torch.manual_seed(zlib.crc32(f"{name} {kernels}".encode()))
+    n, h, w = (int(torch.randint(low, high, ())) for low, high in ((1, 4), (6, 14), (6, 14)))
+    return torch.randn(n, 12, h, w)
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_operator_equals_pytorch(name: str, kernels: str, tmp_path: Path) -> None:
+    x = drawn(name, kernels)
+    used = {part: made for part, made in parts().items() if part in FORWARDS[name].__code__.co_names}
+    network = spread(Network(FORWARDS[name], **used))
+    assert error_of(network, x, tmp_path / "m.safetensors", kernels) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_equals_pytorch(name: str, kernels: str, tmp_path: Path) -> None:
+    x = drawn(name, kernels)
+    assert error_of(spread(LAYERS[name]()), x, tmp_path / "m.safetensors", kernels) < TOLERANCE
+
+
+def test_the_comparison_tells_a_wrong_operator(tmp_path: Path) -> None:
+    x = drawn("wrong", "scalar")
+    other = Network(lambda s, x: x.flip(2))
+    assert error_of(Network(lambda s, x: x.flip(3)), x, tmp_path / "m.safetensors", "scalar", oracle=other) > 0.1
+
+
+def test_operators_in_bf16(tmp_path: Path) -> None:
+    if "bf16" not in engine.cpu_kernels():
+        pytest.skip("this CPU has no bf16")
+    x = drawn("bf16", "")
+    net = Network(
+        lambda s, x: s.norm(torch.cat([s.conv(x), F.gelu(x)], 1).permute(0, 2, 3, 1)).mean((1, 2)),
+        conv=nn.Conv2d(12, 16, 3, padding=1), norm=nn.LayerNorm(28),
+    ).eval()  # fmt: skip
+    models.save(net, tmp_path / "m.safetensors", example=x)
+    found = engine.load(tmp_path / "m.safetensors", threads=2, precision="bf16")(x.numpy())
+    with torch.no_grad():
+        expected = net(x).numpy()
+    assert abs(found - expected).max() < 2e-2 * abs(expected).max()
