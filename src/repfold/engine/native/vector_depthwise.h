@@ -4,6 +4,8 @@
 // that they are part of. All channels of a strip are done before the next, so that memory is read in its order.
 #pragma once
 
+#include <iterator>
+
 #include "vector_convolution.h"
 
 namespace repfold {
@@ -12,8 +14,6 @@ template <class Isa>
 struct DepthwiseConvolution {
     using Element = typename Isa::Element;
     using Vector = typename Isa::Vector;
-
-    static constexpr int most_pixels = 8;  // of a strip
 
     struct Strip {
         const Finish<Isa>& finish;
@@ -80,46 +80,50 @@ struct DepthwiseConvolution {
         strip.finish.write_sums(sums, strip.residual, strip.out, strip.neighbours, strip.count);
     }
 
-    /// How a strip of 1, 2, ... pixels is computed.
-    using Table = void (*[most_pixels])(const Strip&);
-    template <class Sequence>
-    struct Tables;
-    template <int... pixels>
-    struct Tables<std::integer_sequence<int, pixels...>> {
-        static constexpr Table any = {&DepthwiseConvolution::any<pixels + 1>...};
-        template <int kernel, int stride>
-        static constexpr Table known = {&DepthwiseConvolution::known<kernel, stride, pixels + 1>...};
-    };
-    using Strips = Tables<std::make_integer_sequence<int, most_pixels>>;
+    /// Lengths of the strips that are compiled: a row is cut into the longest that fit.
+    static constexpr Size lengths[] = {8, 7, 4, 2, 1};
+    using Table = std::array<void (*)(const Strip&), std::size(lengths)>;
+
+    static constexpr Table any_strips = {any<8>, any<7>, any<4>, any<2>, any<1>};
+    template <int kernel, int stride>
+    static constexpr Table known_strips = {known<kernel, stride, 8>, known<kernel, stride, 7>, known<kernel, stride, 4>,
+                                           known<kernel, stride, 2>, known<kernel, stride, 1>};
+
+    /// Of what is left of a row, of the common widths of 7, 14 and 28 pixels in sevens.
+    static Size longest(Size left) {
+        Size i = left % 7 == 0 && left % 8 != 0 ? 1 : 0;
+        while (lengths[i] > left) ++i;
+        return i;
+    }
 
     static const Table& table(const Window& window) {
         const auto [h, w] = window.kernel;
         const Size stride = window.stride.w;
-        if (h != w || window.dilation.w * window.dilation.h != 1 || stride > 2) return Strips::any;
-        if (h == 3) return stride == 1 ? Strips::template known<3, 1> : Strips::template known<3, 2>;
-        if (h == 5) return stride == 1 ? Strips::template known<5, 1> : Strips::template known<5, 2>;
-        if (h == 7) return stride == 1 ? Strips::template known<7, 1> : Strips::template known<7, 2>;
-        return Strips::any;
+        if (h != w || window.dilation.w * window.dilation.h != 1 || stride > 2) return any_strips;
+        if (h == 3) return stride == 1 ? known_strips<3, 1> : known_strips<3, 2>;
+        if (h == 5) return stride == 1 ? known_strips<5, 1> : known_strips<5, 2>;
+        if (h == 7) return stride == 1 ? known_strips<7, 1> : known_strips<7, 2>;
+        return any_strips;
     }
 
     static void run(const Convolution& conv, Range rows) {
         const Table& strips_of = table(conv.window);
         const Finish<Isa> finish(conv);
         const Pixels neighbours = Pixels::neighbours(conv);
+        const auto* weights = static_cast<const float*>(conv.weights);
         const Tensor& out = conv.out;
         const Size channels = out.c, padded = divide_up(channels, Isa::lanes) * Isa::lanes;
-        const Size strips = divide_up(out.w, most_pixels);
         for (Size row = rows.first; row < rows.last; ++row) {
             const Size image = row / out.h, y = row % out.h;
-            for (Size s = 0; s < strips; ++s) {
-                const Range pixels = part(out.w, s, strips);
-                const auto run = strips_of[pixels.size() - 1];
-                const Element* in = conv.window_at<Element>(image, y, pixels.first);
-                const Element* residual = finish.residual(image, y, pixels.first, 0);
-                Element* to = out.pixel<Element>(image, y, pixels.first);
+            for (Size x = 0; x < out.w;) {
+                const Size strip = longest(out.w - x);
+                const Element* in = conv.window_at<Element>(image, y, x);
+                const Element* residual = finish.residual(image, y, x, 0);
+                Element* to = out.pixel<Element>(image, y, x);
                 for (Size c = 0; c < channels; c += Isa::lanes)
-                    run({finish, in + c, residual ? residual + c : nullptr, to + c, neighbours,
-                         static_cast<const float*>(conv.weights) + c, conv.bias + c, padded, channels - c});
+                    strips_of[strip]({finish, in + c, residual ? residual + c : nullptr, to + c, neighbours,
+                                      weights + c, conv.bias + c, padded, channels - c});
+                x += lengths[strip];
             }
         }
     }
