@@ -31,13 +31,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
-        command = [
-            browser,
-            *QUIET.split(),
-            f"--user-data-dir={folder}",
-            f"--window-size={SIZE}",
-            f"--screenshot={shot}",
-        ]
+        where = [f"--user-data-dir={folder}", f"--window-size={SIZE}", f"--screenshot={shot}"]
         subprocess.run([browser, *QUIET.split(), *where, PAGE.as_uri()], check=True, stderr=subprocess.DEVNULL)
         # A page has few colours, the rarest among them with a meaning; the file stays a third of its size.
         page = Image.open(shot).convert("RGB")
