@@ -96,7 +96,11 @@ def scores(runs: Path, number: int) -> dict[int, tuple[float, float]]:
 
 
 def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else str(values)
+    return (
+        f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+        if len(values) > 1
+        else ", ".join(f"{v:.1f}" for v in values) or "-"
+    )
 
 
 if __name__ == "__main__":
