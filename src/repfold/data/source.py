@@ -228,22 +228,6 @@ def open_source(
     )
 
 
-def survey(
-    spec: str | Path,
-    *,
-    val_fraction: float = 0.2,
-    per_class: tuple[int, int] | None = None,
-    seed: int = 0,
-    max_pixels: int = MOST_PIXELS,
-) -> Fingerprint:
-    """Return the fingerprint that ``open_source`` gives, without decoding a picture.
-
-    Raises: RepFoldError when nothing is found; broken files are left to ``open_source``.
-    """
-    parts = list_images(spec).parts(val_fraction, per_class, seed)
-    return fingerprint([part.survey(lambda steps: None, max_pixels)[0] for part in parts])
-
-
 def refuse_inside(spec: str | Path, out: Path) -> None:
     """Raise RepFoldError when files written to ``out`` would later be taken for classes or images of ``spec``."""
     path = Path(spec).expanduser()

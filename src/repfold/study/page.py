@@ -22,7 +22,7 @@ from repfold.study.results import Run as FinishedRun
 from repfold.study.sentences import outdated, sentences
 from repfold.study.table import Latency
 
-_SINGLE_RUNS = {"Top-1 accuracy, %": "val_top1", "Top-5 accuracy, %": "val_top5"}
+_SINGLE_RUNS = {"Top-1 accuracy": "val_top1", "Top-5 accuracy": "val_top5"}
 _MOST_POINTS = 400_000  # of single runs, which would outweigh the page
 
 
