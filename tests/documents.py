@@ -19,6 +19,9 @@ from repfold.cli import main
 SHORTER = {
     "--epochs 25 --warmup 5": "--epochs 2 --warmup 1",
     "-o served": "-o served --engines onnxruntime repfold --rounds 2",
+    # What follows a training is tried with the first.
+    "--out runs/photos-1": "--out runs/photos-1 --no-finish",
+    "--out runs/tuned": "--out runs/tuned --no-finish",
     "repvgg-a0 --image-size 64": "repvgg-pico --image-size 16",
 }
 # Set up by make, or studies of hours.

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {*"allowance atomic errors limits processor regular run_files signals specs threads toml".split()}
+LEAVES = {*"allowance atomic errors limits processor published regular run_files signals specs threads toml".split()}
 TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
@@ -25,13 +25,16 @@ ARROWS: dict[str, set[str]] = {
     "regular": set(),
     "limits": set(),
     "processor": set(),
+    "published": set(),
     "run_files": set(),
     "modules": {"errors"},
     "toml": {"errors"},
     "specs": {"errors"},
     "schedule": LEAVES,
     "report": LEAVES | {"schedule"},
-    "norms": TORCH_LEAVES,
+    "grouped_norm": LEAVES,
+    "general_norm": LEAVES | {"grouped_norm"},
+    "norms": TORCH_LEAVES | {"general_norm", "grouped_norm"},
     "data": LEAVES,
     "graph": LEAVES,
     "fold": TORCH_LEAVES | {"algebra", "graph"},

@@ -13,7 +13,7 @@ from tests.documents import commands, furnish, run, run_python
 ROOT = Path(__file__).parent.parent
 GUIDES = ROOT / "docs" / "guides"
 # In the order of the site. The first is where a reader begins: the others speak of what it leaves.
-ORDER = ("quickstart", "fold", "deploy")
+ORDER = ("quickstart", "fold", "fine-tune", "quantize", "deploy", "studies")
 
 
 @pytest.fixture(scope="module")

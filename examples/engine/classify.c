@@ -13,7 +13,7 @@ static int stop(const char* what) {
 int main(int count, char** words) {
     if (count != 6) return stop("usage: classify MODEL IMAGE CHANNELS HEIGHT WIDTH");
     const int c = atoi(words[3]), h = atoi(words[4]), w = atoi(words[5]);
-    repfold_engine* engine = repfold_engine_open(words[1], 1, 0, "fp32", "auto", "auto", error, sizeof error);
+    repfold_engine* engine = repfold_engine_open(words[1], 1, 1, 0, "fp32", "auto", "auto", error, sizeof error);
     if (!engine) return stop(error);
     const size_t classes = repfold_engine_outputs(engine, 1, c, h, w, error, sizeof error);
     if (!classes) return stop(error);

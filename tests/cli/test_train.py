@@ -63,7 +63,7 @@ def test_a_folder_of_images_becomes_everything_that_a_run_is(folder, capsys):
     told = json.loads(capsys.readouterr().out)
     run = Path(told["directory"])
     assert run == Path("runs/repvgg-pico-images")
-    previous = {run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST}
+    previous = {run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST, run_files.MISTAKES}
     assert {path.name for path in run.iterdir()} - previous == set(run_files.ALWAYS)
     assert told["best"]["epoch"] == 1 and all(stage["file"] for stage in told["stages"])
     trained, plain = models.load_model(run), models.load_model(run, form="plain")
@@ -141,7 +141,7 @@ def test_gray_images_and_networks_of_ones_own(folder, tmp_path, monkeypatch, cap
     for seed, name in enumerate(("a", "b")):
         write_images(tmp_path / "gray" / name, 12, seed, mode="L")
     main(["train", "gray", *QUICK, "--model", "train_factory:net", "--preset", "imagenet", "--out", "run", "--json"])
-    assert {path.name for path in Path("run").iterdir()} == set(run_files.ALWAYS)
+    assert {path.name for path in Path("run").iterdir()} - {run_files.MISTAKES} == set(run_files.ALWAYS)
     description = models.read_description("run")
     assert description.preprocessing.channels == 1 and description.architecture.name == "train_factory:net"
     assert repfold.load("run", trust=True)(torch.randn(1, 1, 16, 16)).shape == (1, 2)
@@ -237,3 +237,19 @@ def test_recipes_are_listed_and_printed(capsys):
     main(["recipes", "warmup-linear"])
     printed = recipe_file.from_toml(capsys.readouterr().out)
     assert printed == recipe_file.find("warmup-linear") and printed.warmup == "5ep" and printed.epochs == 25
+
+
+def test_what_is_not_given_is_picked_for_the_minutes_and_written_down(folder, capsys):
+    small = ["--batch", "8", "--threads", "1", "--no-finish"]
+    main(["train", str(folder), "--minutes", "0.01", *small])
+    output = capsys.readouterr().out
+    recipe = recipe_file.read("runs/images/recipe.toml")
+    assert f"picked     {recipe.model} on images of 16 px, {recipe.epochs} epochs" in output
+    assert re.search(r"^takes      about .* an epoch", output, re.MULTILINE)
+
+    main(["train", "--recipe", "runs/images", "--out", "again", "--no-finish"])
+    assert "picked" not in capsys.readouterr().out and recipe_file.read("again/recipe.toml") == recipe
+    main(["train", str(folder), "--resume", "auto", "--out", "again", "--minutes", "5", "--no-finish"])
+    assert "picked" not in capsys.readouterr().out
+    assert "leave one of the two out" in refusal(capsys, folder, "--minutes", 5, "--epochs", 3)
+    assert "--minutes is 0" in refusal(capsys, folder, "--minutes", 0)

@@ -165,7 +165,7 @@ def convolve(
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference relative to the largest value."""
-    return float(np.abs(got - expected).max() / np.abs(expected).max())
+    return float(np.abs(got.reshape(expected.shape) - expected).max() / np.abs(expected).max())
 
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engine.engine_models import images, plain_network, relative_error
+from tests.engine.engine_models import Graph, images, plain_network, relative_error
 
 from repfold import engine
 
@@ -38,14 +38,15 @@ def test_input_of_other_types_and_layouts(model: Path) -> None:
     assert np.array_equal(loaded(np.asfortranarray(x)), expected)
 
 
-def test_calls_from_many_threads(model: Path) -> None:
-    loaded = engine.load(model, threads=2)
-    inputs = [images(1 + i % 3, 3, 16 + i % 2, 16, seed=i) for i in range(12)]
+@pytest.mark.parametrize("contexts", [1, 3])
+def test_calls_from_many_threads(contexts: int, model: Path) -> None:
+    loaded = engine.load(model, threads=2, contexts=contexts)
+    inputs = [images(1 + i % 3, 3, 16 + 16 * (i % 3), 32, seed=i) for i in range(12)]
     expected = [loaded(x) for x in inputs]
     wrong = []
 
     def call(start: int) -> None:
-        for i in range(60):
+        for i in range(40):
             at = (start + i) % len(inputs)
             if not np.array_equal(loaded(inputs[at]), expected[at]):
                 wrong.append(at)
@@ -56,6 +57,68 @@ def test_calls_from_many_threads(model: Path) -> None:
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+def test_contexts_share_the_weights(model: Path) -> None:
+    loaded = engine.load(model, threads=1, contexts=2)
+    for message, number in [("contexts", 0), ("contexts", 257), ("too large", 2**40)]:
+        with pytest.raises(engine.EngineError, match=message):
+            engine.load(model, contexts=number)
+    x, begun, results = images(8, 3, 64, 64), threading.Barrier(2), []
+
+    def call() -> None:
+        begun.wait()
+        results.extend(loaded(x) for _ in range(5))
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_strict_gives_the_same_bits_however_it_is_computed(precision: str, tmp_path: Path) -> None:
+    if precision == "bf16" and "bf16" not in engine.cpu_kernels():
+        pytest.skip("this CPU has no bf16")
+    path = tmp_path / "m.safetensors"
+    plain_network(path, images(1, 3, 16, 16), (32, 64, 96))
+    x = images(9, 3, 56, 48)
+    expected = engine.load(path, threads=1, strict=True, precision=precision)(x)
+    for threads in (1, 2, 3):
+        loaded = engine.load(path, threads=threads, strict=True, precision=precision)
+        for batch in (1, 2, 9):
+            found = np.concatenate([loaded(x[i : i + batch]) for i in range(0, 9, batch)])
+            assert found.tobytes() == expected.tobytes()
+    with pytest.raises(engine.EngineError, match="leave convolution '2x2' out"):
+        engine.load(path, strict=True, convolution="2x2")
+
+
+def test_results_into_an_array(model: Path) -> None:
+    loaded = engine.load(model, threads=1)
+    for x in (images(2, 3, 16, 16), images(1, 3, 160, 160)):  # copied, and read where it is
+        out = np.empty((len(x), 10), np.float32)
+        assert loaded(x, out=out) is out
+        assert np.array_equal(out, loaded(x))
+    for wrong in (np.empty((2, 9), np.float32), np.empty((2, 10)), np.empty((10, 2), np.float32).T):
+        with pytest.raises(engine.EngineError, match=r"float32 array of shape \[2, 10\]"):
+            loaded(images(2, 3, 16, 16), out=wrong)
+
+
+def test_results_keep_the_shape_of_the_network(tmp_path: Path) -> None:
+    graph = Graph(images(2, 3, 150, 90))
+    expected = graph.conv("x", 8)
+    graph.save(tmp_path / "m.safetensors", expected)
+    found = engine.load(tmp_path / "m.safetensors", threads=2)(graph.x)
+    assert found.shape == (2, 8, 150, 90)
+    assert relative_error(found, graph.values[expected]) < 5e-6
+
+
+def test_small_networks_run_on_the_calling_thread(model: Path) -> None:
+    loaded = engine.load(model, threads=2)
+    assert loaded.plan(1, 3, 8, 8)["threads"] == 1
+    assert loaded.plan(4, 3, 64, 64)["threads"] == 2
 
 
 # In a process of its own, where nothing else allocates.
@@ -107,7 +170,7 @@ def _call_in_child(loaded: engine.Engine, x: np.ndarray, expected: np.ndarray) -
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_works_after_fork(model: Path) -> None:
     """A child has none of its parent's threads."""
-    loaded, x = engine.load(model, threads=2), images(1, 3, 16, 16)
+    loaded, x = engine.load(model, threads=2), images(2, 3, 64, 64)
     child = multiprocessing.get_context("fork").Process(target=_call_in_child, args=(loaded, x, loaded(x)))
     child.start()
     child.join(20)

@@ -25,9 +25,9 @@ class Twice(nn.Module):
     ("text", "kind"),
     [
         ("batch", nn.BatchNorm2d),
-        ("group:4", nn.GroupNorm),
-        ("group:groups=8", nn.GroupNorm),
-        ("layer", nn.GroupNorm),
+        ("group:4", norms.GroupNorm),
+        ("group:groups=8", norms.GroupNorm),
+        ("layer", norms.GroupNorm),
         ("instance", nn.InstanceNorm2d),
         ("general:1/8/1/1", norms.GeneralNorm2d),
         ("general:1/4/2/2,per_sample=true", norms.GeneralNorm2d),
@@ -46,7 +46,7 @@ def test_every_batch_norm_becomes_the_norm_told_in_a_copy(text: str, kind: type[
 
 
 def test_a_network_that_is_one_batch_norm() -> None:
-    assert isinstance(norms.replace(nn.BatchNorm2d(4), "layer"), nn.GroupNorm)
+    assert isinstance(norms.replace(nn.BatchNorm2d(4), "layer"), norms.GroupNorm)
 
 
 def test_group_norm_computes_what_it_says() -> None:

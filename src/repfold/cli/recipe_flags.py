@@ -12,17 +12,6 @@ from tyro.constructors import PrimitiveConstructorSpec
 from repfold.train.recipe import Recipe, field_types
 
 
-def _switch(value: bool) -> PrimitiveConstructorSpec[Any]:
-    """A flag without an argument that stands for ``value``."""
-    return PrimitiveConstructorSpec(
-        nargs=0,
-        metavar="",
-        instance_from_str=lambda words: value,
-        is_instance=lambda instance: instance is None or isinstance(instance, bool),
-        str_from_instance=lambda instance: [],
-    )
-
-
 def _metavar(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "{" + ",".join(str(choice) for choice in typing.get_args(kind)) + "}"
@@ -30,6 +19,14 @@ def _metavar(kind: Any) -> str:
     return " ".join(names).upper()
 
 
+# A flag without an argument; None where it is not given.
+_SWITCH = PrimitiveConstructorSpec[Any](
+    nargs=0,
+    metavar="",
+    instance_from_str=lambda words: True,
+    is_instance=lambda instance: instance is None or isinstance(instance, bool),
+    str_from_instance=lambda instance: [],
+)
 # What most people set, shown first.
 _COMMON = ("epochs", "model", "image_size", "batch", "lr", "warmup", "init", "expand", "augment", "seed")
 # Help's other groups, each by the first of its fields in the order of the recipe.
@@ -40,8 +37,8 @@ def _flags_of(field: dataclasses.Field[Any]) -> list[tuple[str, Any, Any]]:
     """The flags of a field of the recipe, as fields of a dataclass: two of a switch, else one."""
     kind, explanation = field_types()[field.name], field.metadata["explanation"]
     if kind is bool:
-        switches = ((field.name, True, explanation), (f"no_{field.name}", False, "do not"))
-        return [(name, _option(bool, text, _switch(value), hint=""), None) for name, value, text in switches]
+        switches = ((field.name, explanation), (f"no_{field.name}", "do not"))
+        return [(name, _option(bool, text, _SWITCH, hint=""), None) for name, text in switches]
     hint = f"(default: {_told(field.default)})"
     return [(field.name, _option(kind, explanation, metavar=_metavar(kind), hint=hint), None)]
 
@@ -85,5 +82,6 @@ else:
 def given(flags: RecipeFlags) -> dict[str, Any]:
     """Return the recipe fields that were given as flags."""
     values = vars(flags) | {name: value for title in _GROUPS for name, value in vars(getattr(flags, title)).items()}
-    set_values = {name: value for name, value in values.items() if value is not None and name not in _GROUPS}
-    return {name if name in field_types() else name.removeprefix("no_"): value for name, value in set_values.items()}
+    chosen = {name: value for name, value in values.items() if value is not None and name not in _GROUPS}
+    switched_off = {name.removeprefix("no_"): False for name in chosen if name not in field_types()}
+    return {name: value for name, value in chosen.items() if name in field_types()} | switched_off

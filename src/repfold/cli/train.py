@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold import run_files
+from repfold.cli.fit_budget import fit
 from repfold.cli.recipe_flags import RecipeFlags, given
 from repfold.cli.resume_words import Resume
 from repfold.cli.terminal import echo, print_json
@@ -31,6 +32,7 @@ def train(
     /,
     *,
     settings: Annotated[RecipeFlags, tyro.conf.arg(name="")] = RecipeFlags(),  # noqa: B008
+    minutes: float | None = None,
     recipe: str | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     resume: Resume = "no",
@@ -46,8 +48,10 @@ def train(
 
     Args:
         data: A folder of class folders of images, CIFAR or IDX files, or digits.
+        minutes: Minutes that training may take: model, image size and epochs are picked to fit, where they are not
+            given. 20 on a CPU if there is no recipe.
         recipe: A recipe that comes with RepFold (see repfold recipes), a TOML file, or a run directory.
-        out: The run directory; runs/MODEL-DATA if not given.
+        out: The run directory; runs/MODEL-DATA if not given, or runs/DATA where the model is picked.
         resume: Go on with the run in --out where its checkpoint is (--resume alone, or yes); or begin it when there is
             none yet (auto), so that one command serves for the start and every restart.
         override: With --resume, accept settings and data that differ from the checkpoint's.
@@ -61,7 +65,10 @@ def train(
     leads = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=json)
     try:
-        chosen, directory = _run_of(data, recipe, given(settings), out, resume, trust)
+        flags = given(settings)
+        chosen, directory = _run_of(data, recipe, flags, out, resume, trust)
+        if not (directory / run_files.RECIPE).exists():  # else it goes on, or is refused
+            chosen = fit(chosen, flags, minutes, console, from_recipe=recipe is not None)
         resumed = resume != "no"
         result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
         stages = finish_with_display(directory, chosen, console, pictures=pictures) if leads and finish else []
@@ -137,7 +144,7 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
     from rich.table import Table
     from rich.text import Text
 
-    from repfold.cli.train_display import FEW_CLASSES
+    from repfold.cli.few_classes import TOP5_ABOVE
 
     best = result.records[result.best_epoch - 1]
     if json:
@@ -146,7 +153,7 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
         print_json({**run, "stages": outcomes})
         return
     table = Table("done", "file", "result", box=None)
-    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > FEW_CLASSES else ""
+    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > TOP5_ABOVE else ""
     trained = f"top-1 {best['val_top1']:.2f} %{top5}, epoch {result.best_epoch} the best"
     table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:
@@ -166,7 +173,7 @@ def _run_of(
     if resume == "yes" and out is None:
         raise RepFoldError("--resume needs the run to go on with: --out RUN.")
     if out is None and resume == "auto":
-        out = _directories(_recipe(data, name, flags, None, trust))[0]
+        out = _directories(_recipe(data, name, flags, None, trust), named=_names_model(name, flags))[0]
     recipe = _recipe(data, name, flags, out if resume != "no" else None, trust)
     if out is not None:
         try:
@@ -176,7 +183,7 @@ def _run_of(
         return recipe, out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RepFoldError("With several processes say where the run goes: --out RUN.")
-    return recipe, next(path for path in _directories(recipe) if not path.exists())
+    return recipe, next(path for path in _directories(recipe, named=_names_model(name, flags)) if not path.exists())
 
 
 def _recipe(data: str | None, name: str | None, flags: dict[str, object], resumed: Path | None, trust: bool) -> Recipe:
@@ -205,7 +212,12 @@ def _recipe(data: str | None, name: str | None, flags: dict[str, object], resume
     return starting.complete(chosen, told | flags.keys())
 
 
-def _directories(recipe: Recipe) -> list[Path]:
-    """Where a run goes that is given no directory: the first of these that is free."""
-    name = f"{recipe.model.replace(':', '.').replace('/', '-')}-{os.path.basename(os.path.realpath(recipe.data))}"
+def _names_model(name: str | None, flags: dict[str, object]) -> bool:
+    return name is not None or not flags.keys().isdisjoint({"model", "init"})
+
+
+def _directories(recipe: Recipe, *, named: bool) -> list[Path]:
+    """Where a run goes that is given no directory: the first of these that is free. ``named``: whether its model is."""
+    model = recipe.model.replace(":", ".").replace("/", "-") + "-" if named else ""
+    name = model + os.path.basename(os.path.realpath(recipe.data))
     return [Path("runs") / (name + suffix) for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]

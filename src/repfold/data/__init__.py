@@ -6,7 +6,7 @@ from repfold.data.images import BrokenImageError, read_image
 from repfold.data.loader import Batch, Loader
 from repfold.data.preprocessing import preprocess
 from repfold.data.seeding import batch_generator
-from repfold.data.source import Source, open_source, refuse_inside
+from repfold.data.source import Source, Survey, look_through, open_source, refuse_inside
 from repfold.data.statistics import channel_statistics
 
 __all__ = [
@@ -17,9 +17,11 @@ __all__ = [
     "Images",
     "Loader",
     "Source",
+    "Survey",
     "batch_generator",
     "channel_statistics",
     "in_memory",
+    "look_through",
     "open_source",
     "preprocess",
     "read_image",

@@ -106,6 +106,64 @@ class Source:
         )
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a data set before its pictures are read: the images of each part, and how they will be framed.
+
+    ``broken``: files that are left out. A part that was not asked for has no images.
+    """
+
+    listing: Listing
+    parts: dict[PartName, Part]
+    framing: Framing
+    broken: tuple[BrokenImageError, ...]
+    advance: Advance
+
+    def count(self, part: PartName) -> int:
+        """Return the number of images of a part."""
+        return len(self.parts[part].labels_N)
+
+
+def look_through(
+    spec: str | Path,
+    *,
+    image_size: int | None = None,
+    resize: int | None = None,
+    crop: CropSettings | None = None,
+    channels: int | None = None,
+    val_fraction: float = 0.2,
+    per_class: tuple[int, int] | None = None,
+    seed: int = 0,
+    skip_broken: bool = False,
+    parts: Sequence[PartName] = PARTS,
+    max_pixels: int = MOST_PIXELS,
+    on_progress: Progress | None = None,
+) -> Survey:
+    """Look through a data set as ``open_source`` does, with its arguments, without keeping pictures.
+
+    Raises: RepFoldError as ``open_source``.
+    """
+    listing = list_images(spec)
+    both = dict(zip(PARTS, listing.parts(val_fraction, per_class, seed), strict=True))
+    advance = _counter(sum(both[name].work for name in parts), on_progress)
+    surveyed: dict[PartName, Part] = {}
+    broken: list[BrokenImageError] = []
+    for name in parts:
+        surveyed[name], found = both[name].survey(advance, max_pixels)
+        broken += found
+    _refuse(broken, skip_broken)
+    framing = framing_of(
+        np.concatenate([part.sizes() for part in surveyed.values()]),
+        all(part.gray() for part in surveyed.values()),
+        image_size=image_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
+    )
+    unasked = {name: both[name].take(np.zeros(0, dtype=np.int64)) for name in PARTS if name not in surveyed}
+    return Survey(listing, surveyed | unasked, framing, tuple(broken), advance)
+
+
 def open_source(
     spec: str | Path,
     *,
@@ -133,32 +191,30 @@ def open_source(
     Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless ``skip_broken``) files cannot
     be decoded; all of these are named and counted.
     """
-    listing = list_images(spec)
-    both = dict(zip(PARTS, listing.parts(val_fraction, per_class, seed), strict=True))
-    advance = _counter(sum(both[name].work for name in parts), on_progress)
-    surveyed: dict[PartName, Part] = {}
-    broken: list[BrokenImageError] = []
-    for name in parts:
-        surveyed[name], found = both[name].survey(advance, max_pixels)
-        broken += found
-    _refuse(broken, skip_broken)
-    framing = framing_of(
-        np.concatenate([part.sizes() for part in surveyed.values()]),
-        all(part.gray() for part in surveyed.values()),
+    found = look_through(
+        spec,
         image_size=image_size,
         resize=resize,
         crop=crop,
         channels=channels,
+        val_fraction=val_fraction,
+        per_class=per_class,
+        seed=seed,
+        skip_broken=skip_broken,
+        parts=parts,
+        max_pixels=max_pixels,
+        on_progress=on_progress,
     )
+    listing, framing, broken = found.listing, found.framing, list(found.broken)
     budget = _cache_budget() if cache_bytes is None else cache_bytes
     framed: dict[PartName, Images] = {}
     for name in reversed(PARTS):  # validation first: it is the smaller, and read most often
-        part = surveyed.get(name) or both[name].take(np.zeros(0, dtype=np.int64))
-        framed[name], found = part.frame(framing, name == "train", budget, advance)
-        broken += found
+        part = found.parts[name]
+        framed[name], spoilt = part.frame(framing, name == "train", budget, found.advance)
+        broken += spoilt
         budget -= framed[name].cached_bytes
         if name in parts:
-            _refuse(found, skip_broken)
+            _refuse(spoilt, skip_broken)
             _refuse_empty_classes(framed[name], listing.classes, name, broken)
     return Source(
         name=listing.name,
@@ -167,25 +223,9 @@ def open_source(
         train=framed["train"],
         val=framed["val"],
         skipped=tuple(str(error.path) for error in broken),
-        fingerprint=fingerprint([surveyed[name] for name in parts]),
+        fingerprint=fingerprint([found.parts[name] for name in parts]),
         passed_over=listing.passed_over,
     )
-
-
-def survey(
-    spec: str | Path,
-    *,
-    val_fraction: float = 0.2,
-    per_class: tuple[int, int] | None = None,
-    seed: int = 0,
-    max_pixels: int = MOST_PIXELS,
-) -> Fingerprint:
-    """Return the fingerprint that ``open_source`` gives, without decoding a picture.
-
-    Raises: RepFoldError when nothing is found; broken files are left to ``open_source``.
-    """
-    parts = list_images(spec).parts(val_fraction, per_class, seed)
-    return fingerprint([part.survey(lambda steps: None, max_pixels)[0] for part in parts])
 
 
 def refuse_inside(spec: str | Path, out: Path) -> None:

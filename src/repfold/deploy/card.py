@@ -36,8 +36,8 @@ def card(plain: models.Model, choice: Choice, provenance: Provenance, described:
         _table(choice),
         f"Milliseconds for {_count(choice.batch, 'image')} at once on {_count(choice.threads, 'thread')} of "
         f"{plain_text(str(choice.machine.get('processor')))}, the engines taking turns; median, 10th and 90th "
-        f"percentile of n = {winner.timing.n}. {overlap_words(choice)} "
-        f"What lost more than {choice.max_drop} points was not considered.",
+        f"percentile of n = {winner.timing.n}. {overlap_words(choice)} What lost more than {choice.max_drop} points "
+        "was not considered.",
         *_without(choice),
         "## Where it is from",
         "\n".join(f"- {name}: {plain_text(text)}" for name, text in _facts(provenance, described)),

@@ -127,7 +127,8 @@ def why_not_native(plain: nn.Module, example_NCHW: torch.Tensor, precision: str 
     with tempfile.TemporaryDirectory() as directory:
         try:
             path = Path(directory) / run_files.PLAIN
-            computed = torch.from_numpy(native_form(plain, example_NCHW, path, threads=1, precision=precision)())
+            found = native_form(plain, example_NCHW, path, threads=1, precision=precision)()
+            computed = torch.from_numpy(found).flatten(1)
         except RepFoldError as refusal:
             return str(refusal)
     with torch.inference_mode():

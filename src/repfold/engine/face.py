@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from repfold import allowance
 from repfold.engine.library import EngineError, library
+from repfold.engine.prepared import MESSAGE_BYTES, Images, Prepared
 
-_MESSAGE_BYTES = 2000
+_SHAPES_KEPT = 64  # for which calls are prepared
 _LARGEST = 2**31 - 1  # that C's int holds
 
 
@@ -25,25 +26,39 @@ def load(
     precision: str = "fp32",
     kernels: str = "auto",
     convolution: str = "auto",
+    contexts: int | None = None,
+    strict: bool = False,
 ) -> Engine:
     """Open a folded model file.
 
     ``threads`` defaults to the cores that this process may use, by its affinity and its control groups' quota; where
     the system grants no more threads, there are fewer. ``precision`` "bf16" computes in bfloat16 with sums in float32,
     where the CPU can. ``kernels`` ("avx512", "avx2", "scalar") and ``convolution`` ("direct", "2x2", ...) override what
-    the engine would choose.
+    the engine would choose. ``contexts``: calls that run at once and share the weights, by default as many as the cores
+    have room for with so many threads each; further calls wait, in the order in which they came. ``strict``: the same
+    bits for every number of threads, contexts and images in a batch, at some cost in speed.
     Raises: EngineError for a file that is no folded model, or a layer that the engine cannot run, which it names.
     """
-    return Engine(path, allowance.cores() if threads is None else threads, precision, kernels, convolution)
+    cores = allowance.cores()
+    threads = cores if threads is None else threads
+    if contexts is None:
+        contexts = max(1, cores // max(1, threads))
+    if strict:
+        if convolution != "auto":
+            raise EngineError(f"strict chooses the convolutions itself: leave convolution '{convolution}' out.")
+        convolution = "strict"
+    return Engine(path, threads, contexts, precision, kernels, convolution)
 
 
 class _Network:
     """What the native library holds. A call holds this, so that it is freed when it is closed and no call under way."""
 
-    def __init__(self, path: str | os.PathLike[str], threads: int, *texts: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], threads: int, contexts: int, *texts: str) -> None:
         self._library = library()
+        self._prepared: dict[tuple[int, ...], list[Prepared]] = {}  # by the images' shape; those that no call uses
         _check_int("threads", threads)
-        arguments = (threads, allowance.memory(), *(text.encode() for text in texts))
+        _check_int("contexts", contexts)
+        arguments = (threads, contexts, allowance.memory(), *(text.encode() for text in texts))
         self._handle = _checked(self._library.repfold_engine_open, os.fsencode(path), *arguments)
 
     def __del__(self) -> None:
@@ -58,32 +73,56 @@ class _Network:
         """Raises: EngineError with the library's message."""
         return _checked(getattr(self._library, f"repfold_engine_{name}"), self._handle, *arguments)
 
+    def run(self, images: Any, shape: tuple[int, ...], out: Images | None) -> Images:
+        """By a call that was prepared for the shape; several threads that come at once have one each."""
+        unused = self._prepared.get(shape)
+        if unused is None:
+            unused = self._first_of(shape)
+        try:
+            prepared = unused.pop()
+        except IndexError:
+            prepared = self._prepare(shape)
+        try:
+            return prepared(images, out)
+        finally:
+            unused.append(prepared)
+
+    def _first_of(self, shape: tuple[int, ...]) -> list[Prepared]:
+        prepared = self._prepare(shape)
+        if len(self._prepared) >= _SHAPES_KEPT:
+            self._prepared = {}
+        return self._prepared.setdefault(shape, [prepared])
+
+    def _prepare(self, shape: tuple[int, ...]) -> Prepared:
+        return Prepared(self._handle, shape, self.output_shape(shape))
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        sizes = (ctypes.c_int64 * 8)()
+        rank = self.call("output_sizes", *_sizes(*shape), sizes)
+        return tuple(sizes[:rank])
+
 
 class Engine:
     """A loaded network.
 
-    It may be called from several threads, which then take turns, and be closed meanwhile: calls that are under way end
-    as usual. A fork waits for the call under way; the engine then works in both processes.
+    It may be called from several threads: as many calls as it has contexts run at once, the others wait. It may be
+    closed meanwhile: calls that are under way end as usual. A fork waits for the calls under way; the engine then works
+    in both processes.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], threads: int, precision: str, kernels: str, convolution: str
-    ) -> None:
-        self._network: _Network | None = _Network(path, threads, precision, kernels, convolution)
+    def __init__(self, path: str | os.PathLike[str], threads: int, contexts: int, *texts: str) -> None:
+        self._network: _Network | None = _Network(path, threads, contexts, *texts)
 
-    def __call__(self, images_NCHW: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Logits [N, classes] of images [N, C, H, W]; both float32. The GIL is released meanwhile.
+    def __call__(self, images_NCHW: npt.ArrayLike, *, out: Images | None = None) -> Images:
+        """What the network returns of images [N, C, H, W], logits [N, classes] say; float32. The GIL is released.
 
+        ``out``: an array of that shape to write into, C-contiguous float32, which spares a new one.
         Raises: EngineError when the images do not suit the network, or the memory that this process may use.
         """
-        images = np.ascontiguousarray(images_NCHW, dtype=np.float32)
-        if images.ndim != 4:
-            raise EngineError(f"The images must have shape [N, C, H, W], not {list(images.shape)}.")
-        network, shape = self._open_network(), _sizes(*images.shape)
-        size = network.call("outputs", *shape)
-        logits = np.empty((shape[0], size // shape[0]), np.float32)
-        network.call("run", images.ctypes.data, *shape, logits.ctypes.data, size)
-        return logits
+        shape = images_NCHW.shape if isinstance(images_NCHW, np.ndarray) else np.shape(images_NCHW)
+        if len(shape) != 4:
+            raise EngineError(f"The images must have shape [N, C, H, W], not {list(shape)}.")
+        return self._open_network().run(images_NCHW, shape, out)
 
     @property
     def channels(self) -> int | None:
@@ -114,8 +153,8 @@ class Engine:
 
 def _checked(function: Callable[..., Any], *arguments: Any) -> Any:
     """What the function returns. Raises: EngineError with its message when that is 0 or NULL."""
-    message = ctypes.create_string_buffer(_MESSAGE_BYTES)
-    result = function(*arguments, message, _MESSAGE_BYTES)
+    message = ctypes.create_string_buffer(MESSAGE_BYTES)
+    result = function(*arguments, message, MESSAGE_BYTES)
     if not result:
         raise EngineError(message.value.decode(errors="replace"))
     return result

@@ -47,9 +47,8 @@ def scatter(title: str, spots: Sequence[Spot], *, x_label: str, higher: bool = T
         tag("g", line, class_="front") if line else None,
         drawing(chart),
         join(names),
-        tag("text", x_label, class_="end", x=WIDTH - 10, y=HEIGHT + 8),
         class_="chart scatter",
-        viewBox=f"0 0 {WIDTH} {HEIGHT + 14}",
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         aria_label=f"{title}. {words}",
     )

@@ -22,7 +22,7 @@ from repfold.study.results import Run as FinishedRun
 from repfold.study.sentences import outdated, sentences
 from repfold.study.table import Latency
 
-_SINGLE_RUNS = {"Top-1 accuracy, %": "val_top1", "Top-5 accuracy, %": "val_top5"}
+_SINGLE_RUNS = {"Top-1 accuracy": "val_top1", "Top-5 accuracy": "val_top5"}
 _MOST_POINTS = 400_000  # of single runs, which would outweigh the page
 
 
@@ -71,10 +71,12 @@ def _table(results: Results, latency: Latency) -> Markup:
     rows = []
     for style, row in enumerate(table.rows(results, latency)):
         cells = [column.text(row) for column in used]
-        cells[0] = tag("span", swatch(style), " ", cells[0], class_="named")
+        if style < len(results.arms):
+            cells[0] = tag("span", swatch(style), " ", cells[0], class_="named")
         rows.append(tuple(cells))
     heads = tuple(Column(column.title, column.number) for column in used)
-    marked = frozenset(index for index, arm in enumerate(results.arms) if arm.arm.is_reference)
+    every = (*results.arms, *results.best)
+    marked = frozenset(index for index, arm in enumerate(every) if arm.arm.is_reference)
     metric = METRICS[results.study.metric]
     which = "the last epoch" if results.study.epoch == "last" else "the best epoch, which is flattering"
     explained = (
@@ -83,6 +85,8 @@ def _table(results: Results, latency: Latency) -> Markup:
         "t; P(better) is the probability that the arm is better, the differences being normal; p is of the paired "
         "test, corrected for the number of arms (Holm). A column's title sorts by it."
     )
+    if results.best:
+        explained += " The best values of an arm are chosen for each seed by the other seeds."
     written = tag("div", to_html(Table(heads, tuple(rows), marked=marked)), class_="sortable")
     return join([written, tag("p", explained, class_="quiet")])
 

@@ -79,12 +79,13 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Results:
-    """A study with what there is of it: ``total`` trials belong to it; ``before`` ran first."""
+    """A study with what there is of it: ``total`` belong to it; ``before`` ran first; ``best``: see that file."""
 
     study: Study
     arms: tuple[ArmResult, ...]
     total: int
     before: tuple[tuple[str, Run], ...] = ()
+    best: tuple[ArmResult, ...] = ()
 
     @property
     def finished(self) -> int:
@@ -112,10 +113,11 @@ def read_results(study: Study, store: Store) -> Results:
     of_seeds = rounds.rounds(study, store)
     trials = {arm.name: [of_seed[index] for of_seed in of_seeds] for index, arm in enumerate(study.arms)}
     alone = [_arm_alone(arm, trials[arm.name], study, store) for arm in study.arms]
-    arms = [_compared(result, alone, study) for result in alone]
+    arms = tuple(corrected([compared(result, alone, study) for result in alone]))
     before = [(name, _run(trial, study, store)) for name, trial in rounds.trials_before(study).items()]
     total = sum(map(len, of_seeds))
-    return Results(study, tuple(_corrected(arms)), total, tuple((name, run) for name, run in before if run is not None))
+    ran = tuple((name, run) for name, run in before if run is not None)
+    return Results(study, arms, total, ran)
 
 
 def paired(arm: Sequence[Run], reference: Sequence[Run]) -> list[float]:
@@ -133,17 +135,19 @@ def _arm_alone(arm: Arm, trials: Sequence[Trial], study: Study, store: Store) ->
     return ArmResult(arm, tuple(runs), tuple(failed), Comparison(0))
 
 
-def _compared(result: ArmResult, arms: Sequence[ArmResult], study: Study) -> ArmResult:
+def compared(result: ArmResult, arms: Sequence[ArmResult], study: Study) -> ArmResult:
+    """Return ``result`` with its comparison with its reference, which is one of ``arms``."""
     reference = next(other for other in arms if other.arm.name == result.arm.reference)
     differences = paired(result.runs, reference.runs)
     sign = METRICS[study.metric].sign
     return replace(result, comparison=compare(differences, sign=sign, margin=study.margin))
 
 
-def _corrected(arms: Sequence[ArmResult]) -> list[ArmResult]:
+def corrected(arms: Sequence[ArmResult]) -> list[ArmResult]:
+    """Return ``arms`` with their p values corrected for their number."""
     tested = [arm for arm in arms if not arm.arm.is_reference and arm.comparison.p is not None]
-    corrected = holm([arm.comparison.p for arm in tested if arm.comparison.p is not None])
-    by_name = {arm.arm.name: p for arm, p in zip(tested, corrected, strict=True)}
+    together = holm([arm.comparison.p for arm in tested if arm.comparison.p is not None])
+    by_name = {arm.arm.name: p for arm, p in zip(tested, together, strict=True)}
     return [replace(arm, holm=by_name.get(arm.arm.name)) for arm in arms]
 
 

@@ -9,7 +9,7 @@ from repfold.study.study import Study
 
 def sentences(results: Results) -> list[str]:
     """Return a sentence for each arm but the references."""
-    return [sentence(arm, results.study) for arm in results.arms if not arm.arm.is_reference]
+    return [sentence(arm, results.study) for arm in (*results.arms, *results.best) if not arm.arm.is_reference]
 
 
 def outdated(results: Results) -> str:

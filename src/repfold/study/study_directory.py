@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repfold import atomic
 from repfold.errors import RepFoldError
 from repfold.study import table
+from repfold.study.best import at_their_best
 from repfold.study.latency import latency
 from repfold.study.page import page
 from repfold.study.results import Results, read_results
@@ -53,7 +54,8 @@ class StudyDirectory:
 
     def write(self, *, measure: bool) -> Shown:
         """Write table and page of what there is; ``measure``: also time the folded networks, when nothing else runs."""
-        results = read_results(self.study, self.store)
+        found = read_results(self.study, self.store)
+        results = replace(found, best=at_their_best(self.study, found.arms))
         times = latency(results, self.store.path, measure=measure)
         shown = Shown(results, times)
         atomic.write_json(self.path / TABLE, table.rows(results, times), indent=1)

@@ -17,7 +17,7 @@ Latency = Mapping[str, float]  # arm -> milliseconds of the folded network for o
 
 def rows(results: Results, latency: Latency) -> list[dict[str, Any]]:
     """Return a dictionary for each arm, in order: what table.json holds."""
-    return [_row(arm, results, latency) for arm in results.arms]
+    return [_row(arm, results, latency) for arm in (*results.arms, *results.best)]
 
 
 def _row(result: ArmResult, results: Results, latency: Latency) -> dict[str, Any]:
@@ -48,8 +48,14 @@ def _row(result: ArmResult, results: Results, latency: Latency) -> dict[str, Any
         "latency_ms": latency.get(result.arm.name),
         "values": {str(run.seed): run.value for run in result.runs},
         "settings": dict(result.arm.changes),
-        "published": [vars(one) for one in results.study.published if one.arm in (result.arm.name, result.arm.group)],
+        "published": [vars(one) for one in results.study.published if one.arm in _names(result, results)],
     }
+
+
+def _names(result: ArmResult, results: Results) -> tuple[str, ...]:
+    """What published figures may call the arm; the group stands for it where it is the only one of it."""
+    alone = sum(other.arm.group == result.arm.group for other in results.arms) == 1
+    return (result.arm.name, result.arm.group) if alone else (result.arm.name,)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from repfold import run_files
-from repfold.data.source import survey
+from repfold.data.fingerprint import fingerprint
+from repfold.data.source import PARTS, look_through
 from repfold.errors import RepFoldError
 from repfold.study import code
 from repfold.train.recipe import Recipe
@@ -83,7 +84,10 @@ def is_told(fields: Mapping[str, Any], recipe: Recipe) -> bool:
 
 @cache
 def _fingerprint(spec: str, val_fraction: float, per_class: tuple[int, int] | None, seed: int, max_pixels: int) -> str:
-    return survey(spec, val_fraction=val_fraction, per_class=per_class, seed=seed, max_pixels=max_pixels).content
+    found = look_through(
+        spec, val_fraction=val_fraction, per_class=per_class, seed=seed, max_pixels=max_pixels, skip_broken=True
+    )
+    return fingerprint([found.parts[name] for name in PARTS]).content
 
 
 @cache

@@ -95,14 +95,16 @@ def assemble(
     *,
     resumed: Path | None = None,
     trust: bool = False,
+    source: Source | None = None,
 ) -> Assembly:
     """Open the data, build the network and all that trains it.
 
-    ``resumed``: the directory of the run to go on with; ``trust``: run the code that a teacher's file names.
+    ``resumed``: the directory of the run to go on with; ``trust``: run the code that a teacher's file names;
+    ``source``: images to take instead of the data that the settings name.
 
     Raises: RepFoldError for anything in the recipe that cannot be had: data, network, weights, sizes.
     """
-    source = open_data(settings.data, emit)
+    source = source or open_data(settings.data, emit)
     settings = settings.for_images(len(source.train))
     pretrained = models.read_pretrained(models.locate(settings.model.init)) if settings.model.init else None
     known = pretrained.description.preprocessing if pretrained else None

@@ -26,19 +26,33 @@ _ENOUGH_SECONDS = 6.0
 _EVALUATED = 2  # batches
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a step, and of evaluating an image."""
+
+    step: float
+    evaluated_image: float
+
+
 def measure(run: Assembly) -> Pace:
     """Return how long a step and the evaluation after an epoch take, on the images that the run begins with.
 
     The run is left as it was, to the bit: weights, statistics, optimizer, averages, gradients. Only for a run of one
     process.
     """
+    speed = rehearse(run)
+    evaluated = len(run.loaders.val.images) + len(run.loaders.train_sample.images)
+    return Pace(speed.step, evaluated * speed.evaluated_image)
+
+
+def rehearse(run: Assembly) -> Speed:
+    """Time a few steps and a little evaluation, and undo them."""
     waited = run.loaders.train.waited
     with unchanged(run.parts):
         seconds = [_step_seconds(run, batch, position) for batch, position in _first_batches(run)]
-        step_seconds = sum(seconds[1:]) / len(seconds[1:])
-        evaluation = _evaluation_seconds(run)
+        evaluated = _evaluation_seconds(run)
     run.loaders.train.waited = waited
-    return Pace(step_seconds, evaluation)
+    return Speed(sum(seconds[1:]) / len(seconds[1:]), evaluated)
 
 
 def batches(run: Assembly) -> Generator[tuple[Batch, Position]]:
@@ -105,7 +119,7 @@ def _step_seconds(run: Assembly, batch: Batch, position: Position) -> float:
 
 
 def _evaluation_seconds(run: Assembly) -> float:
-    """The time of a few validation batches, for as many images as each epoch is evaluated on."""
+    """The time of an image in a few validation batches."""
     images, batch = run.loaders.val.images, run.loaders.val.batch
     loader = run.source.loader(images.sample(_EVALUATED * batch, run.settings.seed), batch, train=False)
     seconds = 0.0
@@ -120,5 +134,4 @@ def _evaluation_seconds(run: Assembly) -> float:
             channels_last=run.machine.channels_last,
         )
         seconds = time.perf_counter() - began
-    each = seconds / len(loader.images)
-    return each * (len(images) + len(run.loaders.train_sample.images))
+    return seconds / len(loader.images)

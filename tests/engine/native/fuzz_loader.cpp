@@ -21,7 +21,7 @@ int try_open(const std::string& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary | std::ios::trunc)
         .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     char error[500] = "";
-    repfold_engine* engine = repfold_engine_open(path.c_str(), 1, 0, "fp32", "auto", "auto", error, sizeof(error));
+    repfold_engine* engine = repfold_engine_open(path.c_str(), 1, 1, 0, "fp32", "auto", "auto", error, sizeof(error));
     if (!engine) {
         if (error[0] == '\0') std::abort();  // a refusal says why
         return 0;

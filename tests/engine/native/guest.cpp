@@ -29,6 +29,7 @@ void check(bool holds, const char* what) {
 }
 
 constexpr int channels = 3;
+constexpr int large = 80;  // so that threads share the work of an image
 
 std::vector<float> image(int size, float first) {
     std::vector<float> values(static_cast<size_t>(channels * size * size));
@@ -39,10 +40,11 @@ std::vector<float> image(int size, float first) {
 
 class Opened {
 public:
-    Opened(const char* path, int threads)
-        : engine_(repfold_engine_open(path, threads, 0, "fp32", "auto", "4x4", error_, sizeof(error_))) {
+    Opened(const char* path, int threads, int contexts = 1)
+        : engine_(repfold_engine_open(path, threads, contexts, 0, "fp32", "auto", "4x4", error_, sizeof(error_))) {
         check(engine_ || std::string(error_).find("convolution") != std::string::npos, error_);
-        if (!engine_) engine_ = repfold_engine_open(path, threads, 0, "fp32", "auto", "auto", error_, sizeof(error_));
+        if (!engine_)
+            engine_ = repfold_engine_open(path, threads, contexts, 0, "fp32", "auto", "auto", error_, sizeof(error_));
         check(engine_, error_);
     }
     ~Opened() { repfold_engine_close(engine_); }
@@ -82,17 +84,17 @@ void many_runs(int rounds) {
 }
 
 void calls_from_threads(const char* model, int rounds) {
-    const Opened shared(model, 2);
-    const std::vector<float> expected = shared.run(16);
+    const Opened shared(model, 2, 2);
+    const std::vector<float> expected = shared.run(large);
     std::vector<std::thread> callers;
     callers.reserve(3);
     for (int caller = 0; caller < 3; ++caller)
         callers.emplace_back([&, caller] {
             for (int i = 0; i < rounds; ++i) {
-                check(shared.run(16) == expected, "a result differs");
-                shared.run(8 + (i + caller) % 8, i % 3 == 0 ? std::nanf("") : 0);
+                check(shared.run(large) == expected, "a result differs");
+                shared.run(large + (i + caller) % 8, i % 3 == 0 ? std::nanf("") : 0);
                 if (i % 4 == caller)
-                    check(Opened(model, 1 + i % 3).run(16).size() == expected.size(), "an engine beside it");
+                    check(Opened(model, 1 + i % 3).run(large).size() == expected.size(), "an engine beside it");
             }
         });
     for (std::thread& caller : callers) caller.join();
@@ -100,7 +102,7 @@ void calls_from_threads(const char* model, int rounds) {
 
 void threads_that_are_not_granted(const char* model) {
 #if defined(__GLIBC__)
-    const std::vector<float> expected = Opened(model, 1).run(16);
+    const std::vector<float> expected = Opened(model, 1).run(large);
     pthread_attr_t usual, impossible;
     pthread_getattr_default_np(&usual);
     pthread_attr_init(&impossible);
@@ -108,7 +110,7 @@ void threads_that_are_not_granted(const char* model) {
     pthread_setattr_default_np(&impossible);
     repfold::Pool pool(4);
     check(pool.threads() == 1, "a thread with an impossible stack");
-    check(Opened(model, 3).run(16) == expected, "a result without threads differs");
+    check(Opened(model, 3).run(large) == expected, "a result without threads differs");
     pthread_setattr_default_np(&usual);
     check(repfold::Pool(4).threads() == 4, "threads when they are granted again");
 #else
@@ -118,21 +120,21 @@ void threads_that_are_not_granted(const char* model) {
 
 /// Not under ThreadSanitizer, which knows no threads in the child of a process that has some.
 void forks_during_calls(const char* model, int rounds) {
-    const Opened shared(model, 2);
-    const std::vector<float> expected = shared.run(16);
+    const Opened shared(model, 2, 2);
+    const std::vector<float> expected = shared.run(large);
     std::atomic<bool> ending{false};
     std::thread caller([&] {
-        for (int i = 0; !ending; ++i) shared.run(8 + i % 12);
+        for (int i = 0; !ending; ++i) shared.run(large - i % 12);
     });
     for (int i = 0; i < rounds; ++i) {
         const pid_t child = ::fork();
         if (child == 0) {
             ::alarm(60);  // a child that hangs is killed
-            ::_exit(shared.run(16) == expected ? 0 : 1);
+            ::_exit(shared.run(large) == expected ? 0 : 1);
         }
         int status = 0;
         check(child > 0 && ::waitpid(child, &status, 0) == child && status == 0, "a child of a fork");
-        check(shared.run(16) == expected, "a result after a fork differs");
+        check(shared.run(large) == expected, "a result after a fork differs");
     }
     ending = true;
     caller.join();

@@ -22,7 +22,7 @@ struct Case {
 
 std::vector<float> run(const char* path, const Case& c, const std::vector<float>& images, int channels) {
     char error[500] = "";
-    repfold_engine* engine = repfold_engine_open(path, c.threads, 0, c.precision.c_str(), c.kernels.c_str(),
+    repfold_engine* engine = repfold_engine_open(path, c.threads, 1, 0, c.precision.c_str(), c.kernels.c_str(),
                                                  c.convolution.c_str(), error, sizeof(error));
     if (!engine) std::fprintf(stderr, "open: %s\n", error), std::exit(1);
     const size_t size = repfold_engine_outputs(engine, c.n, channels, c.h, c.w, error, sizeof(error));

@@ -48,6 +48,7 @@ public:
         std::memset(plan_->arena.data(), 0, plan_->arena.bytes());
         for (size_t v = 0; v < tensors_.size(); ++v) tensors_[v].data = in_arena(v);
         for (size_t i = 0; i < plan_->steps.size(); ++i) complete(plan_->steps[i], in_arena(tensors_.size() + i));
+        plan_->small = is_small();
         plan_->input = tensors_[0];
         plan_->output = tensors_[network_.output];
         return std::move(plan_);
@@ -92,7 +93,36 @@ private:
     void choose_algorithms() {
         for (Step& step : plan_->steps)
             if (const auto* conv = std::get_if<Conv>(&step.op->operation))
-                step.choice = choose(*conv, input(*step.op), output(*step.op), settings_);
+                step.choice = choice_of(*conv, input(*step.op), output(*step.op));
+    }
+
+    /// Strictly: the algorithm and tile that one image would be computed with by one thread.
+    Choice choice_of(const Conv& conv, const Tensor& in, const Tensor& out) const {
+        if (!settings_.strict) return choose(conv, in, out, settings_);
+        Tensor one_in = in, one_out = out;
+        one_in.n = one_out.n = 1;
+        Settings fixed = settings_;
+        fixed.threads = 1;
+        const Choice first = choose(conv, one_in, one_out, fixed);
+        fixed.threads = settings_.threads;
+        fixed.tiles.clear();
+        if (first.algorithm == Algorithm::winograd) fixed.tiles.push_back(first.tile);
+        fixed.cheapest = false;
+        return choose(conv, in, out, fixed);
+    }
+
+    /// Whether one thread is done in about the time that waking another takes: 100 us, counted pessimistically.
+    bool is_small() const {
+        double cycles = 0;
+        for (const Step& step : plan_->steps) {
+            const Tensor& out = step.out;
+            const double values = static_cast<double>(out.n * out.h * out.w) * static_cast<double>(out.c);
+            double terms = 16;  // cycles a vector, of what is no convolution
+            if (const auto* conv = std::get_if<Conv>(&step.op->operation))
+                terms = static_cast<double>(conv->in_channels / conv->groups * conv->window.kernel.area());
+            cycles += 1000 + values * terms / static_cast<double>(settings_.kernels->lanes);
+        }
+        return cycles < 300e3;
     }
 
     /// In bf16, Winograd rounds its transformed input: what it reads is kept in float32, so that it is rounded once and

@@ -51,6 +51,7 @@ struct Plan {
     Tensor input, output;
     Buffer arena;         // activations, the network's own values, and Winograd's scratch
     bool filled = false;  // whether what is computed once is there
+    bool small = false;   // so little work that other threads would come too late to help
     Size largest = 0;  // bytes of the largest activation
     size_t weight_bytes() const;
 };

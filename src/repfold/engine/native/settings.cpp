@@ -1,19 +1,16 @@
 #include "settings.h"
 
 #include "error.h"
+#include "processor.h"
 
 namespace repfold {
 namespace {
 
 bool cpu_has(const Kernels* kernels) {
-#if defined(__x86_64__) || defined(__i386__)
     if (kernels == nullptr) return false;
-    if (kernels == avx512_kernels())
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    if (kernels == avx512_bf16_kernels()) return cpu_has(avx512_kernels()) && __builtin_cpu_supports("avx512bf16");
-    if (kernels == avx2_kernels()) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
+    if (kernels == avx512_kernels()) return processor().avx512;
+    if (kernels == avx512_bf16_kernels()) return processor().avx512_bf16;
+    if (kernels == avx2_kernels()) return processor().avx2;
     return kernels == scalar_kernels();
 }
 
@@ -39,7 +36,8 @@ const Kernels* parse_kernels(const std::string& precision, const std::string& na
 
 void parse_convolution(const std::string& text, Settings& settings) {
     if (text == "direct") return;
-    if (text == "auto") {
+    settings.strict = text == "strict";
+    if (text == "auto" || settings.strict) {
         // F(6) loses the digits that a logit error of 1e-5 leaves; in bf16 only F(2) keeps the error of plain bf16.
         settings.tiles = {{2, 2}, {4, 2}, {3, 3}, {4, 4}, {5, 5}};
         if (settings.kernels != settings.wide) settings.tiles.resize(1);
@@ -48,7 +46,7 @@ void parse_convolution(const std::string& text, Settings& settings) {
     settings.cheapest = false;
     if (text.size() == 3 && text[1] == 'x') settings.tiles = {{text[0] - '0', text[2] - '0'}};
     if (settings.tiles.empty() || !settings.kernels->has_tile || !settings.kernels->has_tile(settings.tiles[0]))
-        fail("unknown convolution '", text, "'; known: auto, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
+        fail("unknown convolution '", text, "'; known: auto, strict, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ struct Settings {
     const Kernels* kernels = nullptr;  // of the precision
     const Kernels* wide = nullptr;     // float32 kernels of the same vectors
     std::vector<HW> tiles;             // of Winograd that a convolution may take
+    bool strict = false;               // the same choices for every batch size and number of threads
     bool cheapest = true;              // a tile is taken only where it is cheaper than a direct convolution
 };
 

@@ -133,12 +133,14 @@ PackingRoom packing_room(const Conv& conv, const Kernels& kernels, const Choice&
 }
 
 bool WeightStore::holds(const Conv& conv, const Kernels& kernels, const Choice& choice) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = held_.find(key(conv, kernels, choice));
     return found != held_.end() && !found->second.expired();
 }
 
 std::shared_ptr<const PackedWeights> WeightStore::get(const ModelFile& file, const Conv& conv, const Kernels& kernels,
                                                       const Choice& choice) {
+    const std::lock_guard<std::mutex> lock(mutex_);
     std::weak_ptr<const PackedWeights>& held = held_[key(conv, kernels, choice)];
     std::shared_ptr<const PackedWeights> packed = held.lock();
     if (!packed) held = packed = std::make_shared<const PackedWeights>(pack_weights(file, conv, kernels, choice));

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -45,7 +46,8 @@ struct PackingRoom {
 };
 PackingRoom packing_room(const Conv& conv, const Kernels& kernels, const Choice& choice);
 
-/// Packed weights of all plans of an engine, each held as long as a plan uses it.
+/// Packed weights of all plans of an engine, each held as long as a plan uses it. Used by several calls at once; that
+/// of a process that forks waits for none of them, since a fork waits for the calls.
 class WeightStore {
 public:
     /// Of this convolution, read from the file and packed now if they are not held.
@@ -59,6 +61,7 @@ private:
         return {conv.weight, conv.bias, conv.groups, conv.transposed, choice.algorithm, choice.tile.h, choice.tile.w, &kernels};
     }
     std::map<Key, std::weak_ptr<const PackedWeights>> held_;
+    mutable std::mutex mutex_;
 };
 
 }  // namespace repfold

@@ -1,0 +1,14 @@
+// What the processor, and the system that saves its registers, can do.
+#pragma once
+
+namespace repfold {
+
+struct Processor {
+    bool avx2 = false;         // with FMA
+    bool avx512 = false;       // F, BW, VL, DQ
+    bool avx512_bf16 = false;  // as well
+};
+
+const Processor& processor();
+
+}  // namespace repfold

@@ -1,0 +1,83 @@
+"""SIGKILL of a trial's process and of a runner loses nothing that is finished; two runners train no trial twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.study.conftest import TINY, Heard, run
+
+from repfold.study import study_file
+from repfold.study.events import Progress
+from repfold.study.results import read_results
+from repfold.study.run_study import Resources, run_study
+from repfold.study.store import FINISHED, Store
+
+
+def values(study, store):
+    return {arm.arm.name: arm.values for arm in read_results(study, store).arms}
+
+
+def start(place: Path) -> subprocess.Popen:
+    """A runner of the tiny study by the command line, in a process of its own."""
+    (place / "tiny.toml").write_text(TINY)
+    words = [sys.executable, "-m", "repfold", "study", "run", "tiny.toml", "--out", "out", "--jobs", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, seconds=300.0):
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it takes for ever"
+        time.sleep(0.02)
+
+
+def test_a_killed_trial_is_begun_again(trained, tmp_path):
+    killed = []
+
+    def kill_once(event):
+        heard(event)
+        if isinstance(event, Progress) and event.trial.label == "low, seed 0" and not killed:
+            killed.extend(child.pid for child in multiprocessing.active_children())
+            os.kill(killed[-1], signal.SIGKILL)
+
+    study, store, heard = study_file.parse(TINY), Store(tmp_path), Heard()
+    run_study(study, store, Resources(jobs=1, threads=1), kill_once)
+    assert killed and set(heard.ended.values()) == {"trained"} and len(heard.ended) == 4
+    assert values(study, store) == values(*trained[:2])
+
+
+def test_a_killed_runner_loses_nothing_that_is_finished(trained, tmp_path):
+    runner = start(tmp_path)
+    wait_for(lambda: list(tmp_path.glob(f"trials/*/{FINISHED}")))
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.communicate()
+    before = {path: path.read_bytes() for path in tmp_path.glob(f"trials/*/{FINISHED}")}
+    study, store, heard = run(TINY, tmp_path / "trials")
+    after = {path: path.read_bytes() for path in tmp_path.glob(f"trials/*/{FINISHED}")}
+    # The orphan of the runner may have come to its end meanwhile; nothing that was finished is trained again.
+    assert len(after) == 4 and before.items() <= after.items()
+    assert len(before) + list(heard.ended.values()).count("trained") <= 4
+    assert values(study, store) == values(*trained[:2])
+
+
+def test_two_runners_train_no_trial_twice(trained, tmp_path):
+    (tmp_path / "trials").mkdir()
+    other = start(tmp_path)
+    wait_for(lambda: any((tmp_path / "trials").glob(".claims/*")) or other.poll() is not None)
+    study, store, heard = run(TINY, tmp_path / "trials", jobs=1)
+    printed, errors = other.communicate()
+    assert other.returncode == 0, errors
+    ours = [label for label, how in heard.ended.items() if how == "trained"]
+    theirs = re.findall(r"\d+/4  (\S+, seed \d) +finished in", printed)
+    assert sorted([*ours, *theirs]) == sorted(["none, seed 0", "none, seed 1", "low, seed 0", "low, seed 1"]), printed
+    assert values(study, store) == values(*trained[:2])
