@@ -3,12 +3,15 @@
 pip install openvino onnxruntime MNN ncnn pnnx
 python benchmarks/engines.py --out docs/results/engines.json   # half an hour on a quiet machine
 python benchmarks/engines.py --nets repvgg-a0 --batch 1 --threads 1 --precision fp32
+python benchmarks/engines.py --nets mobilenetv2_w1 --threads 1 --clock cpu   # on a machine that others use, too
 
+`pip install --no-deps pytorchcv` brings the networks that RepFold has no table of (it would bring torchvision).
 One round runs every engine once, in an order of its own. Before each measurement all rest until the threads of the
 others, some of which spin for 200 ms after their last call, are asleep; an untimed call wakes the engine's own, and
-then calls are repeated for at least 30 ms. Errors are those of the logits against PyTorch in float64, relative to the
-largest logit. Weights are random, with the statistics of trained networks left out: the time of a dense network does
-not depend on them.
+then calls are repeated for at least 30 ms. `--clock cpu` counts the process's CPU time, which waits for
+nobody: for one thread only, since threads that spin count as well. Errors are those of the logits against PyTorch in
+float64, relative to the largest logit. Weights are random, with the statistics of trained networks left out: the time
+of a dense network does not depend on them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +38,28 @@ from repfold.fold import fold
 
 SHORTEST_SECONDS = 0.03
 REST_SECONDS = 0.25
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # name -> (network, preset, side of the image)
 NETS = {
-    "repvgg-a0": ("repvgg-a0", "imagenet", 224),
-    "repvgg-a2": ("repvgg-a2", "imagenet", 224),
-    "repvgg-b1": ("repvgg-b1", "imagenet", 224),
+    **{
+        name: (name, "imagenet", 224)
+        for name in ("repvgg-a0", "repvgg-a2", "repvgg-b1", "resnet50", "vgg16", "resnet18")
+    },
+    **{name: (name, "imagenet", 224) for name in ("mobileone-s0", "mobileone-s1", "mobileone-s4")},
     "repvgg-a0-cifar": ("repvgg-a0", "32px", 32),
-    "resnet50": ("resnet50", "imagenet", 224),
+    "repvgg-pico": ("repvgg-pico", "32px", 8),
+    "regnetx002": ("pytorchcv.models.regnet:regnetx002", "imagenet", 224),
+    "inceptionv3": ("pytorchcv.models.inceptionv3:inceptionv3", "imagenet", 299),
+    "densenet121": ("pytorchcv.models.densenet:densenet121", "imagenet", 224),
+    "mobilenet_w1": ("pytorchcv.models.mobilenet:mobilenet_w1", "imagenet", 224),
+    "mobilenetv2_w1": ("pytorchcv.models.mobilenetv2:mobilenetv2_w1", "imagenet", 224),
+    "mobilenetv3_large_w1": ("pytorchcv.models.mobilenetv3:mobilenetv3_large_w1", "imagenet", 224),
+    "shufflenetv2_w1": ("pytorchcv.models.shufflenetv2:shufflenetv2_w1", "imagenet", 224),
+    "efficientnet_b0": ("pytorchcv.models.efficientnet:efficientnet_b0", "imagenet", 224),
+    "ghostnet": ("pytorchcv.models.ghostnet:ghostnet", "imagenet", 224),
+    "squeezenet_v1_1": ("pytorchcv.models.squeezenet:squeezenet_v1_1", "imagenet", 224),
 }
+LARGE_BATCHES = {"repvgg-a0"}  # networks that are timed with more than 8 images at once, too
 
 
 def make(name: str, folder: Path) -> tuple[Folded, torch.nn.Module]:
@@ -61,24 +79,24 @@ def make(name: str, folder: Path) -> tuple[Folded, torch.nn.Module]:
     return net, plain.double()
 
 
-def measure(run: Run, repeats: int) -> float:
+def measure(run: Run, repeats: int, clock: Callable[[], float]) -> float:
     """Milliseconds a call."""
     time.sleep(REST_SECONDS)
     run()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         run()
-    return 1000 * (time.perf_counter() - start) / repeats
+    return 1000 * (clock() - start) / repeats
 
 
-def compare(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+def compare(runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
     """Rounds of all engines, each in a random order."""
-    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / measure(run, 1))) for name, run in runs.items()}
+    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / measure(run, 1, clock))) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     shuffle = random.Random(0)
     for _ in range(rounds):
         for name in shuffle.sample(list(runs), len(runs)):
-            times[name].append(measure(runs[name], repeats[name]))
+            times[name].append(measure(runs[name], repeats[name], clock))
     return times
 
 
@@ -89,7 +107,14 @@ def errors_of(logits: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
 
 
 def configuration(
-    net: Folded, exact: torch.nn.Module, batch: int, threads: int, precision: str, names: list[str], rounds: int
+    net: Folded,
+    exact: torch.nn.Module,
+    batch: int,
+    threads: int,
+    precision: str,
+    names: list[str],
+    rounds: int,
+    clock: str = "wall",
 ) -> list[dict[str, Any]]:
     """One row an engine."""
     x = np.random.default_rng(0).standard_normal((batch, 3, net.image_size, net.image_size)).astype(np.float32)
@@ -99,14 +124,15 @@ def configuration(
     runs = build(net, x, threads, precision, names)
     errors = {name: errors_of(np.asarray(run())[:2], expected) for name, run in runs.items()}
     torch.set_num_threads(threads)
-    times = compare(runs, rounds)
+    times = compare(runs, rounds, CLOCKS[clock])
     peers = [statistics.median(values) for name, values in times.items() if name != OURS]
     rows = []
     for name, values in times.items():
         tenths = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
         row = {
-            "network": net.name, "batch": batch, "threads": threads, "precision": precision, "engine": name,
-            "median_ms": statistics.median(values), "low_ms": tenths[0], "high_ms": tenths[-1], "n": len(values),
+            "network": net.name, "batch": batch, "threads": threads, "precision": precision, "clock": clock,
+            "engine": name, "median_ms": statistics.median(values), "low_ms": tenths[0], "high_ms": tenths[-1],
+            "n": len(values),
             "error": errors[name][0], "rms_error": errors[name][1],
         }  # fmt: skip
         if name == OURS and peers:
@@ -130,6 +156,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--clock", default="wall", choices=list(CLOCKS))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
@@ -138,9 +165,11 @@ def main() -> None:
         for name in arguments.nets:
             net, exact = make(name, Path(folder))
             for batch, threads, precision in itertools.product(arguments.batch, arguments.threads, arguments.precision):
-                if batch > 8 and name != "repvgg-a0":
+                if batch > 8 and name not in LARGE_BATCHES:
                     continue
-                rows += configuration(net, exact, batch, threads, precision, arguments.engines, arguments.rounds)
+                rows += configuration(
+                    net, exact, batch, threads, precision, arguments.engines, arguments.rounds, arguments.clock
+                )
                 if arguments.out:
                     result = {"machine": describe_machine(), "load": os.getloadavg(), "rows": rows}
                     atomic.write_text(arguments.out, json.dumps(result, indent=1) + "\n")

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {*"allowance atomic errors limits processor regular run_files signals specs threads toml".split()}
+LEAVES = {*"allowance atomic errors limits processor published regular run_files signals specs threads toml".split()}
 TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "regular": set(),
     "limits": set(),
     "processor": set(),
+    "published": set(),
     "run_files": set(),
     "modules": {"errors"},
     "toml": {"errors"},

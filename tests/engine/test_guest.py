@@ -29,7 +29,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def run_guest(code: str, model: Path, **environment: str) -> str:
-    """Run the code, which finds the engine, numpy and images ``x``, enough for threads to share; returns what it printed."""
+    """Run the code, which finds the engine, numpy and images ``x`` for several threads; return what it printed."""
     begin = """
         import ctypes, os, resource, signal, sys, threading, time
         import numpy as np

@@ -8,7 +8,7 @@ from torch import nn
 
 import repfold
 from repfold import models
-from repfold.blocks import BLOCKS
+from repfold.blocks import BLOCKS, Block
 from repfold.errors import RepFoldError
 
 
@@ -41,6 +41,12 @@ def test_a_plain_network_without_norms_keeps_images_apart_through_its_depth():
 def distance(x_NCHW: torch.Tensor) -> float:
     """Between the batch's two images, a pixel."""
     return (x_NCHW[0] - x_NCHW[1]).square().sum(dim=0).mean().sqrt().item()
+
+
+def test_blocks_of_mobileone_take_as_many_kernels_as_asked():
+    network = models.create("vgg-pico", block="mobileone", branches=4)
+    assert {len(block.branches.kxk) for block in network.modules() if isinstance(block, Block)} == {4}
+    assert models.architecture_of(network).options == {"block": "mobileone", "branches": 4}
 
 
 @pytest.mark.parametrize("depth", [30, 100])
@@ -77,6 +83,8 @@ def test_structures_without_norms_get_one_behind_them():
         ({"norm": False}, "norms inside its branches"),
         ({"init": "delta-orthogonal"}, "for plain networks"),
         ({"width": 3}, "width"),
+        ({"branches": 4}, "for block 'mobileone'"),
+        ({"block": "mobileone", "branches": 99}, "from 1 to 16"),
         ({"depth": 5}, "from 6 to 1000"),
         ({"depth": 10_000}, "from 6 to 1000"),
     ],

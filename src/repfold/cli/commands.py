@@ -57,6 +57,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "engine": Command("what RepFold's own engine does with a model", "repfold engine info runs/photos"),
     },
     "settings and comparisons": {
+        "models": Command("networks, what they cost, where weights can be had", "repfold models 'repvgg-a*'"),
         "recipes": Command("recipes that come with RepFold, and what they reached", "repfold recipes warmup-linear"),
         "schedule": Command(
             "learning rates over a training, drawn", "repfold schedule cosine --warmup 5 --plot cosine.svg"

@@ -23,6 +23,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu6": nn.ReLU6,
     "leaky-relu": lambda: nn.LeakyReLU(_SLOPE),
 }
+_MOST_BRANCHES = 16
 INITS = ("default", "delta-orthogonal")
 
 
@@ -36,6 +37,8 @@ class Style:
         norm: False leaves the BatchNorm out (and gives plain convolutions a bias), for networks trained without any;
             only "plain" and the structures that have none inside can do without.
         init: "default" (PyTorch's, and each paper's own), or "delta-orthogonal" for plain networks.
+        branches: full kernels side by side in each "mobileone" block, of which MobileOne-S0 has 4; with one it is a
+            RepVGG block.
 
     Raises: RepFoldError for an unknown name, with the nearest, and for options that exclude each other.
     """
@@ -44,6 +47,7 @@ class Style:
     activation: str = "relu"
     norm: bool = True
     init: str = "default"
+    branches: int = 1
 
     def __post_init__(self) -> None:
         for field, known in (("block", BLOCKS), ("activation", ACTIVATIONS), ("init", INITS)):
@@ -54,6 +58,11 @@ class Style:
             raise RepFoldError(f"Block '{self.block}' has its norms inside its branches: norm=False is for plain ones.")
         if self.init != "default" and self.block != "plain":
             raise RepFoldError(f"init '{self.init}' is for plain networks (block='plain'), not for '{self.block}'.")
+
+        if not isinstance(self.branches, int) or not 1 <= self.branches <= _MOST_BRANCHES:
+            raise RepFoldError(f"branches is {self.branches}; it must be a whole number from 1 to {_MOST_BRANCHES}.")
+        if self.branches != 1 and self.block != "mobileone":
+            raise RepFoldError(f"branches={self.branches} is for block 'mobileone', not for '{self.block}'.")
 
     def make(
         self,
@@ -83,7 +92,8 @@ class Style:
     def _branches(self, in_channels: int, out_channels: int, geometry: dict[str, Any]) -> nn.Module:
         if self.block == "plain" and not self.norm:
             return nn.Sequential(OrderedDict(conv=ConvSpec(in_channels, out_channels, **geometry).conv(bias=True)))
-        structure = BLOCKS[self.block](in_channels, out_channels, **geometry)
+        own = {"branches": self.branches} if self.block == "mobileone" else {}
+        structure = BLOCKS[self.block](in_channels, out_channels, **{**own, **geometry})
         if self.block in WITHOUT_NORM and self.norm:
             return nn.Sequential(OrderedDict(structure=structure, norm=nn.BatchNorm2d(out_channels)))
         return structure

@@ -4,97 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
-from repfold.report import wording
+from repfold.report import remedies, wording
+from repfold.report.confusion import class_scores
 from repfold.report.numbers import finite, number
 from repfold.report.records import Run
+from repfold.report.signs import FEWEST, Change, Finding, Signs
 from repfold.schedule import fine_tuning_lr
 
 # Percentage points between the accuracy on (unaugmented) training images and on validation images that are far apart.
 FAR_APART = 10.0
 WAITING = 0.1  # share of the time spent waiting for images that is worth doing something about
 LARGE_BATCH = 1024  # batches from which warm-up is known to matter (Goyal et al. 2017)
-FEWEST = 3  # epochs of which a tendency can be read
-
-
-@dataclass(frozen=True)
-class Change:
-    """Set ``setting`` of the recipe from ``now`` to ``then``."""
-
-    setting: str
-    now: str
-    then: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``topic`` is for machines, ``says`` the conclusion, ``evidence`` the figures it rests on, ``changes`` to try."""
-
-    topic: str
-    says: str
-    evidence: tuple[str, ...]
-    changes: tuple[Change, ...] = ()
-
-
-@dataclass(frozen=True)
-class Signs:
-    """What the findings look at. Accuracies are in percent; ``noise`` is twice the standard error of validation's."""
-
-    run: Run
-
-    def text(self, key: str, default: str) -> str:
-        """Return a setting that is text."""
-        return str(self.run.recipe.get(key, default))
-
-    def value(self, key: str, default: float) -> float:
-        """Return a setting that is a number."""
-        found = number(self.run.recipe.get(key))
-        return found if finite(found) else default
-
-    def fact(self, key: str) -> float | None:
-        """Return a number that the environment records about the data."""
-        data = self.run.environment.get("data")
-        found = number(data.get(key)) if isinstance(data, dict) else None
-        return found if finite(found) else None
-
-    def known(self, key: str) -> list[tuple[int, float]]:
-        """Return (epoch, value) where the value is finite."""
-        pairs = zip(self.run.epochs, self.run.column(key), strict=True)
-        return [(int(record["epoch"]), value) for record, value in pairs if finite(value)]
-
-    def late(self, key: str) -> float | None:
-        """Return the mean over the last tenth of the epochs."""
-        values = [value for _, value in self.known(key)]
-        last = values[-max(1, len(values) // 10) :]
-        return sum(last) / len(last) if last else None
-
-    @cached_property
-    def noise(self) -> float:
-        """Two standard errors of the validation accuracy, percentage points; 0 when the number of images is unknown."""
-        images, top1 = self.fact("validation_images"), self.late("val_top1")
-        if not images or top1 is None:
-            return 0.0
-        share = min(max(top1 / 100, 0.01), 0.99)
-        return 200 * math.sqrt(share * (1 - share) / images)
-
-    @cached_property
-    def warmed_up(self) -> bool:
-        """Whether the recipe has a warm-up."""
-        return str(self.run.recipe.get("warmup", "0")).strip() not in ("", "0", "0ep", "0it", "0%")
-
-    @cached_property
-    def peak_lr(self) -> float | None:
-        """The highest learning rate recorded."""
-        rates = [value for key in ("lr_first", "lr") for _, value in self.known(key)]
-        return max(rates, default=None)
+FEW_IMAGES = 10_000  # for training from scratch
+FITTED = 97.0  # percent of clean training images right: more training, or less regularisation, has nothing left to do
+SLOW = 0.7  # of guessing's loss that a training at a low rate has left at its end
+UNEVEN = 2.0  # times as many images in the largest class as in a small one
 
 
 def advise(run: Run) -> tuple[Finding, ...]:
     """Return what the record of ``run`` says, the most urgent first; at least one finding."""
     signs = Signs(run)
-    found = [finding for check in CHECKS for finding in check(signs)]
+    found: list[Finding] = []
+    for check in CHECKS:
+        # Of a run that has learnt next to nothing the curves say nothing else.
+        if check in OF_WHAT_WAS_LEARNT and {"diverged", "chance", "slow"} & {finding.topic for finding in found}:
+            continue
+        found += check(signs)
     if len(run.epochs) < FEWEST and not found:
         return (Finding("too-early", "It is too early to tell.", (f"{len(run.epochs)} epochs are recorded.",)),)
     return tuple(found) or (_healthy(signs),)
@@ -109,7 +45,9 @@ def _not_finite(signs: Signs) -> Iterator[Finding]:
     ]
     if bad:
         evidence = (f"{bad[0][1]} is not finite in epoch {bad[0][0]}.",)
-        yield Finding("diverged", "The training diverged: the learning rate is too high.", evidence, _calmer(signs))
+        yield Finding(
+            "diverged", "The training diverged: the learning rate is too high.", evidence, remedies.calmer(signs)
+        )
 
 
 def _spikes(signs: Signs) -> Iterator[Finding]:
@@ -127,7 +65,9 @@ def _spikes(signs: Signs) -> Iterator[Finding]:
         f"The training loss rose {len(spikes)} times by half and more above its lowest so far, most in epoch "
         f"{worst[0]}: {worst[1]:.3f} -> {worst[2]:.3f}.",
     )
-    yield Finding("spikes", "The training is unstable: the learning rate is too high.", evidence, _calmer(signs))
+    yield Finding(
+        "spikes", "The training is unstable: the learning rate is too high.", evidence, remedies.calmer(signs)
+    )
 
 
 def _no_warmup(signs: Signs) -> Iterator[Finding]:
@@ -137,7 +77,8 @@ def _no_warmup(signs: Signs) -> Iterator[Finding]:
     evidence = []
     if batch >= LARGE_BATCH:
         evidence.append(f"The batch is {batch:.0f}; from about {LARGE_BATCH} on warm-up is known to matter.")
-    if classes and losses and losses[0][1] > 1.05 * math.log(classes):
+    fast = (signs.peak_lr or 0.0) >= remedies.NEW_CLASSIFIER_LR
+    if fast and classes and losses and losses[0][1] > 1.05 * math.log(classes):
         guess = math.log(classes)
         evidence.append(f"The mean loss of epoch {losses[0][0]}, {losses[0][1]:.2f}, is above guessing's, {guess:.2f}.")
     if evidence:
@@ -145,55 +86,130 @@ def _no_warmup(signs: Signs) -> Iterator[Finding]:
         yield Finding("warm-up", says, tuple(evidence), (Change("warmup", "0ep", "5ep"),))
 
 
-def _overfits(signs: Signs) -> Iterator[Finding]:
-    train, val = signs.late("train_top1"), signs.late("val_top1")
-    if train is None or val is None or len(signs.run.epochs) < FEWEST or train - val <= max(FAR_APART, signs.noise):
+def _chance(signs: Signs) -> Iterator[Finding]:
+    top1, peak, losses = signs.late("val_top1"), signs.peak_lr, signs.known("train_loss")
+    if not signs.guessing or top1 is None or signs.chance is None or len(signs.run.epochs) < FEWEST:
         return
-    evidence = [f"At the end {train:.2f} % of the training images are right, {val:.2f} % of the validation images."]
+    evidence = f"Validation top-1 is {top1:.2f} % at the end; guessing would have {signs.chance:.2f} %."
+    if peak is None or not losses:
+        yield Finding("chance", "It has learnt nothing.", (evidence,))
+        return
+    first, last = losses[0][1], losses[-1][1]
+    guess = math.log(signs.fact("classes") or 2.0)
+    too_high = first > 1.2 * guess and last > 0.95 * guess and peak > remedies.NEW_CLASSIFIER_LR
+    curve = f"The training loss went from {first:.3f} to {last:.3f} at rates up to {peak:.3g}."
+    says = "It has learnt nothing: the learning rate is too " + ("high." if too_high else "low, or the run too short.")
+    changes = remedies.calmer(signs) if too_high else remedies.livelier(signs, peak)
+    yield Finding("chance", says, (evidence, curve), changes)
+
+
+def _slow(signs: Signs) -> Iterator[Finding]:
+    peak, losses, classes = signs.peak_lr, signs.known("train_loss"), signs.fact("classes")
+    sgd = signs.text("optimizer", "sgd").startswith("sgd")
+    if signs.guessing or peak is None or len(losses) < FEWEST or not classes or not sgd:
+        return
+    last = losses[-1][1]
+    if peak * signs.value("head_rate", 1.0) >= remedies.NEW_CLASSIFIER_LR or last < SLOW * math.log(classes):
+        return
+    evidence = (
+        f"At rates up to {peak:.3g} the training loss went from {losses[0][1]:.3f} to {last:.3f}; guessing has "
+        f"{math.log(classes):.3f}.",
+    )
+    yield Finding(
+        "slow", "It learns too slowly: the learning rate is too low.", evidence, remedies.livelier(signs, peak)
+    )
+
+
+def _few_images(signs: Signs) -> Iterator[Finding]:
+    images, val = signs.fact("training_images"), signs.late("val_top1")
+    channels, side = signs.fact("channels"), signs.fact("image_size")
+    if signs.text("init", "") or not images or images > FEW_IMAGES or val is None or val >= 90:
+        return
+    if channels != 3 or not side or side < 32 or len(signs.run.epochs) < FEWEST:
+        return
+    evidence = f"It was trained from scratch on {images:,.0f} images; {val:.2f} % of the validation images are right."
+    says = (
+        "So few photos are best learnt from trained weights: --init, with the recipe fine-tune (`repfold models` lists "
+        "published weights; a run on other photos will do too)."
+    )
+    yield Finding("pretrained", says, (evidence,), remedies.pretrained(signs))
+
+
+def _overfits(signs: Signs) -> Iterator[Finding]:
+    seen, val = signs.seen, signs.late("val_top1")
+    if seen is None or val is None or len(signs.run.epochs) < FEWEST or seen - val <= max(FAR_APART, signs.noise):
+        return
+    evidence = [_both(seen, val)]
     losses = signs.known("val_loss")
     lowest, last = min(losses, key=lambda pair: pair[1], default=None), losses[-1] if losses else None
     if lowest and last and last[1] > 1.1 * lowest[1]:
         evidence.append(
             f"The validation loss was lowest in epoch {lowest[0]} ({lowest[1]:.3f}) and is {last[1]:.3f} at the end."
         )
-    says = "It overfits: more regularisation (or more images, or a smaller network)."
-    yield Finding("overfits", says, tuple(evidence), tuple(_more_regularisation(signs)))
+    says = "It overfits: more augmentation and regularisation (or more images, or a smaller network)."
+    yield Finding("overfits", says, tuple(evidence), tuple(remedies.more_regularisation(signs)))
 
 
 def _underfits(signs: Signs) -> Iterator[Finding]:
-    train, val = signs.late("train_top1"), signs.late("val_top1")
-    if train is None or val is None or len(signs.run.epochs) < FEWEST or val - train <= max(1.0, signs.noise):
+    seen, clean, val = signs.seen, signs.late("train_top1"), signs.late("val_top1")
+    if seen is None or val is None or len(signs.run.epochs) < FEWEST or val - seen <= max(1.0, signs.noise):
         return
-    evidence = (f"At the end {train:.2f} % of the training images are right, {val:.2f} % of the validation images.",)
-    says = "It underfits: less regularisation (or a larger network, or more epochs)."
-    yield Finding("underfits", says, evidence, tuple(_less_regularisation(signs)))
+    if signs.rising or (clean is not None and clean >= FITTED):
+        return
+    less = tuple(remedies.less_regularisation(signs))
+    says = "It underfits: less augmentation and regularisation (or a larger network, or more epochs)."
+    if {change.setting for change in less} <= {"weight_decay"}:
+        says, less = "It underfits: train longer (or a larger network).", remedies.longer(signs)
+    yield Finding("underfits", says, (_both(seen, val),), less)
+
+
+def _both(seen: float, val: float) -> str:
+    return (
+        f"At the end {seen:.2f} % of the training images are right as training sees them, {val:.2f} % of the "
+        "validation images."
+    )
+
+
+def _uneven(signs: Signs) -> Iterator[Finding]:
+    confusion = signs.run.confusion
+    balanced = (signs.text("class_weights", "none"), signs.text("sampling", "shuffled")) != ("none", "shuffled")
+    if confusion is None or balanced:
+        return
+    scores = [score for score in class_scores(confusion) if score.recall is not None]
+    largest = max((score.images for score in scores), default=0)
+    small = [score.recall or 0.0 for score in scores if score.images * UNEVEN <= largest]
+    large = [score.recall or 0.0 for score in scores if score.images * UNEVEN > largest]
+    if not small or (of_large := sum(large) / len(large)) - (of_small := sum(small) / len(small)) <= FAR_APART:
+        return
+    evidence = (
+        f"Of the {len(small)} classes with at most half the images of the largest, {of_small:.2f} % are right on "
+        f"average; of the {len(large)} others {of_large:.2f} %.",
+    )
+    says = "Small classes are neglected: let each class count the same (mean recall is then the figure to look at)."
+    yield Finding("uneven", says, evidence, (Change("class_weights", "none", "balanced"),))
 
 
 def _too_short(signs: Signs) -> Iterator[Finding]:
     scores, train, peak = signs.known("val_top1"), signs.late("train_top1"), signs.peak_lr
-    if signs.run.unfinished or len(scores) < 5:
+    if signs.run.unfinished or len(scores) < FEWEST + 2:
         return
-    fifth = max(2, len(scores) // 5)
-    before, after = scores[-fifth - 1][1], scores[-1][1]
-    rises = after - before > max(2.0, signs.noise) and train is not None and train - after <= FAR_APART and train < 97
+    rising = signs.rising if train is not None and train < FITTED and train - scores[-1][1] <= FAR_APART else None
     rates = signs.known("lr")
     stays = bool(rates) and peak is not None and rates[-1][1] > 0.1 * peak
-    evidence = []
-    if rises:
+    evidence: list[str] = []
+    changes: list[Change] = []
+    if rising:
         evidence.append(
-            f"Validation top-1 rose from {before:.2f} to {after:.2f} % in the last {fifth} epochs, and only "
-            f"{train:.2f} % of the training images are right."
+            f"Validation top-1 rose from {rising[0]:.2f} to {rising[1]:.2f} % in the last fifth of the epochs, and "
+            f"only {train:.2f} % of the training images are right."
         )
+        changes += remedies.longer(signs)
     if stays:
         evidence.append(f"The learning rate ends at {rates[-1][1]:.3g}, above a tenth of its peak, {peak:.3g}.")
-    if not evidence:
-        return
-    epochs = int(signs.value("epochs", len(scores)))
-    changes = [Change("epochs", str(epochs), str(2 * epochs))] if rises else []
-    if stays:
         changes.append(Change("schedule", signs.text("schedule", "?"), "cosine"))
-    says = "The schedule was too short." if rises else "The learning rate never came down."
-    yield Finding("schedule", says, tuple(evidence), tuple(changes))
+    if evidence:
+        says = "The schedule was too short: train longer." if rising else "The learning rate never came down."
+        yield Finding("schedule", says, tuple(evidence), tuple(changes))
 
 
 def _loader(signs: Signs) -> Iterator[Finding]:
@@ -234,40 +250,8 @@ def _healthy(signs: Signs) -> Finding:
     return Finding("healthy", "Nothing in the curves asks for a change.", (f"Top-1 at the end: {', '.join(shares)}.",))
 
 
-def _calmer(signs: Signs) -> tuple[Change, ...]:
-    lr = signs.value("lr", 0.1)
-    warmup = () if signs.warmed_up else (Change("warmup", "0ep", "5ep"),)
-    return (Change("lr", f"{lr:g}", f"{lr / 3:.2g}"), *warmup)
-
-
-def _more_regularisation(signs: Signs) -> Iterator[Change]:
-    decay = signs.value("weight_decay", 1e-4)
-    if decay < 1e-3:
-        yield Change("weight_decay", f"{decay:g}", f"{max(3 * decay, 1e-4):g}")
-    if signs.text("augment", "none") in ("none", ""):
-        yield Change("augment", "none", "randaugment:layers=2,magnitude=9")
-    if not signs.value("mixup", 0) and not signs.value("cutmix", 0):
-        yield Change("cutmix", "0", "1.0")
-    if not signs.value("label_smoothing", 0):
-        yield Change("label_smoothing", "0", "0.1")
-
-
-def _less_regularisation(signs: Signs) -> Iterator[Change]:
-    decay = signs.value("weight_decay", 1e-4)
-    if decay > 1e-5:
-        yield Change("weight_decay", f"{decay:g}", f"{decay / 3:.2g}")
-    if (augment := signs.text("augment", "none")) not in ("none", ""):
-        yield Change("augment", augment, "none")
-    for key in ("mixup", "cutmix", "label_smoothing"):
-        if value := signs.value(key, 0):
-            yield Change(key, f"{value:g}", "0")
-    data = signs.run.environment.get("data")
-    scale = signs.run.recipe.get("crop_scale")
-    resized = isinstance(data, dict) and data.get("crop") == "resized"
-    if resized and isinstance(scale, list | tuple) and finite(low := number(scale[0])) and low < 0.2:
-        yield Change("crop_scale", wording.plain(scale), "0.2, 1")
-
-
 CHECKS: tuple[Callable[[Signs], Iterator[Finding]], ...] = (
-    *(_not_finite, _spikes, _no_warmup, _fine_tuning, _overfits, _underfits, _too_short, _loader),
+    *(_not_finite, _spikes, _no_warmup, _chance, _slow, _fine_tuning, _few_images, _overfits, _underfits),
+    *(_too_short, _uneven, _loader),
 )
+OF_WHAT_WAS_LEARNT = (_fine_tuning, _few_images, _overfits, _underfits, _too_short, _uneven)

@@ -23,6 +23,10 @@ struct Avx512 {
     static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
     static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }  // b when either is NaN
     static Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+    static Vector div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
+    static Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+    /// x * 2^n of an integral n
+    static Vector times_power_of_2(Vector x, Vector n) { return _mm512_scalef_ps(x, n); }
     static Vector select_positive(Vector x, Vector yes, Vector no) {
         return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(x, zero(), _CMP_GT_OQ), yes);
     }

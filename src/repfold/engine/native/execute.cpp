@@ -158,14 +158,16 @@ private:
     void direct(const Kernels& kernels, Convolution conv) {
         if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.window.kernel.area() == 1)
             images_as_pixels(conv);
-        // Images whose input stays in the cache beside a slice's weights are done together.
-        const Size together = std::clamp<Size>((384 << 10) / (conv.in.image() * kernels.element), 1, conv.in.n);
-        const Size blocks = divide_up(conv.in.n, together), slices = conv.slice_count * conv.groups;
-        const Size wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 6;
-        const Size chunks = std::clamp<Size>(divide_up(wanted, blocks * slices), 1, conv.out.h);
-        pool_.share(blocks * slices * chunks, [&](Size task) {
-            const Size chunk = task % chunks, slice = task / chunks % slices, first = task / chunks / slices * together;
-            kernels.direct(conv, {first, std::min(conv.in.n, first + together)}, part(conv.out.h, chunk, chunks),
+        // What is done together for one slice after the other: images, or rows of one, whose input stays in the cache.
+        constexpr Size cache = 192 << 10;
+        const Size image = conv.in.image() * kernels.element, n = conv.in.n;
+        const Size together = std::clamp<Size>(cache / image, 1, n), blocks = divide_up(n, together);
+        const Size slices = conv.slice_count * conv.groups;
+        const Size wanted = pool_.threads() == 1 ? 1 : divide_up(pool_.threads() * 6, blocks * slices);
+        const Size chunks = std::clamp<Size>(std::max(wanted, image / cache), 1, conv.out.h);
+        pool_.share(blocks * chunks * slices, [&](Size task) {
+            const Size slice = task % slices, chunk = task / slices % chunks, first = task / slices / chunks * together;
+            kernels.direct(conv, {first, std::min(n, first + together)}, part(conv.out.h, chunk, chunks),
                            slice / conv.slice_count, slice % conv.slice_count);
         });
     }

@@ -1,4 +1,4 @@
-// AVX2 and FMA in float32: vectors of 8, slices of 16 channels, 6 pixels x 2 vectors of sums in 12 of 16 registers.
+// AVX2 and FMA in float32: vectors of 8, slices of 24 channels, 4 pixels x 3 vectors of sums in 12 of 16 registers.
 #include "kernels.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
@@ -13,8 +13,8 @@ struct Avx2 {
     using Element = float;
     using Vector = __m256;
     using Packed = __m256;
-    static constexpr Size lanes = 8, max_vectors = 2, step = 1;
-    static constexpr int max_rows(Size) { return 6; }
+    static constexpr Size lanes = 8, max_vectors = 3, step = 1;
+    static constexpr int max_rows(Size vectors) { return vectors == 3 ? 4 : vectors == 2 ? 6 : 12; }
 
     static Vector zero() { return _mm256_setzero_ps(); }
     static Vector set(float value) { return _mm256_set1_ps(value); }
@@ -24,6 +24,16 @@ struct Avx2 {
     static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
     static Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }  // b when either is NaN
     static Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+    static Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+    static Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+    /// x * 2^n of an integral n of -250 to 250: by two powers, since one may be beyond the normal numbers.
+    static Vector times_power_of_2(Vector x, Vector n) {
+        const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+        return mul(mul(x, power_of_2(half)), power_of_2(_mm256_sub_epi32(whole, half)));
+    }
+    static Vector power_of_2(__m256i n) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+    }
     static Vector select_positive(Vector x, Vector yes, Vector no) {
         return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(x, zero(), _CMP_GT_OQ));
     }

@@ -5,36 +5,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 
-#include "kernels.h"
+#include "vector_activation.h"
 
 namespace repfold {
-
-/// Apply the activation to one vector of results. Operands are ordered such that a NaN survives max and min.
-template <class Isa>
-inline typename Isa::Vector activate_vector(typename Isa::Vector x, const Activation& activation) {
-    using Kind = Activation::Kind;
-    const auto zero = Isa::zero();
-    switch (activation.kind) {
-        case Kind::none: return x;
-        case Kind::relu: return Isa::max(zero, x);
-        case Kind::relu6: return Isa::min(Isa::set(6), Isa::max(zero, x));
-        case Kind::leaky_relu: return Isa::select_positive(x, x, Isa::mul(x, Isa::set(activation.slope)));
-        case Kind::hard_swish:
-        case Kind::hard_sigmoid: {
-            const auto gate =
-                Isa::mul(Isa::min(Isa::set(6), Isa::max(zero, Isa::add(x, Isa::set(3)))), Isa::set(1.0f / 6));
-            return activation.kind == Kind::hard_swish ? Isa::mul(x, gate) : gate;
-        }
-        case Kind::sigmoid:
-        case Kind::silu: break;
-    }
-    float lanes[Isa::lanes];
-    Isa::store(lanes, x);
-    for (float& value : lanes) value = (activation.kind == Kind::silu ? value : 1.0f) / (1 + std::exp(-value));
-    return Isa::load(lanes);
-}
 
 /// body(Element{}), or body(float{}) of a tensor whose values are wide.
 template <class Element, class Body>
@@ -45,21 +20,58 @@ REPFOLD_INLINE auto with_values(const Tensor& tensor, Body&& body) {
     return body(Element{});
 }
 
+/// Of a pixel of the output.
+struct Position {
+    Size image, y, x;
+};
+
+/// Where the pixels of a strip lie, in elements from its first.
+struct Pixels {
+    static constexpr Size most = 16;
+    Size out[most], residual[most];
+
+    static REPFOLD_INLINE Pixels neighbours(const Convolution& conv) {
+        Pixels pixels;
+        for (Size r = 0; r < most; ++r) {
+            pixels.out[r] = r * conv.out.stride_c;
+            pixels.residual[r] = r * conv.residual.stride_c;
+        }
+        return pixels;
+    }
+
+    /// From pixel (y, x) on, over the ends of rows and images.
+    static Pixels over_rows(const Convolution& conv, Size y, Size x, Size count) {
+        Pixels pixels;
+        HW next{y, x};
+        const auto offset = [&](const Tensor& t) {
+            return (next.h - y + (next.h / conv.out.h) * 2 * t.border.h) * t.row() + (next.w - x) * t.stride_c;
+        };
+        for (Size r = 0; r < count; ++r) {
+            pixels.out[r] = offset(conv.out);
+            pixels.residual[r] = offset(conv.residual);
+            if (++next.w == conv.out.w) next = {next.h + 1, 0};
+        }
+        return pixels;
+    }
+};
+
 /// What follows the sums of a convolution: the residual, the activation, the write.
 template <class Isa>
 struct Finish {
     using Vector = typename Isa::Vector;
     using Element = typename Isa::Element;
+    using Kind = Activation::Kind;
 
     const Convolution& conv;
-    const bool simple;   // no more than a ReLU: one maximum
-    const Vector floor;  // that the maximum is taken with
+    const bool simple;            // no more than bounds
+    const Vector floor, ceiling;  // that the minimum and the maximum are taken with
 
     explicit REPFOLD_INLINE Finish(const Convolution& convolution)
         : conv(convolution),
-          simple(convolution.activation.kind == Activation::Kind::none ||
-                 convolution.activation.kind == Activation::Kind::relu),
-          floor(convolution.activation.kind == Activation::Kind::relu ? Isa::zero() : Isa::set(-__builtin_inff())) {}
+          simple(convolution.activation.kind == Kind::none || convolution.activation.kind == Kind::relu ||
+                 convolution.activation.kind == Kind::relu6),
+          floor(convolution.activation.kind == Kind::none ? Isa::set(-__builtin_inff()) : Isa::zero()),
+          ceiling(Isa::set(convolution.activation.kind == Kind::relu6 ? 6 : __builtin_inff())) {}
 
     /// The residual of a pixel from this channel on; nullptr where there is none.
     REPFOLD_INLINE const Element* residual(Size image, Size y, Size x, Size channel) const {
@@ -71,7 +83,7 @@ struct Finish {
     REPFOLD_INLINE void write(Vector x, const Element* residual, To* out, Size count) const {
         if (__builtin_expect(simple && count >= Isa::lanes, 1)) {
             if (residual) x = Isa::add(x, Isa::load(residual));
-            Isa::store(out, Isa::max(floor, x));
+            Isa::store(out, bounded(x));
         } else {
             write_any(x, residual, out, count);
         }
@@ -79,12 +91,67 @@ struct Finish {
 
     template <class To>
     __attribute__((noinline)) void write_any(Vector x, const Element* residual, To* out, Size count) const {
-        const bool whole = count >= Isa::lanes;
-        if (residual) x = Isa::add(x, whole ? Isa::load(residual) : Isa::load_first(residual, count));
-        x = activate_vector<Isa>(x, conv.activation);
-        if (whole) return Isa::store(out, x);
-        // Beyond the last channel lie zeros; beyond a group's lies the next group.
-        if (conv.groups == 1) return Isa::store(out, Isa::keep_first(x, count));
+        if (residual) x = Isa::add(x, count >= Isa::lanes ? Isa::load(residual) : Isa::load_first(residual, count));
+        put(VectorActivation<Isa>::apply(x, conv.activation), out, count);
+    }
+
+    /// Write rows x vectors of sums, of which the first `count` lanes of a row are channels of the group.
+    template <int rows, int vectors, class To>
+    REPFOLD_INLINE void write_sums(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
+                                   const Pixels& pixels, Size count) const {
+        if (__builtin_expect(simple && count >= vectors * Isa::lanes, 1)) {
+            if (residual) write_whole<true>(sums, residual, out, pixels);
+            else write_whole<false>(sums, residual, out, pixels);
+            return;
+        }
+        alignas(64) float spilled[rows][vectors][Isa::lanes];
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA { Isa::store(spilled[r][v], sums[r][v]); });
+        });
+        write_spilled(spilled[0][0], rows, vectors, residual, out, pixels, count);
+    }
+
+    /// Whole vectors, of which no more than bounds is asked.
+    template <bool with_residual, int rows, int vectors, class To>
+    REPFOLD_INLINE void write_whole(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
+                                    const Pixels& pixels) const {
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
+                Vector x = sums[r][v];
+                if constexpr (with_residual) x = Isa::add(x, Isa::load(residual + pixels.residual[r] + v * Isa::lanes));
+                Isa::store(out + pixels.out[r] + v * Isa::lanes, bounded(x));
+            });
+        });
+    }
+
+    /// A NaN survives as the second operand.
+    REPFOLD_INLINE Vector bounded(Vector x) const { return Isa::min(ceiling, Isa::max(floor, x)); }
+
+    /// With any activation, and lanes that are no channels.
+    template <class To>
+    __attribute__((noinline)) void write_spilled(const float* sums, Size rows, Size vectors,
+                                                 const Element* residual, To* out, const Pixels& pixels,
+                                                 Size count) const {
+        with_kind(conv.activation.kind, [&](auto kind) REPFOLD_LAMBDA {
+            for (Size r = 0; r < rows; ++r)
+                for (Size v = 0; v < vectors; ++v, sums += Isa::lanes) {
+                    const Size channel = v * Isa::lanes, left = count - channel;
+                    Vector x = Isa::load(sums);
+                    if (residual) {
+                        const Element* from = residual + pixels.residual[r] + channel;
+                        x = Isa::add(x, left >= Isa::lanes ? Isa::load(from) : Isa::load_first(from, left));
+                    }
+                    put(VectorActivation<Isa>::template apply<kind>(x, conv.activation),
+                        out + pixels.out[r] + channel, left);
+                }
+        });
+    }
+
+    template <class To>
+    REPFOLD_INLINE void put(Vector x, To* out, Size count) const {
+        if (count >= Isa::lanes) return Isa::store(out, x);
+        // Beyond the last channel lie zeros; beyond a group's lies the next group, unless a vector holds whole groups.
+        if (conv.groups == 1 || (conv.in_channels == 1 && conv.out_channels == 1)) return Isa::store(out, Isa::keep_first(x, count));
         if constexpr (std::is_same_v<To, Element>) Isa::store_first(out, x, count);  // groups write no wide tensor
     }
 };
@@ -113,7 +180,7 @@ struct DirectConvolution {
     using Element = typename Isa::Element;
     using Vector = typename Isa::Vector;
 
-    /// What one strip of pixels of one output row needs.
+    /// What one strip of pixels needs.
     struct Strip {
         const Convolution* conv;
         const Element *in, *weights, *residual;
@@ -123,6 +190,7 @@ struct DirectConvolution {
         Size steps;        // of one tap
         Size tap_weights;  // elements of one tap's weights
         Size count;        // channels of the slice
+        const Pixels* pixels;
     };
 
     template <int rows, int vectors, class To>
@@ -140,17 +208,29 @@ struct DirectConvolution {
                 accumulate<Isa, 0>(sums, strip.in + conv.tap(y, x), row_stride, weights, strip.steps, nullptr);
                 weights += strip.tap_weights;
             }
-        const Finish<Isa> finish(conv);
-        To* const out = static_cast<To*>(strip.out);
-        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
-            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
-                const Element* residual =
-                    strip.residual ? strip.residual + r * conv.residual.stride_c + v * Isa::lanes : nullptr;
-                finish.write(sums[r][v], residual, out + r * conv.out.stride_c + v * Isa::lanes,
-                             strip.count - v * Isa::lanes);
-            });
-        });
+        Finish<Isa>(conv).write_sums(sums, strip.residual, static_cast<To*>(strip.out), *strip.pixels, strip.count);
     }
+
+    /// How strips of 1, 2, ... pixels are computed, by vectors and pixels; nullptr for more than fit into registers.
+    template <class To>
+    struct Strips {
+        using Run = void (*)(const Strip&);
+        template <int vectors, int rows>
+        static constexpr Run one() {
+            if constexpr (rows <= Isa::max_rows(vectors)) return run_strip<rows, vectors, To>;
+            return nullptr;
+        }
+        template <int vectors, int... rows>
+        static constexpr std::array<Run, Pixels::most> of(std::integer_sequence<int, rows...>) {
+            return {one<vectors, rows + 1>()...};
+        }
+        template <int... vectors>
+        static constexpr std::array<std::array<Run, Pixels::most>, sizeof...(vectors)> all(
+            std::integer_sequence<int, vectors...>) {
+            return {of<vectors + 1>(std::make_integer_sequence<int, Pixels::most>{})...};
+        }
+        static constexpr auto table = all(std::make_integer_sequence<int, int{Isa::max_vectors}>{});
+    };
 
     static void run(const Convolution& conv, Range images, Range rows, Size group, Size slice_index) {
         const Window& window = conv.window;
@@ -164,54 +244,44 @@ struct DirectConvolution {
         strip.taps = {window.kernel.h, contiguous ? 1 : window.kernel.w};
         strip.steps = (contiguous ? window.kernel.w : 1) * padded(conv.in_channels) / Isa::step;
         strip.tap_weights = strip.steps * Isa::step * slice.vectors * Isa::lanes;
-        const Size channel = group * conv.out_channels + slice.first;
-        strip.bias = conv.bias + channel;
+        strip.bias = conv.bias + group * conv.out_channels + slice.first;
         strip.count = conv.out_channels - slice.first;
-        const Size strips = divide_up(conv.out.w, Isa::max_rows(slice.vectors));
+        const Pixels neighbours = Pixels::neighbours(conv);
+        const Size h = conv.out.h, w = conv.out.w, channel = group * conv.out_channels + slice.first;
+        // The rows of a 1x1 convolution's input follow each other without a gap where it has no border, and the images.
+        const bool flat = window.kernel.area() * window.stride.area() == 1 && conv.in.border.h + conv.in.border.w == 0;
+        const auto stretch = [&](Size image, Size y, Size count) {  // of pixels from the start of a row on
+            Position at{image, y, 0};
+            const Size strips = divide_up(count, Isa::max_rows(slice.vectors));
+            for (Size s = 0; s < strips; ++s) {
+                const Size pixels = part(count, s, strips).size();
+                const bool over = at.x + pixels > w;
+                Pixels over_rows;
+                if (over) over_rows = Pixels::over_rows(conv, at.y, at.x, pixels);
+                strip.pixels = over ? &over_rows : &neighbours;
+                strip.in = conv.window_at<Element>(at.image, at.y, at.x) + group * conv.in_channels;
+                strip.residual = Finish<Isa>(conv).residual(at.image, at.y, at.x, channel);
+                write(strip, at, channel, slice.vectors, pixels);
+                for (at.x += pixels; at.x >= w; at.x -= w)
+                    if (++at.y == h) at = {at.image + 1, 0, at.x};
+            }
+        };
+        if (flat && rows.size() == h) return stretch(images.first, 0, images.size() * h * w);
         for (Size image = images.first; image < images.last; ++image)
-            for (Size y = rows.first; y < rows.last; ++y)
-                for (Size s = 0; s < strips; ++s) {
-                    const Range pixels = part(conv.out.w, s, strips);
-                    strip.in = conv.window_at<Element>(image, y, pixels.first) + group * conv.in_channels;
-                    strip.residual = Finish<Isa>(conv).residual(image, y, pixels.first, channel);
-                    with_values<Element>(conv.out, [&](auto value) {
-                        using To = decltype(value);
-                        strip.out = conv.out.pixel<To>(image, y, pixels.first) + channel;
-                        with_constant<Isa::max_vectors>(slice.vectors, [&](auto v) {
-                            constexpr int vectors = v;
-                            with_constant<Isa::max_rows(vectors)>(pixels.size(),
-                                                                  [&](auto r) { run_strip<r, vectors, To>(strip); });
-                        });
-                    });
-                }
+            for (Size y = rows.first; y < rows.last; y += flat ? rows.size() : 1)
+                stretch(image, y, flat ? rows.size() * w : w);
+    }
+
+    static REPFOLD_INLINE void write(Strip& strip, const Position& at, Size channel, Size vectors, Size pixels) {
+        const Tensor& out = strip.conv->out;
+        with_values<Element>(out, [&](auto value) REPFOLD_LAMBDA {
+            using To = decltype(value);
+            strip.out = out.pixel<To>(at.image, at.y, at.x) + channel;
+            Strips<To>::table[vectors - 1][pixels - 1](strip);
+        });
     }
 
     static constexpr Size padded(Size channels) { return divide_up(channels, Isa::step) * Isa::step; }
-
-    /// One filter a channel: `lanes` channels at once, weights in float32.
-    static void depthwise(const Convolution& conv, Range rows) {
-        const HW kernel = conv.window.kernel;
-        const Finish<Isa> finish(conv);
-        const auto* weights = static_cast<const float*>(conv.weights);
-        const Size channels = conv.out.c, stride = divide_up(channels, Isa::lanes) * Isa::lanes;
-        each_pixel(conv.out, rows, [&](Size image, Size y, Size x) {
-            const auto* in = conv.window_at<Element>(image, y, x);
-            for (Size c = 0; c < channels; c += Isa::lanes) {
-                Vector sum = Isa::load(conv.bias + c);
-                for (Size ky = 0; ky < kernel.h; ++ky)
-                    for (Size kx = 0; kx < kernel.w; ++kx) {
-                        const Vector weight = Isa::load(weights + (ky * kernel.w + kx) * stride + c);
-                        sum = Isa::fma(Isa::load(in + conv.tap(ky, kx) + c), weight, sum);
-                    }
-                if (const Element* residual = finish.residual(image, y, x, c)) sum = Isa::add(sum, Isa::load(residual));
-                // All lanes belong to this layer, so the row is written as one without groups would be.
-                const Vector result = activate_vector<Isa>(sum, conv.activation);
-                const Size count = channels - c;
-                Isa::store(conv.out.pixel<Element>(image, y, x) + c,
-                           count >= Isa::lanes ? result : Isa::keep_first(result, count));
-            }
-        });
-    }
 };
 
 }  // namespace repfold

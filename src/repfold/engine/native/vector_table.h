@@ -2,6 +2,7 @@
 #pragma once
 
 #include "plain_pooling.h"
+#include "vector_depthwise.h"
 #include "vector_winograd.h"
 
 namespace repfold {
@@ -15,7 +16,7 @@ constexpr Kernels vector_table(const char* name) {
     table.max_vectors = Isa::max_vectors;
     table.channel_step = Isa::step;
     table.direct = DirectConvolution<Isa>::run;
-    table.depthwise = DirectConvolution<Isa>::depthwise;
+    table.depthwise = DepthwiseConvolution<Isa>::run;
     table.has_tile = WinogradTable<Isa>::has_tile;
     table.transform_input = WinogradTable<Isa>::transform_input;
     table.multiply = WinogradConvolution<Isa>::multiply;

@@ -73,15 +73,11 @@ struct WinogradConvolution {
     using Element = typename Isa::Element;
     using Vector = typename Isa::Vector;
 
-    /// Of a tile, among those of all images: its image and its first output pixel.
-    struct Position {
-        Size image, y, x;
-
-        Position(const Tiling& tiling, Size t)
-            : image(t / (tiling.rows * tiling.columns)),
-              y(t / tiling.columns % tiling.rows * tiling.tile.h),
-              x(t % tiling.columns * tiling.tile.w) {}
-    };
+    /// Of the first output pixel of a tile, among those of all images.
+    static Position position(const Tiling& tiling, Size t) {
+        return {t / (tiling.rows * tiling.columns), t / tiling.columns % tiling.rows * tiling.tile.h,
+                t % tiling.columns * tiling.tile.w};
+    }
 
     template <int m_h, int m_w, class From>
     static void transform_tile(const From* in, Size row, Size pixel, Element* out, Size point_stride) {
@@ -114,7 +110,7 @@ struct WinogradConvolution {
         const Tensor& in = conv.in;
         const Size row = in.row(), pixel = in.stride_c;
         for (Size t = tiles.first; t < tiles.last; ++t) {
-            const Position at(tiling, tiling.first + t);
+            const Position at = position(tiling, tiling.first + t);
             const Size top = at.y - conv.window.padding.h, left = at.x - conv.window.padding.w;
             const From* from = in.pixel<const From>(at.image, top, left);
             Element* to = static_cast<Element*>(tiling.transformed) + t * in.stride_c;
@@ -239,7 +235,7 @@ struct WinogradConvolution {
         const Finish<Isa> finish(conv);
         bool finite = true;
         for (Size t = tiles.first; t < tiles.last; ++t) {
-            const Position at(tiling, tiling.first + t);
+            const Position at = position(tiling, tiling.first + t);
             for (Size c = 0; c < width; c += Isa::lanes)
                 finite &= finish_tile<m_h, m_w, To>(finish, at, tiling.products + t * tiling.product_row + c,
                                                     tiling.product_point, channel + c, conv.out_channels - channel - c);

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from repfold.report.advice import Finding, advise
+from repfold.report.advice import advise
 from repfold.report.markup import Markup, join, tag
 from repfold.report.results import Report
 from repfold.report.sections.one_by_one import one_by_one
+from repfold.report.signs import Finding
 from repfold.report.tables import Table as Rows
 from repfold.report.tables import columns, to_html
 

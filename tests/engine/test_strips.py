@@ -1,0 +1,54 @@
+"""Depthwise and direct convolutions on random geometry: strips of every length, borders on either side, residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.engine.engine_models import Graph, images, relative_error
+
+from repfold import engine
+
+TOLERANCE = 2e-6
+CASES = 24
+Kind = Callable[[Graph, str, np.random.Generator], str]
+
+
+def add(graph: Graph, a: str, b: str) -> str:
+    return graph.call("add", a, graph.values[a] + graph.values[b], other={"value": b})
+
+
+def depthwise(graph: Graph, at: str, random: np.random.Generator) -> str:
+    """Kernels with code of their own and without, square and not, both strides and more, dilated or not."""
+    channels = graph.values[at].shape[1]
+    side = int(random.choice([1, 2, 3, 3, 5, 5, 7, 7, 9]))
+    kernel = (side, side) if random.random() < 0.7 else (side, int(random.choice([1, 3, 5])))
+    stride, dilation = int(random.choice([1, 1, 2, 2, 3])), int(random.choice([1, 1, 1, 2]))
+    padding = (int(random.integers(side + 1)) + dilation * side // 2, int(random.integers(4)) + dilation * 2)
+    made = graph.conv(at, channels, kernel, stride, padding, groups=channels, dilation=dilation)
+    if graph.values[made].shape == graph.values[at].shape and random.random() < 0.7:
+        made = add(graph, made, at)
+    return graph.activation(made, str(random.choice(["relu", "relu6", "silu", "hardswish", "leaky_relu"])))
+
+
+def pointwise(graph: Graph, at: str, random: np.random.Generator) -> str:
+    """1x1 convolutions, whose strips reach over the ends of rows and images, into images with and without a border."""
+    made = graph.conv(at, int(random.integers(1, 90)), (1, 1))
+    other = graph.conv(at, graph.values[made].shape[1], (3, 3))
+    made = graph.activation(add(graph, made, other) if random.random() < 0.5 else made, "relu6")
+    return graph.conv(made, 20, (3, 3)) if random.random() < 0.5 else add(graph, graph.activation(made, "silu"), other)
+
+
+@pytest.mark.parametrize("kind", [depthwise, pointwise])
+def test_random_geometry_equals_the_definition(kind: Kind, kernels: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    for seed in range(CASES if kernels != "scalar" else 4):
+        random = np.random.default_rng(seed)
+        n, h, w = random.integers(1, [4, 20, 36])
+        graph = Graph(images(n, int(random.integers(1, 70)), h, w), seed)
+        expected = graph.save(path, kind(graph, graph.conv("x", int(random.integers(1, 60)), (1, 1)), random))
+        threads = int(random.integers(1, 4))
+        got = engine.load(path, threads=threads, kernels=kernels, convolution="direct")(graph.x)
+        assert relative_error(got, expected) < TOLERANCE, (seed, n, h, w, threads)
