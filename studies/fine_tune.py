@@ -96,7 +96,9 @@ def scores(runs: Path, number: int) -> dict[int, tuple[float, float]]:
 
 
 def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else str(values)
+    if len(values) < 2:
+        return ", ".join(f"{value:.1f}" for value in values) or "-"
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
 if __name__ == "__main__":

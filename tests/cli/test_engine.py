@@ -14,6 +14,7 @@ from repfold import engine, models
 from repfold.cli.bench import bench
 from repfold.cli.engine import engine as command
 from repfold.cli.model_flags import ModelFlags
+from repfold.deploy.export import export_onnx
 from repfold.errors import RepFoldError
 from repfold.fold import fold
 
@@ -78,6 +79,15 @@ def test_engine_names_the_layer_that_it_cannot_run(tmp_path: Path) -> None:
     repfold.save(plain, tmp_path / "plain.safetensors")
     with pytest.raises(engine.EngineError, match=r"'aten\.cumsum\.default'.*cannot run"):
         engine.load(tmp_path / "plain.safetensors")
+
+
+def test_info_reads_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.GELU(), torch.nn.BatchNorm2d(4)).eval()
+    export_onnx(net, torch.randn(1, 3, 16, 16), tmp_path / "m.onnx")
+    command("info", tmp_path / "m.onnx", image_size=16, threads=1, json=True)
+    kinds = [layer["kind"] for layer in json.loads(capsys.readouterr().out)["layers"]]
+    assert kinds[:2] == ["convolution", "function"]
 
 
 def test_bench_times_the_engine(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

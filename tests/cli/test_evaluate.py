@@ -98,3 +98,13 @@ def test_mistakes_get_one_message(run, tmp_path, capsys):
         with pytest.raises(SystemExit) as caught:
             main(["evaluate", *arguments])
         assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_every_class_has_its_row(run, capsys):
+    found = evaluated(capsys, run)
+    dark, light = found["classes"]
+    assert (dark["class"], dark["images"], dark["recall"], dark["precision"]) == ("dark", 3, 100.0, 75.0)
+    assert (light["class"], light["images"], light["recall"], light["taken_for"]) == ("light", 2, 50.0, 0)
+    main(["evaluate", str(run)])
+    printed = capsys.readouterr().out
+    assert "(train form, PyTorch, fp32)" in printed and "dark (1)" in printed and "top-5" not in printed

@@ -52,9 +52,9 @@ class Graph:
         self.values[name] = value
         return name
 
-    def call(self, op: str, at: str, value: np.ndarray, scope: str = "", /, **arguments: Any) -> str:
+    def call(self, op: str, at: str, result: np.ndarray, scope: str = "", /, **arguments: Any) -> str:
         """An operator of the value ``at``, and what it is."""
-        return self.value(op, value, scope, x={"value": at}, **arguments)
+        return self.value(op, result, scope, x={"value": at}, **arguments)
 
     def layer(self, op: str, at: str, value: np.ndarray, tensors: dict[str, np.ndarray], **arguments: Any) -> str:
         """An operator with tensors of its own."""

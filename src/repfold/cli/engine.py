@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from repfold.cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from repfold.engine import Engine
 
 
 def engine(
@@ -25,7 +28,7 @@ def engine(
 
     Args:
         action: What to do: info.
-        model: A folded model file, or a run directory (its plain.safetensors).
+        model: A folded model file, a run directory (its plain.safetensors), or an ONNX file.
         batch: Images at once.
         image_size: Side of the square images. The model's own by default, else 224.
         threads: Threads to compute with. All CPUs by default.
@@ -47,7 +50,7 @@ def engine(
     try:
         with suppress(FileNotFoundError):  # which the engine reports
             regular.opened(path).close()
-        loaded = engines.load(path, threads=threads, precision=precision)
+        loaded = _load(path, threads, precision)
         size = image_size or loaded.image_size or 224
         plan = loaded.plan(batch, loaded.channels or 3, size, size)
     except regular.IrregularFileError as error:
@@ -58,6 +61,22 @@ def engine(
         print_json(plan)
     else:
         _print_plan(plan)
+
+
+def _load(path: Path, threads: int | None, precision: str) -> Engine:
+    """The engine of a model file, or of what an ONNX file holds."""
+    import tempfile
+
+    from repfold import engine as engines
+    from repfold import models
+
+    if not models.is_onnx(path):
+        return engines.load(path, threads=threads, precision=precision)
+    read = models.open_model(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        models.save(models.fold_model(read, models.example_input(read)).network, file)
+        return engines.load(file, threads=threads, precision=precision)  # which keeps the file open
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

@@ -1,13 +1,14 @@
-"""``repfold evaluate``: how good a model is on a data set: each image once, in eval mode, in float32."""
+"""``repfold evaluate``: how good a model is on a data set, class by class: each image once."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from repfold.cli.model_flags import CodeFlags
+from repfold.cli.engine_flags import EngineFlags
+from repfold.cli.few_classes import TOP5_ABOVE
 from repfold.cli.terminal import print_json
 
 if TYPE_CHECKING:
@@ -24,42 +25,48 @@ def evaluate(
     batch: int = 64,
     max_pixels: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    flags: Annotated[CodeFlags, tyro.conf.arg(name="")] = CodeFlags(),  # noqa: B008
+    flags: Annotated[EngineFlags, tyro.conf.arg(name="")] = EngineFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
-    """Evaluate a model: loss, top-1 and top-5, mean precision and recall over the classes.
+    """Evaluate a model: loss, top-1, mean precision and recall, and both of every class.
 
     Args:
-        model: A run directory or a model file.
+        model: A run directory, a model file, or a file of any engine, as .onnx.
         data: The data set; for a run directory the one that it was trained on, split and drawn alike.
         form: Which network of a run directory: with its training-time branches, or the plain folded one.
         part: The validation or the training images.
         batch: Images at a time.
         max_pixels: Most pixels of an image file, larger ones are broken; for a run directory as its recipe says.
-        device: Where to run; auto takes a GPU when there is one.
-        json: Print one JSON object, with the confusion matrix.
+        device: Where PyTorch runs; auto takes a GPU when there is one.
+        json: Print one JSON object, with the figures of every class and the confusion matrix.
     """
+    from repfold.deploy.artefact import ArtefactNetwork
     from repfold.train import evaluate_model
 
-    opened = flags.load(model, form)
-    source, metrics = evaluate_model(opened, model, data, part=part, batch=batch, max_pixels=max_pixels, device=device)
-    named = {"model": str(model), "form": opened.description.form, "data": source.name, "part": part}
+    opened = flags.open(model, form)
+    where = "cpu" if isinstance(opened.model.network, ArtefactNetwork) else device
+    source, metrics = evaluate_model(
+        opened.model, model, data, part=part, batch=batch, max_pixels=max_pixels, device=where
+    )
+    named = {"model": str(model), "form": opened.model.description.form, "data": source.name, "part": part}
     if not json:
-        _print_table(named, metrics)
+        _print_tables(named, opened.computes, source.classes, metrics)
         return
     numbers = {name: getattr(metrics, name) for name in ("images", "loss", "top1", "top5", "precision", "recall")}
+    rows = [{"class": name, **row} for name, row in zip(source.classes, metrics.of_classes(), strict=True)]
     confusion = {"classes": source.classes, "matrix_TP": metrics.confusion_TP.tolist()}
-    print_json({**named, **numbers, "confusion": confusion})
+    print_json({**named, "computes": opened.computes, **numbers, "classes": rows, "confusion": confusion})
 
 
-def _print_table(named: dict[str, str], metrics: Metrics) -> None:
+def _print_tables(named: dict[str, str], computes: str, classes: tuple[str, ...], metrics: Metrics) -> None:
     from rich.table import Table
 
     from repfold.cli.console import Console
 
     console = Console()
+    form = f"{named['form']} form, " if computes.startswith("PyTorch") else ""
     console.print(
-        f"{named['model']} ({named['form']} form) on the {named['part']} images of {named['data']}, "
+        f"{named['model']} ({form}{computes}) on the {named['part']} images of {named['data']}, "
         f"{metrics.images:,} images:",
         highlight=False,
         soft_wrap=True,
@@ -67,12 +74,30 @@ def _print_table(named: dict[str, str], metrics: Metrics) -> None:
     table = Table(box=None, show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, value, unit in (
-        ("loss", f"{metrics.loss:.4f}", ""),
-        ("top-1", f"{metrics.top1:.2f}", " %"),
-        ("top-5", f"{metrics.top5:.2f}", " %"),
-        ("mean precision", f"{metrics.precision:.2f}", " %"),
-        ("mean recall", f"{metrics.recall:.2f}", " %"),
-    ):
-        table.add_row(name, value + unit)
+    rows = [
+        ("loss", f"{metrics.loss:.4f}"),
+        ("top-1", f"{metrics.top1:.2f} %"),
+        ("top-5", f"{metrics.top5:.2f} %"),
+        ("mean precision", f"{metrics.precision:.2f} %"),
+        ("mean recall", f"{metrics.recall:.2f} %"),
+    ]
+    for name, value in rows:
+        if name != "top-5" or len(classes) > TOP5_ABOVE:
+            table.add_row(name, value)
     console.print(table)
+    console.print()
+    console.print(_table_of_classes(classes, metrics.of_classes()))
+
+
+def _table_of_classes(classes: tuple[str, ...], rows: list[dict[str, Any]]) -> object:
+    from rich.table import Table
+
+    table = Table("class", box=None)
+    for title in ("images", "recall %", "precision %", "most often taken for"):
+        table.add_column(title, justify="left" if title.startswith("most") else "right")
+    for name, row in zip(classes, rows, strict=True):
+        wrong = row["taken_for"]
+        taken = f"{classes[wrong]} ({row['taken_for_images']})" if wrong is not None else ""
+        figures = ("-" if row[key] is None else f"{row[key]:.2f}" for key in ("recall", "precision"))
+        table.add_row(name, str(row["images"]), *figures, taken)
+    return table

@@ -144,7 +144,7 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
     from rich.table import Table
     from rich.text import Text
 
-    from repfold.cli.train_display import FEW_CLASSES
+    from repfold.cli.few_classes import TOP5_ABOVE
 
     best = result.records[result.best_epoch - 1]
     if json:
@@ -153,7 +153,7 @@ def print_result(console: Console, result: RunResult, stages: list[Outcome], *, 
         print_json({**run, "stages": outcomes})
         return
     table = Table("done", "file", "result", box=None)
-    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > FEW_CLASSES else ""
+    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > TOP5_ABOVE else ""
     trained = f"top-1 {best['val_top1']:.2f} %{top5}, epoch {result.best_epoch} the best"
     table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
     for stage in stages:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from repfold import run_files
 from repfold.cli.console import Console
+from repfold.cli.few_classes import TOP5_ABOVE
 from repfold.cli.remaining import Remaining, in_words
 from repfold.cli.terminal import echo
 from repfold.signals import look
@@ -36,8 +37,6 @@ _COLUMNS: tuple[Column, ...] = (
     ("images/s", 8, lambda record: f"{record['images_per_second']:.0f}"),
     ("waits %", 7, lambda record: f"{100 * record['waiting_share']:.1f}"),
 )
-# Five guesses among so few classes say nothing.
-FEW_CLASSES = 10
 # A log that nobody watches gets a line at least so often.
 _LINE_SECONDS = 30.0
 
@@ -115,7 +114,7 @@ class TrainDisplay:
         self.remaining = Remaining(event.pace, event.epochs, event.steps, event.epoch, event.step)
         if event.pace is not None and not self.complete:
             self.line(f"{'takes':<11}{self._expected(event.pace, event.steps)}")
-        self.columns = tuple(c for c in _COLUMNS if c[0] != "top-5 %" or event.classes > FEW_CLASSES)
+        self.columns = tuple(c for c in _COLUMNS if c[0] != "top-5 %" or event.classes > TOP5_ABOVE)
         self.line("  ".join([f"{'epoch':>9}", *(f"{name:>{width}}" for name, width, _ in self.columns)]), "bold")
 
     def step(self, event: Stepped) -> None:

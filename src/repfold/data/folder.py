@@ -78,10 +78,11 @@ def _folders(root: Path) -> list[Path]:
 def _passed_over(root: Path) -> tuple[str, ...]:
     """Folders that begin with a dot, and hold what looks like images."""
     hidden = sorted(path for path in root.iterdir() if path.name.startswith(".") and path.is_dir())
-    return tuple(str(path) for path in hidden if any(_looks_like_image(name) for name in os.listdir(path)))
+    return tuple(str(path) for path in hidden if any(looks_like_image(name) for name in os.listdir(path)))
 
 
-def _looks_like_image(name: str) -> bool:
+def looks_like_image(name: str) -> bool:
+    """Whether a file of this name is an image, judged by its ending; hidden files are none."""
     return Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
 
 

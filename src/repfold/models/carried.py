@@ -12,6 +12,7 @@ from repfold.errors import RepFoldError
 from repfold.models.description import Description
 
 _FIELDS = {"classes": "repfold.classes", "preprocessing": "repfold.preprocessing"}
+KEYS = tuple(_FIELDS.values())
 
 
 def carried(description: Description | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tests.engine.engine_models import Graph, images, plain_network, size
@@ -28,7 +29,40 @@ def branched_network(path: Path) -> None:
     graph.save(path, graph.head(graph.conv(at, 49, (5, 5), stride=2)))
 
 
+def general_network(path: Path) -> None:
+    """Operators on tensors of any layout: joined, cut, shuffled, normalised, attended to, resized."""
+    graph = Graph(images(1, 3, 24, 24))
+    at = graph.activation(graph.conv("x", 20, stride=2), "relu")
+    n, h, w = ({"size": ["//", ["+", size(axis), 1], 2] if axis else size(axis)} for axis in (0, 2, 3))
+
+    def call(op: str, x: str, value: np.ndarray, /, **arguments: Any) -> str:
+        return graph.call(op, x, value, **arguments)
+
+    x = graph.values[at]
+    joined = graph.value("cat", np.concatenate([x, x], 1), xs=[{"value": at}, {"value": at}], dim=1)
+    split = call("view", joined, graph.values[joined].reshape(1, 4, 10, 12, 12), size=[n, 4, 10, h, w])
+    turned = call("permute", split, graph.values[split].swapaxes(1, 2), dims=[0, 2, 1, 3, 4])
+    mixed = call("view", turned, graph.values[turned].reshape(1, 40, 12, 12), size=[n, 40, h, w])
+    cut = call("slice", mixed, graph.values[mixed][:, 3:23], dim=1, start=3, end=23, step=1)
+    normed = call("group_norm", cut, graph.values[cut], groups=5, weight=None, bias=None, eps=1e-5)
+    smooth = call("gelu", normed, graph.values[normed], approximate="none")
+    scaled = call("mul", smooth, graph.values[smooth], other=0.5)
+    padded = call("pad", scaled, np.pad(x, ((0, 0), (0, 0), (1, 0), (0, 1)), mode="edge"),
+                  pads=[0, 1, 1, 0], mode="replicate", value=0.0)  # fmt: skip
+    grown = call(
+        "resize", padded, np.zeros((1, 20, 9, 7)), size=[9, 7], mode="bilinear", align_corners=False, scale=None
+    )
+    tokens = call("view", grown, np.zeros((1, 20, 63)), size=[n, 20, 63])
+    rows = call("permute", tokens, np.zeros((1, 63, 20)), dims=[0, 2, 1])
+    products = call("matmul", rows, np.zeros((1, 63, 63)), other={"value": tokens})
+    weights = call("softmax", products, np.zeros((1, 63, 63)), dim=2)
+    attended = call("matmul", weights, np.zeros((1, 63, 20)), other={"value": rows})
+    last = call("layer_norm", attended, np.zeros((1, 63, 20)), shape=[20], weight=None, bias=None, eps=1e-5)
+    graph.save(path, graph.linear(call("mean", last, np.zeros((1, 20)), dims=[1], keepdim=False), 10))
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     plain_network(folder / "plain.safetensors", images(1, 3, 16, 16), (16, 50))
     branched_network(folder / "branched.safetensors")
+    general_network(folder / "general.safetensors")
