@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 import pytest
 import torch
 from torch import nn
 
-from repfold.deploy import export_onnx, onnx_form, pytorch_form, time_forms
+import repfold
+from repfold import models
+from repfold.cli import main
+from repfold.deploy import export_onnx, export_pt2, onnx_form, pytorch_form, time_forms
+from repfold.deploy.memory import Load, peak_bytes
 from repfold.errors import RepFoldError
+from repfold.report.timings import timings_of
 
 
 def sleeper(seconds: float, calls: list[str], name: str):
@@ -54,10 +60,40 @@ def test_pytorch_and_onnx_forms_run_the_network(tmp_path):
     timings = time_forms(forms, batch=2, rounds=2)
     content = json.loads(json.dumps(timings.to_dict()))
     assert [row["form"] for row in content["rows"]] == ["PyTorch", "ONNX Runtime"]
-    assert set(content["rows"][0]) == {"form", "batch", "median_ms", "low_ms", "high_ms", "n"}
+    assert {"form", "batch", "median_ms", "low_ms", "high_ms", "n", "threads"} <= set(content["rows"][0])
     assert content["machine"]["torch"] == torch.__version__
 
 
 def test_nothing_to_time_is_an_error():
     with pytest.raises(RepFoldError, match="nothing to time"):
         time_forms({}, batch=1)
+
+
+def test_the_command_times_models_and_files_side_by_side(tmp_path, capsys):
+    network = models.create("repvgg-pico", num_classes=2).eval()
+    repfold.save(network, tmp_path / "best.safetensors")
+    x = torch.rand(1, 3, 16, 16)
+    export_onnx(models.fold_model(models.Model(network, models.Description()), x).network, x, tmp_path / "net.onnx")
+    given = [str(tmp_path / name) for name in ("best.safetensors", "net.onnx")]
+    sizes = ["--batch", "1", "2", "--threads", "1", "2", "--rounds", "1", "--example", "1,3,16,16"]
+    main(["bench", *given, *sizes, "--no-onnx", "--plot", str(tmp_path / "b.svg"), "-o", str(tmp_path / "b.json")])
+    written = timings_of(json.loads((tmp_path / "b.json").read_text()))
+    forms = {f"{given[0]}: train form, PyTorch", f"{given[0]}: folded, PyTorch", f"{given[1]}: ONNX Runtime"}
+    assert {row.form for row in written.rows} == forms and len(written.rows) == 12
+    assert {(row.batch, row.threads) for row in written.rows} == {(1, 1), (2, 1), (1, 2), (2, 2)}
+    assert capsys.readouterr().out.count("ONNX Runtime") == 4
+    assert (tmp_path / "b.svg").read_text().count("2 threads") >= 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is Linux' count")
+def test_memory_is_that_of_weights_and_activations(tmp_path):
+    """A layer of 40 MB of weights takes at least these, and one of 0.4 MB a small part of it."""
+    for name, width in (("small", 100), ("large", 10_000)):
+        network = nn.Sequential(nn.Conv2d(1, 1000, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1000, width))
+        export_pt2(network.eval(), torch.rand(1, 1, 4, 4), tmp_path / f"{name}.pt2")
+    small, large = (
+        peak_bytes(Load(str(tmp_path / f"{name}.pt2"), (1, 1, 4, 4), 1, "torch")) for name in ("small", "large")
+    )
+    assert small is not None and large is not None
+    assert large - small > 35_000_000
+    assert peak_bytes(Load(str(tmp_path / "missing.pt2"), (1, 1, 4, 4), 1, "torch")) is None

@@ -22,7 +22,7 @@ from repfold.deploy.candidates import Candidate, prepare
 from repfold.deploy.provenance import Provenance
 from repfold.deploy.runtimes import Material
 from repfold.deploy.ship import ship
-from repfold.engine.library import _find
+from repfold.engine.library import find
 from repfold.errors import NotWritten, RepFoldError
 
 PACKAGES = Path(np.__file__).parents[1]
@@ -115,7 +115,7 @@ def test_the_program_needs_its_engine_numpy_and_pillow_alone(classifier, served,
 def test_our_own_engine_needs_no_pytorch(classifier, folders, pictures, tmp_path):
     packages = clean_place(tmp_path / "packages")
     shutil.copytree(Path(repfold.__file__).parent, packages / "repfold", ignore=shutil.ignore_patterns("native"))
-    shutil.copy(_find(), packages / "repfold" / "engine")
+    shutil.copy(find(), packages / "repfold" / "engine")
     code = CLEAN.format(folder=str(folders["repfold"]), packages=str(packages))
     *rows, absent = json.loads(in_isolation(code, *pictures))
     assert absent == []

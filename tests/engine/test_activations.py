@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engine.engine_models import ACTIVATIONS, Graph
+from tests.engine.engine_models import ACTIVATIONS, Graph, images, relative_error
 
 from repfold import engine
 
@@ -45,6 +45,19 @@ def test_activation_equals_float64(kind: str, within: str, kernels: str, tmp_pat
     # Where e^-x overflows, so does its sum with 1: what then is no more than 1e-36 becomes 0.
     unit = np.maximum(np.spacing(np.abs(expected[finite]).astype(np.float32)), 1e-36)
     assert (np.abs(got[finite] - expected[finite]) / unit).max() <= ULPS.get(kind, 1)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "hardsigmoid"])
+def test_a_value_times_its_sigmoid_is_one_activation(kind: str, kernels: str, tmp_path: Path) -> None:
+    """As many networks write SiLU; it then is part of the convolution."""
+    graph = Graph(images(2, 9, 7, 6))
+    at = graph.conv("x", 21)
+    gate = graph.activation(at, kind)
+    at = graph.call("mul", at, graph.values[at] * graph.values[gate], other={"value": gate})
+    expected = graph.save(tmp_path / "m.safetensors", graph.conv(at, 8, (1, 1)))
+    loaded = engine.load(tmp_path / "m.safetensors", threads=1, kernels=kernels, convolution="direct")
+    assert relative_error(loaded(graph.x), expected) < 2e-6
+    assert {layer["kind"] for layer in loaded.plan(2, 9, 7, 6)["layers"]} == {"convolution"}
 
 
 def test_the_comparison_sees_one_wrong_digit() -> None:

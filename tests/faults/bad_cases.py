@@ -103,6 +103,8 @@ FLAGS: dict[str, dict[str, list[str]]] = {
         "--example": SHAPES,
         "--weights": FILES,
         "--num-classes": WHOLE,
+        "--engines": TEXT[:4],
+        "--plot": [place + ".svg" for place in PLACES] + ["out.xyz"],
         "-o": PLACES,
     },
     "convert": {"-o": [place + ".pt" for place in PLACES] + ["out.xyz", "out"], "--to": TEXT, "--preset": TEXT},

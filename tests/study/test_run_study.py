@@ -163,10 +163,13 @@ def test_which_code_counts(trained, place, monkeypatch):
     before = code._digest
 
     def changed(name):
+        code._digest_of.cache_clear()
         monkeypatch.setattr(code, "_digest", lambda path: "new" if str(path).endswith(name) else before(path))
         return Store(place).finished(trial) is None
 
     assert changed("train/step.py") and changed("models/repvgg.py") and not changed("blocks/dbb.py")
+    monkeypatch.undo()
+    code._digest_of.cache_clear()
 
 
 def test_comments_docstrings_and_formatting_do_not_count(tmp_path):

@@ -57,16 +57,19 @@ class ModelFlags(CodeFlags):
         """Open MODEL; return it and an input that it takes."""
         from repfold import models
 
-        shape = parse_shape(self.example)
-        opened = models.open_model(
-            model,
-            factory=self.factory,
-            trust=self.trust,
-            weights=self.weights,
-            num_classes=self.num_classes,
-            example=shape,
-        )
-        return opened, models.example_input(opened, shape)
+        opened = models.open_model(**self.opening(model))
+        return opened, models.example_input(opened, parse_shape(self.example))
+
+    def opening(self, model: str) -> dict[str, Any]:
+        """Return the arguments of ``open_model`` that these flags make; JSON-able."""
+        return {
+            "model": model,
+            "factory": self.factory,
+            "trust": self.trust,
+            "weights": None if self.weights is None else str(self.weights),
+            "num_classes": self.num_classes,
+            "example": parse_shape(self.example),
+        }
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:

@@ -1,7 +1,7 @@
 """From a network to what runs elsewhere: export, the proof that it agrees, timings, and the choice of an engine."""
 
 from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
-from repfold.deploy.compare import check_sizes, compare_forms, why_not_native
+from repfold.deploy.compare import check_sizes, compare_forms, time_subjects, why_not_native
 from repfold.deploy.export import EXPORTERS, Exported, check_onnx, export_onnx, export_pt2
 from repfold.deploy.finish import Outcome, finish_run
 from repfold.deploy.from_pixels import FromPixels, from_pixels
@@ -40,6 +40,7 @@ __all__ = [
     "pytorch_form",
     "quantize_model",
     "time_forms",
+    "time_subjects",
     "why_not_native",
     "write_back",
     "write_plain",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,15 @@ import torch
 from torch import nn
 
 from repfold import engine, models, run_files
-from repfold.deploy.bench import onnx_form, pytorch_form, time_forms
-from repfold.deploy.export import export_onnx
+from repfold.deploy.bench import time_forms
+from repfold.deploy.memory import Load, peak_bytes
+from repfold.deploy.subjects import NetworkForms, Subject
 from repfold.errors import RepFoldError
 from repfold.fold.compare import distance
 from repfold.limits import MOST_IMAGES
-from repfold.report.timings import Timings
+from repfold.report.timings import Timing, Timings
 from repfold.threads import check_threads
 
-TRAIN_FORM, FOLDED = "train form, PyTorch", "folded, PyTorch"
-COMPILED, ONNX_RUNTIME = "folded, torch.compile", "folded, ONNX Runtime"
-NATIVE = "folded, RepFold's engine"
 # More than this, relative to the largest output, is another function and not another rounding.
 NATIVE_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 
@@ -56,26 +55,57 @@ def compare_forms(
 
     Raises: RepFoldError when the onnx extra or the engine is missing, or one of them cannot run the network.
     """
-    check_sizes(batches, threads)
-    threads = threads or torch.get_num_threads()
-    parts = []
     with tempfile.TemporaryDirectory() as directory:
-        path = export_onnx(plain, example_NCHW, Path(directory) / run_files.ONNX).path if onnx else None
+        subject = NetworkForms(
+            network,
+            models.Model(plain, models.Description(form="folded")),
+            example_NCHW,
+            Path(directory),
+            onnx=onnx,
+            compiled=compiled,
+            engines=("repfold",) if native else (),
+            precision=precision,
+        )
+        counts = () if threads is None else (threads,)
+        return time_subjects({"": subject}, batches=batches, threads=counts, rounds=rounds)
+
+
+def time_subjects(
+    subjects: Mapping[str, Subject],
+    *,
+    batches: Sequence[int] = (1, 32),
+    threads: Sequence[int] = (),
+    rounds: int = 20,
+    memory: bool = False,
+) -> Timings:
+    """Time all forms of all subjects: those of one batch size and number of threads take turns.
+
+    Args:
+        subjects: by what precedes the names of their forms.
+        threads: numbers of threads of every runtime; none leaves PyTorch's and gives the others as many.
+        memory: measure the peak memory of each form too, in a process of its own.
+
+    Raises: RepFoldError when something is missing, or cannot run a network.
+    """
+    check_sizes(batches, None)
+    for count in threads:
+        check_sizes(batches, count)
+    rows: list[Timing] = []
+    machine: Mapping[str, Any] = {}
+    for count in threads or (torch.get_num_threads(),):
         for batch in batches:
-            x_NCHW = torch.randn(batch, *example_NCHW.shape[1:], dtype=example_NCHW.dtype, device=example_NCHW.device)
             forms: dict[str, Callable[[], Any]] = {}
-            if network is not None:
-                forms[TRAIN_FORM] = pytorch_form(network, x_NCHW)
-            forms[FOLDED] = pytorch_form(plain, x_NCHW)
-            if compiled:
-                forms[COMPILED] = pytorch_form(plain, x_NCHW, compiled=True)
-            if path is not None:
-                forms[ONNX_RUNTIME] = onnx_form(path, x_NCHW, threads=threads)
-            if native:
-                file = Path(directory) / run_files.PLAIN
-                forms[NATIVE] = native_form(plain, x_NCHW, file, threads=threads, precision=precision)
-            parts.append(time_forms(forms, batch=batch, rounds=rounds, threads=threads))
-    return Timings(parts[0].machine, tuple(row for part in parts for row in part.rows))
+            loads: dict[str, Load] = {}
+            for name, subject in subjects.items():
+                prefix = f"{name}: " if name else ""
+                forms |= {prefix + form: run for form, run in subject.forms(batch, count).items()}
+                if memory:
+                    loads |= {prefix + form: load for form, load in subject.loads(batch, count).items()}
+            timed = time_forms(forms, batch=batch, rounds=rounds, threads=count)
+            machine = machine or timed.machine
+            peaks = {form: peak_bytes(load) for form, load in loads.items()}
+            rows += [replace(row, threads=count, peak_bytes=peaks.get(row.form)) for row in timed.rows]
+    return Timings(machine, tuple(rows))
 
 
 def native_form(

@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one forward pass of ``batch`` images: median, 10th and 90th percentile of ``n`` measurements."""
+    """Milliseconds of one forward pass of ``batch`` images: median, 10th and 90th percentile of ``n`` measurements.
+
+    ``threads`` it ran on, and ``peak_bytes`` of memory that loading and running took at most, where they are known.
+    """
 
     form: str
     batch: int
@@ -18,6 +21,8 @@ class Timing:
     low_ms: float
     high_ms: float
     n: int
+    threads: int | None = None
+    peak_bytes: int | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -77,4 +82,9 @@ def _row(row: Any) -> Timing:
         raise ValueError(f"a time that is not a positive number for {row['form']}")
     if not (math.isfinite(row["batch"]) and math.isfinite(row["n"])):
         raise ValueError(f"a batch or a count that is not finite for {row['form']}")
-    return Timing(str(row["form"]), int(row["batch"]), median, low, high, int(row["n"]))
+    threads, peak = (_whole(row.get(key)) for key in ("threads", "peak_bytes"))
+    return Timing(str(row["form"]), int(row["batch"]), median, low, high, int(row["n"]), threads, peak)
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None

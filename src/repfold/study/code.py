@@ -59,7 +59,7 @@ class Watch:
 
 def current(files: Iterable[str]) -> dict[str, str]:
     """Return the digests that ``files`` (below the package) have now; "" for one that is gone."""
-    return {file: _digest(ROOT / file) for file in files}
+    return {file: _digest_of(file) for file in files}
 
 
 def is_current(digests: Mapping[str, str], version: str) -> bool:
@@ -67,6 +67,7 @@ def is_current(digests: Mapping[str, str], version: str) -> bool:
     return version == torch_version() and current(digests) == dict(digests)
 
 
+@cache
 def whole() -> str:
     """Return a digest of all code that any training may run, for trials that have not told yet what they depend on."""
     files = (path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in _AFTERWARDS)
@@ -88,6 +89,11 @@ def digest_of_factory(model: str) -> str:
         return hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:12]
     except (ImportError, OSError, ValueError):
         return ""  # the training will say what is the matter
+
+
+@cache
+def _digest_of(file: str) -> str:
+    return _digest(ROOT / file)
 
 
 @cache

@@ -56,4 +56,4 @@ def in_order(of_seeds: Sequence[Sequence[Trial]]) -> Iterator[Trial]:
 
 def _trial(arm: str, seed: int, recipe: Recipe, keys: Mapping[str, str], measure: str) -> Trial:
     fixed = comparable(recipe, seed)
-    return Trial(arm, seed, fixed, key_of(fixed, keys, measure))
+    return Trial(arm, seed, fixed, key_of(fixed, keys, measure), measured=measure)

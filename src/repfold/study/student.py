@@ -7,6 +7,7 @@ The distribution function is an incomplete beta function, by its continued fract
 from __future__ import annotations
 
 import math
+from functools import cache
 
 _TINY = 1e-300
 _MOST = 10_000  # terms; the fraction needs about the root of the larger parameter
@@ -29,6 +30,7 @@ def survival(t: float, df: float) -> float:
     return 0.5 * _beta(df / 2, 0.5, df / (df + t * t), t * t / (df + t * t))
 
 
+@cache
 def quantile(p: float, df: float) -> float:
     """Return t with P(T <= t) = ``p``, 0 < p < 1."""
     if p < 0.5:

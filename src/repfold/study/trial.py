@@ -28,13 +28,17 @@ _WEIGHTS = (run_files.SCALES, run_files.BEST)
 
 @dataclass(frozen=True)
 class Trial:
-    """``recipe`` is complete, seed included. ``arm`` is "" of a training that comes before the arms."""
+    """``recipe`` is complete, seed included. ``arm`` is "" of a training that comes before the arms.
+
+    ``measured``: what is to be measured of its network after training, a metric, or "".
+    """
 
     arm: str
     seed: int
     recipe: Recipe
     key: str
     keeps_weights: bool = False
+    measured: str = ""
 
     @property
     def label(self) -> str:

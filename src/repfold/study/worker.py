@@ -92,6 +92,7 @@ def _train(order: Order, directory: Path, listen: Listener) -> tuple[Any, ...]:
             try:
                 # The code and the data are those of the key; what may differ is the number of threads.
                 result = train(recipe, directory, resume=True, override=True, trust=order.trust, on_event=listen)
+                measured = _measured(order, directory)
             finally:
                 listen.watch.off()
     except Stopped:
@@ -114,6 +115,7 @@ def _train(order: Order, directory: Path, listen: Listener) -> tuple[Any, ...]:
         "seed": order.trial.seed,
         "recipe": told(recipe),
         "code": {"torch": torch_version(), "files": listen.watch.digests()},
+        **measured,
         "seconds": sum(record["seconds"] for record in result.records),
         "overhead": time.perf_counter() - began - listen.trained,
         "threads": order.threads,
@@ -122,6 +124,14 @@ def _train(order: Order, directory: Path, listen: Listener) -> tuple[Any, ...]:
     stores.write_finished(directory, content)
     _clear(directory, keep=order.keep or order.trial.keeps_weights)
     return DONE, directory.name
+
+
+def _measured(order: Order, directory: Path) -> dict[str, float]:
+    if order.trial.measured != "int8_top1":
+        return {}
+    from repfold.study.measure import int8_accuracy
+
+    return int8_accuracy(directory, order.trial.recipe, order.threads, trust=order.trust)
 
 
 def give_up(order: Order, why: str) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "Material",
     "Precision",
     "Runtime",
+    "engine_of",
     "open_artefact",
     "runtime_named",
     "runtime_of",
@@ -48,10 +49,15 @@ def runtime_named(name: str) -> Runtime:
 
 def runtime_of(path: str | os.PathLike[str]) -> Runtime:
     """Return the runtime that reads files named so. Raises: RepFoldError when none does."""
+    return RUNTIMES[engine_of(path)]
+
+
+def engine_of(path: str | os.PathLike[str]) -> str:
+    """Return the name of the runtime that reads files named so. Raises: RepFoldError when none does."""
     suffix = Path(path).suffix
     if suffix not in _BY_SUFFIX:
         raise RepFoldError(f"No engine reads {path}: its name has to end in {', '.join(ARTEFACTS)}.")
-    return RUNTIMES[_BY_SUFFIX[suffix]]
+    return _BY_SUFFIX[suffix]
 
 
 def open_artefact(

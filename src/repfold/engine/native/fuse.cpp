@@ -60,10 +60,32 @@ void drop_unread(Network& network) {
     }
 }
 
+/// x * sigmoid(x) is SiLU and x * hard_sigmoid(x) hard-swish, however the network has them written.
+void name_gates(Network& network) {
+    using Kind = Activation::Kind;
+    const std::vector<size_t> uses = count_uses(network);
+    const std::vector<Op*> maker = makers(network);
+    for (Op& op : network.ops) {
+        if (!std::holds_alternative<Scale>(op.operation)) continue;
+        for (const size_t side : {0, 1}) {
+            const size_t x = op.inputs[side], gate = op.inputs[1 - side];
+            const Op* before = uses[gate] == 1 ? maker[gate] : nullptr;
+            const auto* activation = before ? std::get_if<Activation>(&before->operation) : nullptr;
+            if (!activation || before->inputs[0] != x) continue;
+            if (activation->kind != Kind::sigmoid && activation->kind != Kind::hard_sigmoid) continue;
+            op.operation = Activation{activation->kind == Kind::sigmoid ? Kind::silu : Kind::hard_swish};
+            op.inputs = {x};
+            break;
+        }
+    }
+    drop_unread(network);
+}
+
 }  // namespace
 
 void fuse(Network& network) {
     drop_unread(network);
+    name_gates(network);
     while (true) {
         const std::vector<size_t> uses = count_uses(network);
         const std::vector<Op*> maker = makers(network);
