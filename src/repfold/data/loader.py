@@ -47,8 +47,8 @@ class Loader:
     global: of each global batch, rank ``rank`` of ``world`` gets its slice, so that the ranks together see what a
     single process would. In evaluation the shares may differ in size and number.
 
-    ``balanced``: of each class as many images an epoch, give or take one; those of small classes come again, and of large
-    ones some not, others in the next epoch.
+    ``balanced``: of each class as many images an epoch, give or take one; those of small classes come again, and of
+    large ones some not, others in the next epoch.
 
     ``waited`` counts the seconds that the consumer waited for batches; the consumer may reset it.
     """

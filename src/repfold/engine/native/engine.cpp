@@ -73,9 +73,8 @@ const char* repfold_engine_cpu(void) {
     return names.c_str();
 }
 
-repfold_engine* repfold_engine_open(const char* path, int threads, int contexts, size_t memory,
-                                    const char* precision, const char* kernels, const char* convolution, char* error,
-                                    size_t error_size) {
+repfold_engine* repfold_engine_open(const char* path, int threads, int contexts, size_t memory, const char* precision,
+                                    const char* kernels, const char* convolution, char* error, size_t error_size) {
     return guarded<repfold_engine*>(nullptr, error, error_size, [&] {
         return new repfold_engine(path, threads, contexts, memory, precision, kernels, convolution);
     });

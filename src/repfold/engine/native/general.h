@@ -24,7 +24,8 @@ struct Move {
     float background = 0;
 };
 
-/// The outer loop goes over the rows of the first input, the inner over columns of the second, then over what is summed.
+/// The outer loop goes over the rows of the first input, the inner over columns of the second, then over what is
+/// summed.
 struct MatrixProduct {
     static constexpr const char* name = "matrix product";
 };

@@ -63,9 +63,8 @@ struct GeneralKernels {
             case Kind::tanh: return each([](float x) { return std::tanh(x); });
             case Kind::gelu: return each([](float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); });
             case Kind::gelu_tanh:
-                return each([](float x) {
-                    return 0.5f * x * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
-                });
+                return each(
+                    [](float x) { return 0.5f * x * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); });
             case Kind::mish: return each([&](float x) { return x * std::tanh(softplus(x)); });
             case Kind::elu: return each([&](float x) { return x > 0 ? x : a * std::expm1(x); });
             case Kind::softplus:  // a: beta, b: threshold
@@ -110,7 +109,9 @@ private:
         each_row(loop.outer, rows, [&](const Places& places) {
             Element* to = written(loop, places);
             const Element *a = read(loop, places, 1), *b = read(loop, places, 2);
-            const auto value = [&](Size i, Size j) { return from_float<Element>(body(to_float(a[i]), to_float(b[j]))); };
+            const auto value = [&](Size i, Size j) {
+                return from_float<Element>(body(to_float(a[i]), to_float(b[j])));
+            };
             if (to_step == 1 && a_step == 1 && b_step == 1)
                 for (Size i = 0; i < count; ++i) to[i] = value(i, i);
             else if (to_step == 1 && a_step == 1 && b_step == 0)

@@ -108,8 +108,7 @@ Loop loop_of(const std::vector<Operand>& operands, const General& general, Size 
         for (int i = 0; i < 2; ++i) {
             const auto at = outer + static_cast<size_t>(i);
             int place = 0;
-            for (size_t axis = outer; axis < at; ++axis)
-                place += static_cast<int>(operands[0].view.axes[axis].size());
+            for (size_t axis = outer; axis < at; ++axis) place += static_cast<int>(operands[0].view.axes[axis].size());
             both.size[i] = 1;
             if (!operands[0].view.axes[at].empty()) copy_axis(loop.inner, place, both, i);
         }
@@ -127,8 +126,8 @@ std::vector<Loop> loops_of(const General& general, const std::vector<Tensor>& in
     if (inputs.empty()) return loops;
     if (std::holds_alternative<Move>(general.what)) {
         for (size_t i = 0; i < inputs.size(); ++i)
-            loops.push_back(loop_of({{out, general.to[i]}, {inputs[i], general.from[i]}}, general, kernels.element,
-                                    threads));
+            loops.push_back(
+                loop_of({{out, general.to[i]}, {inputs[i], general.from[i]}}, general, kernels.element, threads));
         return loops;
     }
     std::vector<Operand> operands{{out, general.to[0]}};

@@ -22,14 +22,17 @@ struct GeneralSums {
             case Kind::sum: return fold(loop, rows, 0, plus, [](double sum) { return sum; });
             case Kind::mean: return fold(loop, rows, 0, plus, [&](double sum) { return sum / count; });
             case Kind::maximum:
-                return fold(loop, rows, -infinity, [](double m, double x) { return m >= x || m != m ? m : x; },
-                            [](double m) { return m; });
+                return fold(
+                    loop, rows, -infinity, [](double m, double x) { return m >= x || m != m ? m : x; },
+                    [](double m) { return m; });
             case Kind::minimum:
-                return fold(loop, rows, infinity, [](double m, double x) { return m <= x || m != m ? m : x; },
-                            [](double m) { return m; });
+                return fold(
+                    loop, rows, infinity, [](double m, double x) { return m <= x || m != m ? m : x; },
+                    [](double m) { return m; });
             case Kind::norm:
-                return fold(loop, rows, 0, [](double sum, double x) { return sum + x * x; },
-                            [](double sum) { return std::sqrt(sum); });
+                return fold(
+                    loop, rows, 0, [](double sum, double x) { return sum + x * x; },
+                    [](double sum) { return std::sqrt(sum); });
             case Kind::variance:
                 return each_result(loop, rows, [&](Element* to, const Element* from, const Element*, const Element*) {
                     *to = from_float<Element>(static_cast<float>(moments(loop.inner, from).second *

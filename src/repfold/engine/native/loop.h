@@ -76,8 +76,26 @@ struct Arithmetic {
 struct Function {
     static constexpr const char* name = "function";
     enum class Kind {
-        tanh, gelu, gelu_tanh, mish, elu, softplus, exp, log, sqrt, rsqrt, reciprocal, negative, absolute, clamp, power,
-        erf, log_sigmoid, sine, cosine, floor,
+        tanh,
+        gelu,
+        gelu_tanh,
+        mish,
+        elu,
+        softplus,
+        exp,
+        log,
+        sqrt,
+        rsqrt,
+        reciprocal,
+        negative,
+        absolute,
+        clamp,
+        power,
+        erf,
+        log_sigmoid,
+        sine,
+        cosine,
+        floor,
     };
 
     Kind kind = Kind::tanh;

@@ -69,8 +69,7 @@ void Lowering::read_output(const Json& graph) {
     if (outputs.size() != 1) refuse("more or less than one tensor");
     Value result = tensor(outputs[0].string);
     network_.output_sizes = result.sizes();
-    if (network_.ops.empty() && same(result.view, image_view(images_)))
-        fail("the model file's graph has no layers");
+    if (network_.ops.empty() && same(result.view, image_view(images_))) fail("the model file's graph has no layers");
     if (result.index == 0) result = moved(result, fastest_axis(result.view));
     if (result.rank() < 1 || result.rank() > 8) refuse("a tensor of no axes, or of more than eight");
     const View as_stored = image_view(shape(result));

@@ -28,14 +28,14 @@ Value Lowering::arithmetic(Arithmetic::Kind kind, const Value& a, const Value& b
         return {add(Add{kind == Kind::add ? 1.0f : -1.0f, {}}, {a.index, b.index}, shape(a)).index, a.view};
     const auto gates = [&](const Value& gate, const Value& x) {
         const Shape &own = shape(gate), &image = shape(x);
-        return gate.rank() == 4 && x.rank() == 4 && same(x.view, image_view(image)) && same(gate.view, image_view(own)) &&
-               own.n == image.n && own.c == image.c && own.h == 1 && own.w == 1;
+        return gate.rank() == 4 && x.rank() == 4 && same(x.view, image_view(image)) &&
+               same(gate.view, image_view(own)) && own.n == image.n && own.c == image.c && own.h == 1 && own.w == 1;
     };
     if (kind == Kind::mul && (alike || gates(b, a))) return {add(Scale{}, {a.index, b.index}, shape(a)).index, a.view};
     if (kind == Kind::mul && gates(a, b)) return {add(Scale{}, {b.index, a.index}, shape(b)).index, b.view};
     const Packed place = first == sizes && (second != sizes || is_whole(a.view, shape(a))) ? beside(a, sizes)
-                         : second == sizes                                                ? beside(b, sizes)
-                                                                                          : beside(a, sizes);
+                         : second == sizes                                                 ? beside(b, sizes)
+                                                                                           : beside(a, sizes);
     return general(Arithmetic{kind}, {a, b}, sizes, place);
 }
 

@@ -35,7 +35,8 @@ Meaning Lowering::expand(const Arguments& arguments) {
     if (sizes.size() > 8 || static_cast<Size>(sizes.size()) < x.rank()) refuse("a repetition to such axes");
     const Sizes own = x.sizes();
     for (size_t i = 0; i < sizes.size(); ++i)
-        if (const size_t missing = sizes.size() - own.size(); sizes[i] == -1) sizes[i] = i < missing ? 0 : own[i - missing];
+        if (const size_t missing = sizes.size() - own.size(); sizes[i] == -1)
+            sizes[i] = i < missing ? 0 : own[i - missing];
     for (const Size size : sizes)
         if (size < 1) refuse("a repetition to nothing");
     if (!broadcasts(own, sizes)) fail("layer '", name_, "' repeats a tensor to sizes that are no repetition of it");
@@ -140,7 +141,8 @@ Meaning Lowering::pad(const Arguments& arguments) {
     Value x = tensor(arguments, "x");
     const std::string& mode = arguments.text("mode");
     const Sizes pads = arguments.integers("pads", -65536, 65536);  // of the last axis first, before and behind it
-    if (pads.size() % 2 || static_cast<Size>(pads.size()) / 2 > x.rank()) refuse("a padding of axes that are not there");
+    if (pads.size() % 2 || static_cast<Size>(pads.size()) / 2 > x.rank())
+        refuse("a padding of axes that are not there");
     Sizes before(x.view.axes.size()), behind = before;
     for (size_t i = 0; i < pads.size(); i += 2) {
         const Size axis = x.rank() - 1 - static_cast<Size>(i) / 2;
@@ -212,7 +214,8 @@ Meaning Lowering::pixel_unshuffle(const Arguments& arguments) {
     const Size r = arguments.integer("factor", 1, 1 << 10);
     if (x.rank() != 4) refuse("a pixel shuffle of no image");
     const Sizes s = x.sizes();
-    if (s[2] % r || s[3] % r) fail("layer '", name_, "' shuffles an image whose height or width ", r, " does not divide");
+    if (s[2] % r || s[3] % r)
+        fail("layer '", name_, "' shuffles an image whose height or width ", r, " does not divide");
     const Value split = reshaped(x, {s[0], s[1], s[2] / r, r, s[3] / r, r});
     return reshaped({split.index, permuted(split.view, {0, 1, 3, 5, 2, 4})}, {s[0], s[1] * r * r, s[2] / r, s[3] / r});
 }

@@ -109,8 +109,8 @@ Value Lowering::group_normalized(const Arguments& arguments, const Value& x, Siz
         for (size_t axis = 2; axis < sizes.size(); ++axis) one.view.axes.push_back({});
         affine.push_back(one);
     }
-    const Value made = normalized(reshaped(x, split), affine, sizes.size() - 1,
-                                  static_cast<float>(arguments.number("eps")));
+    const Value made =
+        normalized(reshaped(x, split), affine, sizes.size() - 1, static_cast<float>(arguments.number("eps")));
     return reshaped(made, sizes);
 }
 
@@ -180,8 +180,8 @@ Meaning Lowering::attention(const Arguments& arguments) {
     Value key = tensor(arguments, "key");
     if (query.rank() < 2 || key.rank() < 2) refuse("an attention of vectors");
     std::swap(key.view.axes.back(), key.view.axes[key.rank() - 2]);
-    const double scale = arguments.given("scale") ? arguments.number("scale")
-                                                  : 1 / std::sqrt(static_cast<double>(query.sizes().back()));
+    const double scale =
+        arguments.given("scale") ? arguments.number("scale") : 1 / std::sqrt(static_cast<double>(query.sizes().back()));
     Value weights = arithmetic(Arithmetic::Kind::mul, product(query, key), number(scale));
     if (arguments.given("mask")) weights = arithmetic(Arithmetic::Kind::add, weights, tensor(arguments, "mask"));
     return product(softmax_over(weights, weights.rank() - 1, false), tensor(arguments, "value"));

@@ -52,7 +52,7 @@ struct Plan {
     Buffer arena;         // activations, the network's own values, and Winograd's scratch
     bool filled = false;  // whether what is computed once is there
     bool small = false;   // so little work that other threads would come too late to help
-    Size largest = 0;  // bytes of the largest activation
+    Size largest = 0;     // bytes of the largest activation
     size_t weight_bytes() const;
 };
 

@@ -28,10 +28,11 @@ REPFOLD_API int repfold_engine_version(void);
 /* The kernels this CPU can run, best first, separated by spaces: "avx512 avx2 scalar". */
 REPFOLD_API const char* repfold_engine_cpu(void);
 
-/* threads: of one call; fewer where the system grants no more. contexts: calls that run at once. memory: bytes that the process may hold, beyond which a call is
- * refused; 0 stands for the machine's memory. precision: "fp32" or "bf16". kernels: "auto" or one of
- * repfold_engine_cpu(). convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ... for all layers that can; "strict" chooses
- * as for one image and one thread, so that every batch size and number of threads gives the same bits. */
+/* threads: of one call; fewer where the system grants no more. contexts: calls that run at once. memory: bytes that the
+ * process may hold, beyond which a call is refused; 0 stands for the machine's memory. precision: "fp32" or "bf16".
+ * kernels: "auto" or one of repfold_engine_cpu(). convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ...
+ * for all layers that can; "strict" chooses as for one image and one thread, so that every batch size and number of
+ * threads gives the same bits. */
 REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, int contexts, size_t memory,
                                                 const char* precision, const char* kernels, const char* convolution,
                                                 char* error, size_t error_size);

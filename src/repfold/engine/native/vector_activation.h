@@ -49,8 +49,7 @@ struct VectorActivation {
         if constexpr (kind == Kind::leaky_relu)
             return Isa::select_positive(x, x, Isa::mul(x, Isa::set(activation.slope)));
         if constexpr (kind == Kind::hard_swish || kind == Kind::hard_sigmoid) {
-            const Vector gate =
-                Isa::mul(Isa::min(six, Isa::max(zero, Isa::add(x, Isa::set(3)))), Isa::set(1.0f / 6));
+            const Vector gate = Isa::mul(Isa::min(six, Isa::max(zero, Isa::add(x, Isa::set(3)))), Isa::set(1.0f / 6));
             return kind == Kind::hard_swish ? Isa::mul(x, gate) : gate;
         }
         if constexpr (kind == Kind::sigmoid || kind == Kind::silu) {

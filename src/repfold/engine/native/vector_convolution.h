@@ -129,9 +129,8 @@ struct Finish {
 
     /// With any activation, and lanes that are no channels.
     template <class To>
-    __attribute__((noinline)) void write_spilled(const float* sums, Size rows, Size vectors,
-                                                 const Element* residual, To* out, const Pixels& pixels,
-                                                 Size count) const {
+    __attribute__((noinline)) void write_spilled(const float* sums, Size rows, Size vectors, const Element* residual,
+                                                 To* out, const Pixels& pixels, Size count) const {
         with_kind(conv.activation.kind, [&](auto kind) REPFOLD_LAMBDA {
             for (Size r = 0; r < rows; ++r)
                 for (Size v = 0; v < vectors; ++v, sums += Isa::lanes) {
@@ -141,8 +140,8 @@ struct Finish {
                         const Element* from = residual + pixels.residual[r] + channel;
                         x = Isa::add(x, left >= Isa::lanes ? Isa::load(from) : Isa::load_first(from, left));
                     }
-                    put(VectorActivation<Isa>::template apply<kind>(x, conv.activation),
-                        out + pixels.out[r] + channel, left);
+                    put(VectorActivation<Isa>::template apply<kind>(x, conv.activation), out + pixels.out[r] + channel,
+                        left);
                 }
         });
     }
@@ -151,7 +150,8 @@ struct Finish {
     REPFOLD_INLINE void put(Vector x, To* out, Size count) const {
         if (count >= Isa::lanes) return Isa::store(out, x);
         // Beyond the last channel lie zeros; beyond a group's lies the next group, unless a vector holds whole groups.
-        if (conv.groups == 1 || (conv.in_channels == 1 && conv.out_channels == 1)) return Isa::store(out, Isa::keep_first(x, count));
+        if (conv.groups == 1 || (conv.in_channels == 1 && conv.out_channels == 1))
+            return Isa::store(out, Isa::keep_first(x, count));
         if constexpr (std::is_same_v<To, Element>) Isa::store_first(out, x, count);  // groups write no wide tensor
     }
 };

@@ -1,4 +1,5 @@
-// Depthwise convolution: one filter a channel, a vector of channels at once, a strip of neighbouring pixels in registers.
+// Depthwise convolution: one filter a channel, a vector of channels at once, a strip of neighbouring pixels in
+// registers.
 //
 // A row of the kernel is held while the pixels that it meets are loaded once each and added to all sums of the strip
 // that they are part of. All channels of a strip are done before the next, so that memory is read in its order.
@@ -63,8 +64,8 @@ struct DepthwiseConvolution {
             for (Size x = 0; x < kernel.w; ++x, weights += strip.tap) {
                 const Vector w = Isa::load(weights);
                 const Element* in = strip.in + conv.tap(y, x);
-                unroll<pixels>(
-                    [&](auto p) REPFOLD_LAMBDA { sums[p][0] = Isa::fma(Isa::load(in + p * step), w, sums[p][0]); });
+                unroll<pixels>([&](auto p)
+                                   REPFOLD_LAMBDA { sums[p][0] = Isa::fma(Isa::load(in + p * step), w, sums[p][0]); });
             }
         finish(strip, sums);
     }

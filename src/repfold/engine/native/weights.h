@@ -58,7 +58,8 @@ public:
 private:
     using Key = std::tuple<std::string, std::string, Size, bool, Algorithm, Size, Size, const Kernels*>;
     static Key key(const Conv& conv, const Kernels& kernels, const Choice& choice) {
-        return {conv.weight, conv.bias, conv.groups, conv.transposed, choice.algorithm, choice.tile.h, choice.tile.w, &kernels};
+        return {conv.weight,      conv.bias,     conv.groups,   conv.transposed,
+                choice.algorithm, choice.tile.h, choice.tile.w, &kernels};
     }
     std::map<Key, std::weak_ptr<const PackedWeights>> held_;
     mutable std::mutex mutex_;
