@@ -185,7 +185,7 @@ def test_data_that_cannot_be_used_is_told(folder, tmp_path, capsys):
         (["--warmup", "5"], "leaves nothing of a run"),
         (["--recipe", "warmup-liner"], "Did you mean 'warmup-linear'"),
         (["--recipe", "nowhere.toml"], "nowhere.toml cannot be read"),
-        (["--lr", "-1"], "lr is -1.0; it must be above 0"),
+        (["--lr", "-1"], "lr is -1.0; it must be at least 0"),
         (["--epoch", "3"], "--epochs"),
         (["--precision", "bf15"], "bf16"),
         (["--init", "pickle.pt"], "pickle"),
@@ -201,7 +201,9 @@ def test_wrong_settings_are_told_with_the_nearest_right_one(folder, capsys, argu
 def test_an_unknown_key_in_a_recipe_file_is_told_with_the_nearest(folder, capsys):
     Path("mine.toml").write_text("learning_rate = 0.1\nwarm_up = 5\n")
     message = refusal(capsys, folder, "--recipe", "mine.toml")
-    assert "mine.toml: Unknown recipe key" in message and "Known" in message
+    assert "mine.toml: Unknown recipe key" in message and "Did you mean 'lr'?" in message
+    Path("mine.toml").write_text("zzz = 5\n")
+    assert "Known: " in refusal(capsys, folder, "--recipe", "mine.toml")
     Path("mine.toml").write_text("warm_up = 5\n")
     assert "Did you mean 'warmup'" in refusal(capsys, folder, "--recipe", "mine.toml")
 

@@ -55,11 +55,11 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise EngineError(f"RepFold's engine at {path} cannot be loaded: {error}.") from error
+    if loaded.repfold_engine_version() != VERSION:  # first: it may lack functions
+        raise EngineError(f"The engine at {path} is of another version than this package. Install RepFold again.")
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, f"repfold_engine_{name}")
         function.restype, function.argtypes = result, arguments
-    if loaded.repfold_engine_version() != VERSION:
-        raise EngineError(f"The engine at {path} is of another version than this package. Install RepFold again.")
     return loaded
 
 

@@ -204,11 +204,16 @@ def field_types() -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(Recipe)}
 
 
+# What other tools call some of the fields.
+_CALLED_ELSEWHERE = {"learning_rate": "lr", "batch_size": "batch", "num_epochs": "epochs", "img_size": "image_size"}
+
+
 def check_names(names: Mapping[str, Any]) -> None:
     """Raise RepFoldError, with the nearest match, for a name that is no field of a recipe."""
     for name in names:
         if name not in field_types():
-            raise RepFoldError(f"Unknown recipe key '{name:.100}'. {nearest(name, field_types())}")
+            offer = nearest(_CALLED_ELSEWHERE.get(name, name), field_types())
+            raise RepFoldError(f"Unknown recipe key '{name:.100}'. {offer}")
 
 
 def difference(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:

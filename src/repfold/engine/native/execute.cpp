@@ -163,7 +163,7 @@ private:
         const Size image = conv.in.image() * kernels.element, n = conv.in.n;
         const Size together = std::clamp<Size>(cache / image, 1, n), blocks = divide_up(n, together);
         const Size slices = conv.slice_count * conv.groups;
-        const Size wanted = pool_.threads() == 1 ? 1 : divide_up(pool_.threads() * 6, blocks * slices);
+        const Size wanted = pool_.threads() == 1 ? 1 : divide_up(Size{6} * pool_.threads(), blocks * slices);
         const Size chunks = std::clamp<Size>(std::max(wanted, image / cache), 1, conv.out.h);
         pool_.share(blocks * chunks * slices, [&](Size task) {
             const Size slice = task % slices, chunk = task / slices % chunks, first = task / slices / chunks * together;

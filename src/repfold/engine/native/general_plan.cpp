@@ -50,8 +50,8 @@ Walk in_order(const Walk& walk) {
     int order[Walk::most_axes];
     for (int axis = 0; axis < walk.axes; ++axis) order[axis] = axis;
     const auto farther = [&](int a, int b) {
-        for (int o = 0; o < Walk::most_operands; ++o)
-            if (const Size first = std::abs(walk.stride[o][a]), second = std::abs(walk.stride[o][b]); first != second)
+        for (const auto& stride : walk.stride)
+            if (const Size first = std::abs(stride[a]), second = std::abs(stride[b]); first != second)
                 return first > second;
         return false;
     };
@@ -72,7 +72,7 @@ Walk in_order(const Walk& walk) {
 
 /// A long last axis in parts, so that threads can share it.
 Walk in_parts(const Walk& walk, int threads) {
-    if (threads == 1 || walk.rows() >= 4 * threads || walk.axes == 0 || walk.axes == Walk::most_axes) return walk;
+    if (threads == 1 || walk.rows() >= Size{4} * threads || walk.axes == 0 || walk.axes == Walk::most_axes) return walk;
     const int last = walk.axes - 1;
     for (const Size parts : {16, 8, 4, 2}) {
         if (walk.size[last] % parts || walk.size[last] / parts < 512) continue;
@@ -80,7 +80,7 @@ Walk in_parts(const Walk& walk, int threads) {
         copy_axis(walk, last, made, last + 1);
         made.size[last] = parts;
         made.size[last + 1] /= parts;
-        for (int o = 0; o < Walk::most_operands; ++o) made.stride[o][last] *= made.size[last + 1];
+        for (auto& stride : made.stride) stride[last] *= made.size[last + 1];
         ++made.axes;
         return made;
     }

@@ -118,9 +118,9 @@ struct DepthwiseConvolution {
             const Size image = row / out.h, y = row % out.h;
             for (Size x = 0; x < out.w;) {
                 const Size strip = longest(out.w - x);
-                const Element* in = conv.window_at<Element>(image, y, x);
+                const auto* in = conv.window_at<Element>(image, y, x);
                 const Element* residual = finish.residual(image, y, x, 0);
-                Element* to = out.pixel<Element>(image, y, x);
+                auto* to = out.pixel<Element>(image, y, x);
                 for (Size c = 0; c < channels; c += Isa::lanes)
                     strips_of[strip]({finish, in + c, residual ? residual + c : nullptr, to + c, neighbours,
                                       weights + c, conv.bias + c, padded, channels - c});
