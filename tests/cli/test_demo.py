@@ -19,7 +19,8 @@ def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkey
         main(["demo", "--out", str(out), "--json", *again])
         told = json.loads(capsys.readouterr().out)
     assert told["best"]["val_top1"] > 90
-    files = {*run_files.ALWAYS, run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST, run_files.DEMO}
+    files = {*run_files.ALWAYS, run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST}
+    files |= {run_files.DEMO, run_files.MISTAKES}
     assert {path.name for path in out.iterdir()} == files
     assert "an earlier demo" in refusal(capsys, "--out", str(out))
     assert {path.name for path in out.iterdir()} == files

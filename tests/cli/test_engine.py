@@ -92,7 +92,7 @@ def test_info_reads_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_bench_times_the_engine(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench(
-        str(model),
+        (str(model),),
         batch=(1,),
         rounds=2,
         onnx=False,

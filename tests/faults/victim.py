@@ -49,10 +49,8 @@ def _tell_stages(path: str) -> None:
     checkpoint.save = telling(checkpoint.save, "checkpoint", "step")
     finish = deploy.finish_run
 
-    def finishing(directory: Any, *, trust: bool, on_stage: Callable[[str], None]) -> Any:
-        return finish(
-            directory, trust=trust, on_stage=lambda stage: (tell(FINISHING.get(stage, stage)), on_stage(stage))
-        )
+    def finishing(directory: Any, *, on_stage: Callable[[str], None], **more: Any) -> Any:
+        return finish(directory, on_stage=lambda stage: (tell(FINISHING.get(stage, stage)), on_stage(stage)), **more)
 
     deploy.finish_run = finishing
     tell("start")

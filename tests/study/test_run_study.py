@@ -75,7 +75,7 @@ def test_what_was_left_half_done_is_done_again(trained, place):
 
 
 def test_a_failing_arm_leaves_the_others_and_its_reason(trained, place):
-    text = TINY + '[arms.wrong]\nmodel_options = "depth=77"\n'
+    text = TINY + '[arms.wrong]\nmodel_options = "depth=9999"\n'
     study, store, heard = run(text, place)
     assert heard.ended == {"wrong, seed 0": "failed", "wrong, seed 1": "failed"}
     results = read_results(study, store)

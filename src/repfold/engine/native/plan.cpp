@@ -255,7 +255,9 @@ private:
                 const Size image = row / out.h, y = row % out.h;
                 if (out.wide || settings_.kernels->element == sizeof(float))
                     std::copy(from, from + out.c, out.pixel<float>(image, y, x));
-                else std::transform(from, from + out.c, out.pixel<Bf16>(image, y, x), from_float<Bf16>);
+                else
+                    std::transform(from, from + out.c, out.pixel<Bf16>(image, y, x),
+                                   [](float value) { return from_float<Bf16>(value); });
             }
     }
 
