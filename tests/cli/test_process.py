@@ -163,7 +163,11 @@ def test_a_signal_during_imports_ends_the_command_with_a_line(number, tmp_path):
         ("repfold.train.assemble.open_data", set(), "before the first step"),
         ("repfold.deploy.finish._fold", {"best.safetensors", "checkpoint.pt"}, "nothing is done"),
         ("repfold.deploy.finish.export_onnx", {"plain.safetensors", "certificate.json"}, "folding is done"),
-        ("repfold.deploy.finish.write", {"model.onnx", "timings.json"}, "folding, exporting, timing is done"),
+        (
+            "repfold.deploy.finish.write",
+            {"model.onnx", "timings.json"},
+            "folding, exporting, timing, looking at mistakes is done",
+        ),
     ],
 )
 def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
@@ -184,7 +188,7 @@ def test_a_signal_outside_of_the_steps_says_what_is_done_and_what_is_not(
     if place == "repfold.deploy.finish.export_onnx":
         monkeypatch.undo()
         assert exit_code("train", "--resume", "--out", run) == 0
-        assert files(run) == set(run_files.ALWAYS)
+        assert files(run) == {*run_files.ALWAYS, run_files.MISTAKES}
     assert run.exists() == bool(left)
 
 

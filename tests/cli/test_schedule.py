@@ -53,14 +53,14 @@ def test_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert svg.startswith("<svg") and "cosine" in svg and "inverse-sigmoid:2" in svg
     assert str(tmp_path / "lr.svg") in capsys.readouterr().out
     drawn = []
-    for log in ("--log", "--no-log"):
+    for log in (["--log"], []):
         main(
             [
                 "schedule",
                 "one-cycle",
                 "--plot",
                 str(tmp_path / "lr.svg"),
-                log,
+                *log,
                 "--epochs",
                 "3",
                 "--steps-per-epoch",
