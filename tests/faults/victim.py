@@ -16,7 +16,13 @@ from repfold.cli import main
 from repfold.train import checkpoint, loop
 
 # What ``finish_run`` says it begins with -> the stage.
-FINISHING = {"folding": "fold", "exporting": "export", "timing": "timing", "reporting": "report"}
+FINISHING = {
+    "folding": "fold",
+    "exporting": "export",
+    "timing": "timing",
+    "looking at mistakes": "look",
+    "reporting": "report",
+}
 
 
 def run(arguments: list[str], stages: str, log: str) -> None:
