@@ -226,7 +226,6 @@ def test_no_other_format_is_whatever_the_file_is_called(model, kind, capsys, mon
         ("pipe.png", "it is a pipe"),
         ("/dev/zero", "it is a device"),
         ("/proc/self/maps", "empty file"),
-        (".", "a directory"),
     ],
 )
 def test_pipes_devices_and_proc_are_no_images(model, path, told, capsys):

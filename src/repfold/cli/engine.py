@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from repfold.cli.model_flags import ModelFlags
 from repfold.cli.terminal import print_json
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def _load(path: Path, threads: int | None, precision: str) -> Engine:
 
     if not models.is_onnx(path):
         return engines.load(path, threads=threads, precision=precision)
-    read = models.open_model(str(path))
+    read, example = ModelFlags().open(str(path))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
-        models.save(models.fold_model(read, models.example_input(read)).network, file)
+        models.save(models.fold_model(read, example).network, file)
         return engines.load(file, threads=threads, precision=precision)  # which keeps the file open
 
 
