@@ -98,7 +98,7 @@ Value Lowering::spread(const Value& x, const Window& w, HW more) {
     const Shape wide{in.n, in.c, front.h + (in.h - 1) * w.stride.h + 1 + back.h,
                      front.w + (in.w - 1) * w.stride.w + 1 + back.w};
     View to = image_view(wide);
-    to = *cut(*cut(to, 2, front.h, in.h, w.stride.h), 3, front.w, in.w, w.stride.w);
+    to = cut_digit(cut_digit(to, 2, front.h, in.h, w.stride.h), 3, front.w, in.w, w.stride.w);
     Value made = general(Move{true, 0}, {x}, x.sizes(), {wide, to});
     made.view = image_view(wide);
     const Size rows = wide.h - top.h - bottom.h, columns = wide.w - top.w - bottom.w;

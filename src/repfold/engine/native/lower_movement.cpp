@@ -48,7 +48,7 @@ Value Lowering::part(const Value& x, Size axis, Size first, Size count, Size ste
     if (count == 1) step = 1;
     if (const std::optional<View> view = cut(x.view, axis, first, count, step)) return {x.index, *view};
     const Value own = moved(x, x.rank() - 1);
-    return {own.index, *cut(own.view, axis, first, count, step)};
+    return {own.index, cut_digit(own.view, axis, first, count, step)};
 }
 
 Meaning Lowering::slice(const Arguments& arguments) {
@@ -98,8 +98,8 @@ Value Lowering::joined(const std::vector<Value>& parts, Size axis) {
     General made{Move{}, {}, {}, 0};
     std::vector<size_t> inputs;
     Size first = 0;
-    for (Value part : parts) {
-        View to = *cut(result.view, axis, first, part.sizes()[axis], 1);
+    for (const Value& part : parts) {
+        View to = cut_digit(result.view, axis, first, part.sizes()[axis], 1);
         first += part.sizes()[axis];
         made.from.push_back(part.view);
         made.to.push_back(std::move(to));
@@ -166,7 +166,7 @@ Value Lowering::padded(const Value& x, const Sizes& before, const Sizes& behind,
         return add(Pad{{before[2], before[3]}, before[1]}, {x.index}, {sizes[0], sizes[1], sizes[2], sizes[3]});
     const Packed result = packed(sizes, fastest_axis(x.view));
     View to = result.view;
-    for (Size axis = 0; axis < x.rank(); ++axis) to = *cut(to, axis, before[axis], x.sizes()[axis], 1);
+    for (Size axis = 0; axis < x.rank(); ++axis) to = cut_digit(to, axis, before[axis], x.sizes()[axis], 1);
     Value made = general(Move{true, background}, {x}, x.sizes(), {result.shape, to});
     made.view = result.view;
     return made;

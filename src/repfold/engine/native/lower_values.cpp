@@ -46,9 +46,8 @@ Value Lowering::reshaped(const Value& x, const Sizes& sizes) {
              "image runs at the image size it was made for");
     if (const std::optional<View> view = regrouped(x.view, sizes)) return {x.index, *view};
     // All values in one line can be grouped in any way.
-    const View line{{{{Along::c, 1, count_of(sizes)}}}, {}};
-    const Value row = general(Move{}, {x}, x.sizes(), {{1, count_of(sizes), 1, 1}, *regrouped(line, x.sizes())});
-    return {row.index, *regrouped(line, sizes)};
+    const Value row = general(Move{}, {x}, x.sizes(), {{1, count_of(sizes), 1, 1}, line_view(x.sizes())});
+    return {row.index, line_view(sizes)};
 }
 
 Value Lowering::in_place(Operation operation, const Value& x) {
@@ -87,6 +86,7 @@ Value Lowering::general(decltype(General::what) what, std::vector<Value> operand
     for (const Axis& axis : made.to[0].axes) digits += axis.size();
     if (digits > 16) refuse("an operation on tensors of more than 16 axes");
     std::vector<size_t> inputs;
+    inputs.reserve(operands.size());
     for (const Value& operand : operands) inputs.push_back(operand.index);
     return {add(std::move(made), std::move(inputs), result.shape).index, result.view};
 }

@@ -119,7 +119,8 @@ private:
             const double values = static_cast<double>(out.n * out.h * out.w) * static_cast<double>(out.c);
             double terms = 16;  // cycles a vector, of what is no convolution
             if (const auto* conv = std::get_if<Conv>(&step.op->operation))
-                terms = static_cast<double>(conv->in_channels / conv->groups * conv->window.kernel.area());
+                terms = static_cast<double>(conv->in_channels * conv->window.kernel.area()) /
+                        static_cast<double>(conv->groups);
             cycles += 1000 + values * terms / static_cast<double>(settings_.kernels->lanes);
         }
         return cycles < 300e3;
@@ -239,6 +240,7 @@ private:
         if (const auto* resample = std::get_if<Resample>(&op.operation)) find_taps(*resample, step);
         if (const auto* made = std::get_if<General>(&op.operation)) {
             std::vector<Tensor> inputs;
+            inputs.reserve(op.inputs.size());
             for (const size_t value : op.inputs) inputs.push_back(tensors_[value]);
             step.loops = loops_of(*made, inputs, step.out, *step.kernels, settings_.threads);
             if (const auto* constant = std::get_if<Constant>(&made->what)) read_constant(*constant, step.out);

@@ -43,11 +43,12 @@ void sharp(const Resample& resample, double step, Size in, Size out, AxisTaps ta
         switch (resample.mode) {
             // Rounded as float32, in which PyTorch computes the place of these two.
             case Mode::nearest:
-                taps.add(static_cast<Size>(std::floor(static_cast<float>(place) * static_cast<float>(step))), 1, in);
+                at = std::floor(static_cast<float>(place) * static_cast<float>(step));
+                taps.add(static_cast<Size>(at), 1.0, in);
                 break;
             case Mode::nearest_exact:
-                taps.add(static_cast<Size>(std::floor((static_cast<float>(place) + 0.5f) * static_cast<float>(step))),
-                         1, in);
+                at = std::floor((static_cast<float>(place) + 0.5f) * static_cast<float>(step));
+                taps.add(static_cast<Size>(at), 1.0, in);
                 break;
             case Mode::linear: {
                 at = std::max(at, 0.0);
@@ -72,8 +73,8 @@ void smooth(const Resample& resample, double step, Size in, Size out, AxisTaps t
     const auto most = static_cast<Size>(std::ceil(support)) * 2 + 1;
     for (Size i = 0; i < out; ++i) {
         const double centre = step * (static_cast<double>(i) + 0.5);
-        const Size first = std::max<Size>(static_cast<Size>(centre - support + 0.5), 0);
-        const Size count = std::min(static_cast<Size>(centre + support + 0.5), in) - first;
+        const Size first = std::max<Size>(static_cast<Size>(std::floor(centre - support + 0.5)), 0);
+        const Size count = std::min(static_cast<Size>(std::floor(centre + support + 0.5)), in) - first;
         std::vector<double> shares(static_cast<size_t>(most));
         double sum = 0;
         for (Size k = 0; k < std::min(count, most); ++k) {

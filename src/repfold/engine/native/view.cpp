@@ -168,6 +168,14 @@ Packed packed(const Sizes& sizes, Size channels) {
     return made;
 }
 
+View line_view(const Sizes& sizes) {
+    View made{std::vector<Axis>(sizes.size()), {}};
+    Size step = 1;
+    for (size_t axis = sizes.size(); axis-- > 0; step *= sizes[axis])
+        made.axes[axis] = plain({{Along::c, step, sizes[axis]}});
+    return made;
+}
+
 View permuted(const View& view, const Sizes& order) {
     View made{{}, view.offset};
     for (const Size axis : order) made.axes.push_back(view.axes[axis]);
@@ -175,11 +183,16 @@ View permuted(const View& view, const Sizes& order) {
 }
 
 std::optional<View> cut(const View& view, Size axis, Size first, Size count, Size step) {
+    const Axis& digits = view.axes[axis];
+    if (first == 0 && step == 1 && count == count_of(digits)) return view;
+    if (plain(digits).size() > 1) return {};
+    return cut_digit(view, axis, first, count, step);
+}
+
+View cut_digit(const View& view, Size axis, Size first, Size count, Size step) {
     View made = view;
     Axis& digits = made.axes[axis];
-    if (first == 0 && step == 1 && count == count_of(digits)) return made;
     digits = plain(digits);
-    if (digits.size() > 1) return {};
     if (digits.empty()) digits = {{}};
     Digit& digit = digits[0];
     if (digit.along != Along::none) made.offset[static_cast<size_t>(digit.along)] += first * digit.step;
@@ -219,6 +232,7 @@ bool broadcasts(const Sizes& from, const Sizes& to) {
 bool align(std::vector<View*> views) {
     for (size_t axis = 0; axis < views[0]->axes.size(); ++axis) {
         std::vector<Axis*> axes;
+        axes.reserve(views.size());
         for (View* view : views) axes.push_back(&view->axes[axis]);
         if (!align_axis(axes)) return false;
     }

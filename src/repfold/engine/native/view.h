@@ -55,9 +55,14 @@ struct Packed {
 };
 Packed packed(const Sizes& sizes, Size channels);
 
+/// Values one behind the other along the channels, as axes of these sizes.
+View line_view(const Sizes& sizes);
+
 View permuted(const View& view, const Sizes& order);
 /// Every `step`-th of `count` places from `first`; nothing when the axis was merged of several.
 std::optional<View> cut(const View& view, Size axis, Size first, Size count, Size step);
+/// The same of an axis of one digit, as those of every packed storage are.
+View cut_digit(const View& view, Size axis, Size first, Size count, Size step);
 /// The axes as other ones of the same number of values; nothing where values would have to move.
 std::optional<View> regrouped(const View& view, const Sizes& sizes);
 /// Repeated to these sizes as PyTorch broadcasts; the sizes must allow it.
