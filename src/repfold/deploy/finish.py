@@ -66,7 +66,7 @@ def finish_run(
         outcomes += [exported, timed]
     if validation is not None:
         on_stage("looking at mistakes")
-        outcomes.append(_look(directory, plain or trained.network, trained.description, validation))
+        outcomes.append(look(directory, plain or trained.network, trained.description, validation))
     on_stage("reporting")
     report = write([directory], directory / run_files.REPORT)
     return [*outcomes, Outcome("report", "curves, mistakes, certificate, timings", report)]
@@ -107,12 +107,13 @@ def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor, descrip
     return Outcome("ONNX", agrees, path)
 
 
-def _look(
+def look(
     directory: Path,
     network: nn.Module,
     description: models.Description,
     validation: Callable[[models.Preprocessing], Images],
 ) -> Outcome:
+    """Write ``mistakes.json`` of a run; where that cannot be done, none of an earlier network is left there."""
     try:
         if description.preprocessing is None:
             raise RepFoldError("the network does not say how images are to be preprocessed")
