@@ -81,11 +81,11 @@ def _facts(provenance: Provenance, described: Mapping[str, Any]) -> list[tuple[s
     training, environment = provenance.training, provenance.environment
     facts = {
         "licence": provenance.licence or "not stated",
+        "started from": _started_from(provenance),
         "from": provenance.source,
         "fold": f"relative error {error:.1e} against the network with its branches" if error is not None else None,
         "trained on": training.get("data"),
         "epochs": training.get("epochs"),
-        "started from": training.get("init"),
         "seed": training.get("seed"),
         "commit": environment.get("commit"),
         "software": f"RepFold {described['provenance']['repfold']}, PyTorch {environment.get('torch', '?')}"
@@ -94,6 +94,15 @@ def _facts(provenance: Provenance, described: Mapping[str, Any]) -> list[tuple[s
         "SHA-256": described["provenance"]["sha256"],
     }
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
+
+
+def _started_from(provenance: Provenance) -> str | None:
+    """Whose weights training began with, and on what terms they may be used."""
+    known = provenance.started_from
+    if "source" not in known:
+        return provenance.training.get("init")
+    commit = f", commit {known['commit']}" if "commit" in known else ""
+    return f"{known['source']}{commit}; licence of these weights: {known.get('licence', 'not stated')}"
 
 
 def _count(number: int, noun: str) -> str:
