@@ -9,6 +9,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 
 if TYPE_CHECKING:
     from repfold.deploy import Choice
@@ -95,8 +96,9 @@ def _print(choice: Choice, folder: Path) -> None:
         echo(f"not {name}: {reason}")
     images, threads = choice.reference.images, choice.threads
     echo(
-        f"{overlap_words(choice)} Batch {choice.batch}, {threads} {'thread' if threads == 1 else 'threads'}, "
-        f"n = {choice.winner.timing.n}; top-1 on {images:,} images, the folded network's {choice.reference.top1:.2f} %."
+        f"{overlap_words(choice)} Batch {choice.batch}, {counted(threads, 'thread')}, "
+        f"n = {choice.winner.timing.n}; top-1 on {counted(images, 'image')}, the folded network's "
+        f"{choice.reference.top1:.2f} %."
     )
     described = json.loads((folder / MODEL).read_text(encoding="utf-8"))
     weights = described["started_from"] or {}

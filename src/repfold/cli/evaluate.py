@@ -10,6 +10,7 @@ import tyro
 from repfold.cli.engine_flags import EngineFlags
 from repfold.cli.few_classes import TOP5_ABOVE
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _print_tables(named: dict[str, str], computes: str, classes: tuple[str, ...]
     form = f"{named['form']} form, " if computes.startswith("PyTorch") else ""
     console.print(
         f"{named['model']} ({form}{computes}) on the {named['part']} images of {named['data']}, "
-        f"{metrics.images:,} images:",
+        f"{counted(metrics.images, 'image')}:",
         highlight=False,
         soft_wrap=True,
     )
