@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {*"allowance atomic counted errors limits processor published regular run_files signals specs threads toml".split()}
+LEAVES = {
+    *"allowance atomic counted errors limits processor published".split(),
+    *"regular run_files signals specs threads toml".split(),
+}
 TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
