@@ -176,7 +176,7 @@ def _command(given: Given, out: Path) -> str:
 def _show_plan(place: StudyDirectory, resources: Resources, console: Any, json: bool) -> None:
     from dataclasses import asdict
 
-    from repfold.cli.study_display import in_words
+    from repfold.cli.remaining import in_words
     from repfold.report.tables import Table, columns, to_text
     from repfold.study.plan import make_plan
 
@@ -218,7 +218,7 @@ def _print(place: StudyDirectory, shown: Shown, export: Sequence[Path], json: bo
         counts = {"finished": results.finished, "total": results.total, "failed": results.failed}
         print_json({"directory": str(place.path), "study": place.study.name, **counts, "arms": rows})
         return
-    used = table.columns(results, shown.latency)
+    used = [column for column in table.columns(results, shown.latency) if not column.detail]
     cells = tuple(tuple(column.text(row) for column in used) for row in rows)
     echo(to_text(Table(tuple(Column(column.title, column.number) for column in used), cells)))
     echo()
