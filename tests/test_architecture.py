@@ -11,13 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "repfold"
 
-LEAVES = {*"allowance atomic errors limits processor published regular run_files signals specs threads toml".split()}
+LEAVES = {
+    *"allowance atomic counted errors limits processor published".split(),
+    *"regular run_files signals specs threads toml".split(),
+}
 TORCH_LEAVES = LEAVES | {"modules"}
 # room -> the rooms that it may import
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
     "allowance": set(),
     "engine": {"allowance"},
+    "counted": set(),
     "errors": set(),
     "atomic": {"errors"},
     "threads": {"allowance", "errors"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 import repfold
-from repfold import models
+from repfold import models, run_files
 from repfold.cli import main
 from repfold.train import Recipe, recipe_file
 
@@ -108,3 +109,34 @@ def test_every_class_has_its_row(run, capsys):
     main(["evaluate", str(run)])
     printed = capsys.readouterr().out
     assert "(train form, PyTorch, fp32)" in printed and "dark (1)" in printed and "top-5" not in printed
+
+
+def test_a_run_on_its_own_images_keeps_its_mistakes_and_its_report_shows_them(run, capsys):
+    (run / run_files.RECORD).write_text(json.dumps({"epoch": 1, "val_top1": 80.0}) + "\n")
+    assert evaluated(capsys, run, "--no-pictures")["mistakes"] is None and not (run / run_files.MISTAKES).exists()
+    assert evaluated(capsys, run, "--part", "train")["mistakes"] is None
+    assert evaluated(capsys, run / "best.safetensors", run.parent / "data")["mistakes"] is None
+    assert evaluated(capsys, run, run.parent / "data")["mistakes"] == str(run / run_files.MISTAKES)
+    content = json.loads((run / run_files.MISTAKES).read_text())
+    (shown,) = content["shown"]
+    assert (content["wrong"], content["images"], shown["name"]) == (1, 5, "light/1.png")
+    main(["report", str(run)])
+    page = (run / run_files.REPORT).read_text()
+    assert "light/1.png" in page and f"data:image/png;base64,{shown['picture']}" in page
+
+
+def test_the_mistakes_are_the_folded_networks_with_what_spoke_for_them(run, capsys):
+    plain, _ = repfold.fold(models.create("repvgg-pico", num_classes=2, preset="32px").eval(), torch.rand(1, 3, 8, 8))
+    description = models.load_model(run).description
+    repfold.save(plain, run / run_files.PLAIN, description=replace(description, form="folded"))
+    main(["evaluate", str(run)])
+    wrong = json.loads((run / run_files.MISTAKES).read_text())
+    assert f"mistakes: {wrong['wrong']} of 5 images" in capsys.readouterr().out
+    assert wrong["wrong"] and all(one["map"] for one in wrong["shown"])
+
+
+def test_what_cannot_be_looked_at_leaves_the_figures(run, capsys):
+    (run / run_files.PLAIN).write_bytes(b"torn")
+    main(["evaluate", str(run)])
+    printed = capsys.readouterr().out
+    assert "80.00 %" in printed and "mistakes: " in printed and run_files.PLAIN in printed

@@ -63,7 +63,7 @@ def test_a_factory_and_a_wrapped_checkpoint_fold_to_a_file_that_needs_neither(fa
     torch.save(checkpoint, "weights.pth")
     arguments = ["--weights", "weights.pth", "--example", "1,3,12,9", "--num-classes", "2"]
     main(["fold", factory, *arguments, "-o", "plain.safetensors"])
-    assert "1 regions folded" in capsys.readouterr().out
+    assert "1 region folded" in capsys.readouterr().out
     x = torch.rand(2, 3, 20, 11)
     torch.testing.assert_close(repfold.load("plain.safetensors")(x), network(x))
 

@@ -50,7 +50,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_repository_is_all_that_has_to_be_named(place):
+def test_a_repository_is_all_that_has_to_be_named_and_its_licence_goes_with_the_weights(place, capsys):
     with hub(place / "hub") as (address, _):
         caches = {"HF_ENDPOINT": address, "HF_HOME": str(place / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         command = [sys.executable, "-m", "repfold", "train", "images", "--init", "timm/repvgg_tiny", "-o", "run"]
@@ -70,6 +70,16 @@ def test_a_repository_is_all_that_has_to_be_named(place):
         "licence": "mit",
         "commit": COMMIT,
     }
+    main(["deploy", "run", "-o", "served", "--engines", "onnxruntime", "--rounds", "1", "--threads", "1"])
+    assert "licence of these weights: mit" in capsys.readouterr().out
+    described = json.loads(Path("served/model.json").read_text())
+    assert described["started_from"] == {"source": "timm/repvgg_tiny", "licence": "mit", "commit": COMMIT}
+    assert described["licence"] is None
+    terms = rf"- started from: timm/repvgg\_tiny, commit {COMMIT}; licence of these weights: mit"
+    card = Path("served/README.md").read_text()
+    assert terms in card.splitlines() and "- licence: not stated" in card.splitlines()
+    main(["train", "images", "--init", "run/best.safetensors", *QUICK, "-o", "again"])  # on the same terms
+    assert "licence of the weights: mit" in capsys.readouterr().out
 
 
 def test_a_run_gives_its_network_with_its_options_and_pixels_are_normalised_alike(place):

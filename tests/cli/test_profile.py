@@ -22,7 +22,7 @@ def test_the_table_shows_both_forms_layer_by_layer(capsys):
     (total,) = [line.split() for line in lines if line.startswith("total ")]
     network = models.create("repvgg-pico", num_classes=10)
     assert total[1] == f"{sum(p.numel() for p in network.parameters()) / 1000:.0f}k"
-    assert lines[-1].startswith("7 regions fold; input 1x3x32x32")
+    assert lines[-1].startswith("7 regions to fold; input 1x3x32x32")
 
 
 def test_json_is_one_object_that_adds_up(capsys):

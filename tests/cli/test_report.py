@@ -1,3 +1,4 @@
+import csv
 import json
 
 import pytest
@@ -33,6 +34,23 @@ def test_json_is_one_object_and_nothing_else(tmp_path, capsys):
     assert arm["n"] == 2
     assert arm["last"]["val_top1"] == {"mean": 61.0, "deviation": pytest.approx(2**0.5), "n": 2}
     assert arm["last"]["val_recall"] is None
+
+
+def test_the_records_of_several_runs_become_one_table(tmp_path, capsys):
+    runs = [write_run(tmp_path / name, [40.0, 60.5], seed) for seed, name in enumerate(("a", "b, c"))]
+    with open(tmp_path / "b, c" / "record.jsonl", "a") as file:
+        file.write('\n{"epoch": 3, "val_top1": NaN, "val_recall": 0.1, "strange": [1]}')
+    main(["report", *runs, "-o", str(tmp_path / "page.html"), "--csv", str(tmp_path / "epochs.csv")])
+    assert f"The records: {tmp_path / 'epochs.csv'}" in capsys.readouterr().out
+    with open(tmp_path / "epochs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["epoch"]) for row in rows] == [
+        *([("a", n) for n in "12"]),
+        *([("b, c", n) for n in "123"]),
+    ]
+    assert [row["val_top1"] for row in rows] == ["40.0", "60.5", "40.0", "60.5", "nan"]
+    assert [row["val_recall"] for row in rows] == ["", "", "", "", "0.1"] and rows[-1]["strange"] == ""
+    assert rows[0]["lr"] == "0.1" and rows[-1]["lr"] == ""
 
 
 def test_several_runs_go_where_the_user_is(tmp_path, capsys, monkeypatch):

@@ -700,6 +700,12 @@ def _same_weight() -> nn.Module:
     return network
 
 
+def _strided() -> nn.Module:
+    """At 16 px the last two maps have one pixel."""
+    units = [Unit(inputs, 4, stride=2) for inputs in (3, 4, 4, 4, 4)]
+    return nn.Sequential(*units, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+
+
 FORWARDS: dict[str, Pattern] = {
     "norm that asserts": Pattern(Asserting),
     "attribute looks": Pattern(Looking),
@@ -722,6 +728,7 @@ FORWARDS: dict[str, Pattern] = {
     "crop to the example": Pattern(lambda: TakesHundred(lambda x: x[:, :, -16:]), sizes=(24, 12)),
     "pool to the example": Pattern(lambda: TakesHundred(lambda x: F.adaptive_avg_pool2d(x, 16)), sizes=(32, 12)),
     "resize to the example": Pattern(lambda: TakesHundred(lambda x: F.interpolate(x, (16, 16))), sizes=(32, 12)),
+    "maps down to one pixel": Pattern(_strided, sizes=(32, 64, 24, 17)),
     "two inputs": Pattern(TakesTwo, inputs=((2, 3, 16, 16), (2, 4, 16, 16)), sizes=(24,)),
     "selection by a buffer": Pattern(Selects, norms=1),
     "counter buffer": Pattern(Counts),

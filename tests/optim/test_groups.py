@@ -16,7 +16,7 @@ def test_kernels_decay_and_norms_and_biases_do_not():
     decays = [group["weight_decay"] for group in groups.for_optimizer(0.01)]
     assert decays == [0.01, 0.0]
     assert "BatchNorm2d: 2 tensors, 8 values, no decay" in groups.summary
-    assert "Conv2d: 1 tensors, 108 values, decay" in groups.summary
+    assert "Conv2d: 1 tensor, 108 values, decay" in groups.summary
 
 
 def test_the_type_of_the_module_decides_and_not_a_name():

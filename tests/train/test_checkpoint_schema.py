@@ -56,7 +56,7 @@ def change(content, place: str, value) -> None:
         ("state/loss_sum", float("nan"), "its state.loss_sum is nan, not a finite number"),
         ("state/best_top1", None, "it has no state.best_top1"),
         ("state/surprise", 1, "it holds 'state.surprise', which no checkpoint of this version has"),
-        ("state/records", [], "1 epochs are done.* has the records of 0"),
+        ("state/records", [], "of 1 epoch done the best is .* has the records of 0"),
         ("state/records", [{"epoch": "one"}], "its state.records is of the type list, not a list of records"),
         ("state/best_confusion", torch.zeros(2, 3), "its state.best_confusion .* not a square matrix"),
         ("average", {"weights": {}}, "it has no average.updates"),

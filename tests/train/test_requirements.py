@@ -102,4 +102,4 @@ def test_too_few_open_files_are_allowed_or_told(run, tmp_path, monkeypatch):
 def test_more_threads_than_cores_are_told(run, tmp_path, monkeypatch):
     monkeypatch.setattr(allowance, "cores", lambda: 0)
     (told,) = requirements.check(run, tmp_path)
-    assert told.startswith("1 threads share 0 core")
+    assert told.startswith("1 thread on 0 cores")

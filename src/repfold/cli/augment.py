@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 from repfold.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def augment(
         return
     if augment is None:
         echo(f"Augmentations: {', '.join(AUGMENTATIONS)}.")
-    echo(f"Written: {preview} ({len(x_NCHW)} images, {len(rows)} rows)")
+    echo(f"Written: {preview} ({counted(len(x_NCHW), 'image')}, {counted(len(rows), 'row')})")
 
 
 def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool, max_pixels: int) -> Tensor:

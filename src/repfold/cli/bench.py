@@ -10,6 +10,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags, parse_shape
 from repfold.cli.terminal import print_json
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -109,4 +110,6 @@ def _print_table(timings: Timings) -> None:
     console = Console()
     console.print(table)
     machine = timings.machine
-    console.print(f"{machine['processor']}, {machine['cores']} cores, PyTorch {machine['torch']}", highlight=False)
+    console.print(
+        f"{machine['processor']}, {counted(machine['cores'], 'core')}, PyTorch {machine['torch']}", highlight=False
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 
 
 def convert(
@@ -39,4 +40,4 @@ def convert(
         return
     classes = done.architecture.num_classes
     echo(f"{done.architecture.name}, {classes} classes, {done.form} form: {done.source} -> {done.target}.")
-    echo(f"Written: {done.path} ({done.tensors} tensors).")
+    echo(f"Written: {done.path} ({counted(done.tensors, 'tensor')}).")

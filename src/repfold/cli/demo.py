@@ -16,7 +16,7 @@ def demo(*, out: Path = Path("runs/demo"), overwrite: bool = False, json: bool =
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
-    from repfold.cli.train import finish_with_display, print_result, train_with_display
+    from repfold.cli.train_and_finish import finish_with_display, print_result, train_with_display
     from repfold.train import recipe_file
 
     console = Console(stderr=json)

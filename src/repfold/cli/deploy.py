@@ -9,6 +9,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 
 if TYPE_CHECKING:
     from repfold.deploy import Choice
@@ -74,10 +75,13 @@ def deploy(
 
 
 def _print(choice: Choice, folder: Path) -> None:
+    import json
+
     from rich.table import Table
 
     from repfold.cli.console import Console
     from repfold.deploy.card import overlap_words
+    from repfold.deploy.ship import MODEL
 
     table = Table("engine", box=None)
     for title in ("median ms", "10 %", "90 %", "top-1 %"):
@@ -92,8 +96,16 @@ def _print(choice: Choice, folder: Path) -> None:
         echo(f"not {name}: {reason}")
     images, threads = choice.reference.images, choice.threads
     echo(
-        f"{overlap_words(choice)} Batch {choice.batch}, {threads} {'thread' if threads == 1 else 'threads'}, "
-        f"n = {choice.winner.timing.n}; top-1 on {images:,} images, the folded network's {choice.reference.top1:.2f} %."
+        f"{overlap_words(choice)} Batch {choice.batch}, {counted(threads, 'thread')}, "
+        f"n = {choice.winner.timing.n}; top-1 on {counted(images, 'image')}, the folded network's "
+        f"{choice.reference.top1:.2f} %."
     )
+    described = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+    weights = described["started_from"] or {}
+    if weights.get("licence") and not described["licence"]:
+        echo(
+            f"It started from {weights['source']}, licence of these weights: {weights['licence']}. The card says so; "
+            "say with --licence what the model's own is."
+        )
     echo(f"\nIn {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     echo(f"Try it: python {folder / 'predict.py'} IMAGE")

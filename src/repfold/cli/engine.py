@@ -9,6 +9,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags
 from repfold.cli.terminal import print_json
+from repfold.counted import counted
 
 if TYPE_CHECKING:
     from repfold.engine import Engine
@@ -97,7 +98,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
     console = Console()
     console.print(
         f"{n} x {channels} x {height} x {width}, {plan['precision']}, {plan['kernels']} kernels, "
-        f"{plan['threads']} threads"
+        f"{counted(plan['threads'], 'thread')}"
     )
     console.print(table)
     console.print(

@@ -9,9 +9,14 @@ import tyro
 
 from repfold.cli.engine_flags import EngineFlags
 from repfold.cli.few_classes import TOP5_ABOVE
-from repfold.cli.terminal import print_json
+from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
+from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
+    from repfold.data import Source
+    from repfold.deploy import Outcome
+    from repfold.models import Model
     from repfold.train import Metrics
 
 
@@ -25,10 +30,14 @@ def evaluate(
     batch: int = 64,
     max_pixels: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    pictures: bool = True,
     flags: Annotated[EngineFlags, tyro.conf.arg(name="")] = EngineFlags(),  # noqa: B008
     json: bool = False,
 ) -> None:
     """Evaluate a model: loss, top-1, mean precision and recall, and both of every class.
+
+    For a run on its own validation images the worst mistakes are written into its directory, where the report finds
+    them.
 
     Args:
         model: A run directory, a model file, or a file of any engine, as .onnx.
@@ -38,24 +47,43 @@ def evaluate(
         batch: Images at a time.
         max_pixels: Most pixels of an image file, larger ones are broken; for a run directory as its recipe says.
         device: Where PyTorch runs; auto takes a GPU when there is one.
+        pictures: Write no mistakes, whose pictures would be a part of the run.
         json: Print one JSON object, with the figures of every class and the confusion matrix.
     """
     from repfold.deploy.artefact import ArtefactNetwork
-    from repfold.train import evaluate_model
+    from repfold.train import evaluate_model, model_evaluation
 
     opened = flags.open(model, form)
     where = "cpu" if isinstance(opened.model.network, ArtefactNetwork) else device
     source, metrics = evaluate_model(
         opened.model, model, data, part=part, batch=batch, max_pixels=max_pixels, device=where
     )
+    own = pictures and part == "val" and model_evaluation.are_its_own(model, data)
+    mistakes = _look(model, opened.model, source, flags) if own else None
     named = {"model": str(model), "form": opened.model.description.form, "data": source.name, "part": part}
     if not json:
         _print_tables(named, opened.computes, source.classes, metrics)
+        if mistakes is not None:
+            page = f" (repfold report {model} writes it)" if mistakes.file is not None else ""
+            echo(f"\nmistakes: {mistakes.result}{page}")
         return
     numbers = {name: getattr(metrics, name) for name in ("images", "loss", "top1", "top5", "precision", "recall")}
     rows = [{"class": name, **row} for name, row in zip(source.classes, metrics.of_classes(), strict=True)]
     confusion = {"classes": source.classes, "matrix_TP": metrics.confusion_TP.tolist()}
-    print_json({**named, "computes": opened.computes, **numbers, "classes": rows, "confusion": confusion})
+    kept = {"mistakes": None if mistakes is None or mistakes.file is None else str(mistakes.file)}
+    print_json({**named, "computes": opened.computes, **numbers, "classes": rows, "confusion": confusion, **kept})
+
+
+def _look(run: Path, evaluated: Model, source: Source, flags: EngineFlags) -> Outcome:
+    """Write the worst mistakes of a run as the end of its training does: those of its folded network, if it has one."""
+    from repfold import run_files
+    from repfold.deploy.finish import Outcome, look
+
+    try:
+        model = flags.load(run, "plain") if (run / run_files.PLAIN).exists() else evaluated
+        return look(run, model.network.cpu(), model.description, lambda seen: source.val)
+    except RepFoldError as error:
+        return Outcome("mistakes", str(error), None)
 
 
 def _print_tables(named: dict[str, str], computes: str, classes: tuple[str, ...], metrics: Metrics) -> None:
@@ -67,7 +95,7 @@ def _print_tables(named: dict[str, str], computes: str, classes: tuple[str, ...]
     form = f"{named['form']} form, " if computes.startswith("PyTorch") else ""
     console.print(
         f"{named['model']} ({form}{computes}) on the {named['part']} images of {named['data']}, "
-        f"{metrics.images:,} images:",
+        f"{counted(metrics.images, 'image')}:",
         highlight=False,
         soft_wrap=True,
     )

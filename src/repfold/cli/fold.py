@@ -9,6 +9,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags, output_path
 from repfold.cli.terminal import print_json
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _print_report(summary: dict[str, Any], proof: Certificate) -> None:
 
     console = Console()
     before, after = summary["parameters"]
-    console.print(f"{len(proof.regions)} regions folded, {len(proof.left)} left; {before:,} -> {after:,} parameters.")
+    console.print(
+        f"{counted(len(proof.regions), 'region')} folded, {len(proof.left)} left; {before:,} -> {after:,} parameters."
+    )
     console.print(f"Relative error of the whole network: {proof.error:.2e} (proved in float64, run in {proof.dtype}).")
     compared = ", ".join(" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in proof.sizes)
     console.print(f"Compared on inputs of {compared}.")

@@ -12,6 +12,7 @@ import tyro
 from repfold.cli.engine_flags import EngineFlags
 from repfold.cli.images_given import images_given
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 from repfold.errors import RepFoldError, few
 from repfold.limits import MOST_PIXELS
 
@@ -95,5 +96,5 @@ def _write_csv(found: Iterable[Prediction], path: Path) -> list[Prediction]:
         broken += [prediction] if prediction.broken is not None else []
         writer.writerows([str(prediction.path), name, f"{percent / 100:.6f}"] for name, percent in prediction.classes)
     atomic.write_text(path, text.getvalue())
-    echo(f"{images} images: {path}")
+    echo(f"{counted(images, 'image')}: {path}")
     return broken

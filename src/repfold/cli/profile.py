@@ -8,6 +8,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def _print(comparison: Comparison, shape: tuple[int, ...]) -> None:
     rows = [(layer.name, *_cells(layer.train, layer.folded)) for layer in comparison.layers]
     rows.append(("total", *_cells(comparison.train.total, comparison.folded.total)))
     echo(to_text(Table(heads, tuple(rows))))
-    echo(f"\n{comparison.regions} regions fold; input {'x'.join(map(str, shape))}. Memory traffic in values.")
+    echo(
+        f"\n{counted(comparison.regions, 'region')} to fold; input {'x'.join(map(str, shape))}. "
+        "Memory traffic in values."
+    )
 
 
 def _cells(train: Cost | None, folded: Cost | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import tyro
 
 from repfold.cli.model_flags import ModelFlags, output_path
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 
 
 def quantize(
@@ -60,5 +61,6 @@ def quantize(
     echo(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, in float32 {done.bytes_before / 1e6:.1f} MB).")
     echo(
         f"Top-1 {done.after.top1:.2f} %, before {done.before.top1:.2f} %; the same class in {done.after.same:.2f} % of "
-        f"{done.after.images:,} images. Calibrated on {done.images} training images ({done.calibration})."
+        f"{counted(done.after.images, 'image')}. Calibrated on "
+        f"{counted(done.images, 'training image')} ({done.calibration})."
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from repfold.cli.terminal import echo, print_json
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.limits import LARGEST_COUNT
 from repfold.signals import Interrupted
@@ -204,13 +205,18 @@ def _show_plan(place: StudyDirectory, resources: Resources, console: Any, json: 
         (arm.name, str(arm.trials), str(arm.finished), arm.problem or in_words(arm.seconds or 0.0)) for arm in plan.arms
     )
     echo(to_text(Table(columns("arm", "#trials", "#finished", "a trial takes"), rows)))
-    total = f"{plan.missing} trials to train, {plan.jobs} at a time on {plan.threads} threads each"
+    total = (
+        f"{counted(plan.missing, 'trial')} to train, {plan.jobs} at a time on {counted(plan.threads, 'thread')} each"
+    )
     echo(f"\n{total}: about {in_words(plan.seconds)}, measured on a few steps of each kind of arm.")
 
 
 def _say_study(found: Study) -> None:
     scale = f", scale {found.scale}" + (f" ({found.about})" if found.about else "") if found.scale else ""
-    echo(f"{found.title}\n{found.name}{scale}: {len(found.arms)} arms, {len(found.seeds)} seeds, {found.metric}\n")
+    echo(
+        f"{found.title}\n{found.name}{scale}: {counted(len(found.arms), 'arm')}, "
+        f"{counted(len(found.seeds), 'seed')}, {found.metric}\n"
+    )
 
 
 def _print(place: StudyDirectory, shown: Shown, export: Sequence[Path], json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from repfold.cli.console import Console
+from repfold.counted import counted
 from repfold.signals import look
 from repfold.study import events
 
@@ -56,9 +57,9 @@ class StudyDisplay:
         self.total, self.done, self.jobs = event.total, event.finished, event.jobs
         self.before = event.finished
         arms, seeds = len(self.study.arms), len(self.study.seeds)
-        self._line(f"{self.study.title}: {arms} arms x {seeds} seeds")
+        self._line(f"{self.study.title}: {counted(arms, 'arm')} x {counted(seeds, 'seed')}")
         there = f"{event.finished} of {event.total} trials are finished"
-        self._line(f"{there}; the others {event.jobs} at a time, {event.threads} threads each")
+        self._line(f"{there}; the others {event.jobs} at a time, {counted(event.threads, 'thread')} each")
         self._total()
 
     def move(self, event: events.Progress) -> None:
@@ -91,7 +92,9 @@ class StudyDisplay:
 
     def give_up(self, event: events.OutOfTime) -> None:
         """Say that the time is over."""
-        self._line(f"There is no time for another seed of every arm: {event.left} trials are left for the next time.")
+        self._line(
+            f"There is no time for another seed of every arm: {counted(event.left, 'trial')} left for the next time."
+        )
 
     def _total(self) -> None:
         if not self.total:

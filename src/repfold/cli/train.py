@@ -14,14 +14,11 @@ from repfold import run_files
 from repfold.cli.fit_budget import fit
 from repfold.cli.recipe_flags import RecipeFlags, given
 from repfold.cli.resume_words import Resume
-from repfold.cli.terminal import echo, print_json
+from repfold.cli.terminal import echo
 from repfold.errors import RepFoldError
-from repfold.signals import Interrupted, look
 
 if TYPE_CHECKING:
-    from repfold.cli.console import Console
-    from repfold.deploy import Outcome
-    from repfold.train import Recipe, RunResult
+    from repfold.train import Recipe
 
 _GRACE_SECONDS = 10.0
 FINE_TUNE = "fine-tune"
@@ -40,6 +37,7 @@ def train(
     trust: bool = False,
     finish: bool = True,
     pictures: bool = True,
+    tensorboard: bool = False,
     json: bool = False,
 ) -> None:
     """Train a network; then fold it, prove the fold, export it, time it and write the report.
@@ -58,9 +56,12 @@ def train(
         trust: Run the code that a recipe file, a run or a teacher names: only for what you made yourself.
         finish: Only train: do not fold, export, time and report afterwards.
         pictures: Show no mistakes in the report, whose pictures are otherwise a part of the run.
+        tensorboard: Write the record as TensorBoard event files into the run directory too; a run that has them goes
+            on with them.
         json: Print one JSON object; progress goes to stderr.
     """
     from repfold.cli.console import Console
+    from repfold.cli.train_and_finish import finish_with_display, print_result, train_with_display
 
     leads = os.environ.get("RANK", "0") == "0"
     console = Console(stderr=json)
@@ -70,7 +71,8 @@ def train(
         if not (directory / run_files.RECIPE).exists():  # else it goes on, or is refused
             chosen = fit(chosen, flags, minutes, console, from_recipe=recipe is not None)
         resumed = resume != "no"
-        result = train_with_display(chosen, directory, console, resume=resumed, override=override, trust=trust)
+        more = {"resume": resumed, "override": override, "trust": trust, "tensorboard": tensorboard}
+        result = train_with_display(chosen, directory, console, **more)
         stages = finish_with_display(directory, chosen, console, pictures=pictures) if leads and finish else []
     except RepFoldError:
         if leads:
@@ -80,87 +82,6 @@ def train(
         sys.exit(2)
     if leads:
         print_result(console, result, stages, json=json)
-
-
-def train_with_display(
-    recipe: Recipe,
-    directory: Path,
-    console: Console,
-    *,
-    resume: bool = False,
-    override: bool = False,
-    trust: bool = False,
-) -> RunResult:
-    """Train, showing progress on ``console``.
-
-    After a signal, prints how to go on and exits with 128 + its number; with 1 when the run's directory is deleted.
-    """
-    from repfold.cli.train_display import TrainDisplay
-    from repfold.train import RunLostError, Stopped
-    from repfold.train import train as train_network
-
-    display = TrainDisplay(console)
-    try:
-        with display:
-            return train_network(recipe, directory, resume=resume, override=override, trust=trust, on_event=display)
-    except RunLostError as lost:
-        echo(f"\nrepfold: {lost}", error=True)
-        sys.exit(lost.exit_code)
-    except Stopped as stopped:
-        echo(f"\n{stopped}", error=True)
-        sys.exit(stopped.exit_code)
-    except Interrupted as stopped:
-        stopped.status = display.where_it_was(directory, recipe)
-        raise
-
-
-def finish_with_display(directory: Path, recipe: Recipe, console: Console, *, pictures: bool = True) -> list[Outcome]:
-    """Do what follows training, saying on a terminal which stage is under way."""
-    from repfold import deploy, models
-    from repfold.train import model_evaluation, recipe_code, restart_command
-    from repfold.train.run_lock import held
-
-    begun: list[str] = []
-    try:
-        with held(directory), console.status("") as status:
-
-            def show(stage: str) -> None:
-                look()
-                begun.append(stage)
-                status.update(f"{stage} ...")
-
-            trust = recipe_code.builds(recipe, models.read_description(directory))
-            images = (lambda seen: model_evaluation.open_data(directory, None, seen).val) if pictures else None
-            return deploy.finish_run(directory, trust=trust, validation=images, on_stage=show)
-    except Interrupted as stopped:
-        done = ", ".join(begun[:-1]) or "nothing"
-        go_on = restart_command.to_resume(directory, recipe)
-        stopped.status = f"Training is complete; of what follows it, {done} is done. Go on with: {go_on}"
-        raise
-
-
-def print_result(console: Console, result: RunResult, stages: list[Outcome], *, json: bool) -> None:
-    """Print what was done, how well, and where the files are: as a table on ``console``, or one JSON object."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from repfold.cli.few_classes import TOP5_ABOVE
-
-    best = result.records[result.best_epoch - 1]
-    if json:
-        outcomes = [{"name": s.name, "result": s.result, "file": str(s.file) if s.file else None} for s in stages]
-        run = {"directory": str(result.directory), "best_epoch": result.best_epoch, "best": best}
-        print_json({**run, "stages": outcomes})
-        return
-    table = Table("done", "file", "result", box=None)
-    top5 = f", top-5 {best['val_top5']:.2f} %" if len(result.classes) > TOP5_ABOVE else ""
-    trained = f"top-1 {best['val_top1']:.2f} %{top5}, epoch {result.best_epoch} the best"
-    table.add_row("train", run_files.BEST, f"{trained} of {len(result.records)}")
-    for stage in stages:
-        table.add_row(stage.name, stage.file.name if stage.file else "-", Text(stage.result))
-    console.print()
-    console.print(table, highlight=False)
-    console.print(f"\nEverything is in {result.directory}", highlight=False, soft_wrap=True)
 
 
 def _run_of(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repfold import models
+from repfold.counted import counted
 from repfold.deploy.provenance import Provenance
 from repfold.deploy.serve import Choice, Measured
 from repfold.errors import few
@@ -25,16 +26,16 @@ def card(plain: models.Model, choice: Choice, provenance: Provenance, described:
         "shown, and was measured on nothing but the data named below.",
         "## Use",
         "```bash\npip install -r requirements.txt\npython predict.py picture.jpg\n```",
-        f"`predict.py` runs `{described['file']}` in {winner.timing.form}, on {_count(choice.threads, 'thread')}, and "
+        f"`predict.py` runs `{described['file']}` in {winner.timing.form}, on {counted(choice.threads, 'thread')}, and "
         "needs nothing else but NumPy and Pillow. A picture is "
         f"turned upright, its short side brought to {seen.resize} px, the central square of {seen.image_size} px cut, "
         f"and (x / 255 - mean) / std computed, mean {_numbers(seen.mean)}, std {_numbers(seen.std)}. "
         "`model.json` holds all of this for other programs.",
         "## How well",
-        f"Top-1 accuracy {winner.accuracy.top1:.2f} % on {winner.accuracy.images:,} images of "
+        f"Top-1 accuracy {winner.accuracy.top1:.2f} % on {counted(winner.accuracy.images, 'image')} of "
         f"{plain_text(provenance.data)}; the folded network in PyTorch, in float32, {choice.reference.top1:.2f} %.",
         _table(choice),
-        f"Milliseconds for {_count(choice.batch, 'image')} at once on {_count(choice.threads, 'thread')} of "
+        f"Milliseconds for {counted(choice.batch, 'image')} at once on {counted(choice.threads, 'thread')} of "
         f"{plain_text(str(choice.machine.get('processor')))}, the engines taking turns; median, 10th and 90th "
         f"percentile of n = {winner.timing.n}. {overlap_words(choice)} What lost more than {choice.max_drop} points "
         "was not considered.",
@@ -81,11 +82,11 @@ def _facts(provenance: Provenance, described: Mapping[str, Any]) -> list[tuple[s
     training, environment = provenance.training, provenance.environment
     facts = {
         "licence": provenance.licence or "not stated",
+        "started from": _started_from(provenance),
         "from": provenance.source,
         "fold": f"relative error {error:.1e} against the network with its branches" if error is not None else None,
         "trained on": training.get("data"),
         "epochs": training.get("epochs"),
-        "started from": training.get("init"),
         "seed": training.get("seed"),
         "commit": environment.get("commit"),
         "software": f"RepFold {described['provenance']['repfold']}, PyTorch {environment.get('torch', '?')}"
@@ -96,8 +97,13 @@ def _facts(provenance: Provenance, described: Mapping[str, Any]) -> list[tuple[s
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def _started_from(provenance: Provenance) -> str | None:
+    """Whose weights training began with, and on what terms they may be used."""
+    known = provenance.started_from
+    if "source" not in known:
+        return provenance.training.get("init")
+    commit = f", commit {known['commit']}" if "commit" in known else ""
+    return f"{known['source']}{commit}; licence of these weights: {known.get('licence', 'not stated')}"
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from repfold import atomic, models, run_files
+from repfold.counted import counted
 from repfold.data import Images
 from repfold.deploy.compare import compare_forms, why_not_native
 from repfold.deploy.export import export_onnx, has_onnx
@@ -66,7 +67,7 @@ def finish_run(
         outcomes += [exported, timed]
     if validation is not None:
         on_stage("looking at mistakes")
-        outcomes.append(_look(directory, plain or trained.network, trained.description, validation))
+        outcomes.append(look(directory, plain or trained.network, trained.description, validation))
     on_stage("reporting")
     report = write([directory], directory / run_files.REPORT)
     return [*outcomes, Outcome("report", "curves, mistakes, certificate, timings", report)]
@@ -87,7 +88,9 @@ def _fold(directory: Path, trained: models.Model, example: torch.Tensor) -> tupl
         path, unwritten = None, f"; not written: {error}"
     atomic.write_json(directory / run_files.CERTIFICATE, certificate.to_dict(), indent=1)
     left = f", {len(certificate.left)} left as they are" if certificate.left else ""
-    result = f"{len(certificate.regions)} regions folded{left}; proved, relative error {certificate.error:.1e}"
+    result = (
+        f"{counted(len(certificate.regions), 'region')} folded{left}; proved, relative error {certificate.error:.1e}"
+    )
     return plain, Outcome("fold", result + unwritten, path)
 
 
@@ -107,12 +110,13 @@ def write_onnx(directory: Path, plain: nn.Module, example: torch.Tensor, descrip
     return Outcome("ONNX", agrees, path)
 
 
-def _look(
+def look(
     directory: Path,
     network: nn.Module,
     description: models.Description,
     validation: Callable[[models.Preprocessing], Images],
 ) -> Outcome:
+    """Write ``mistakes.json`` of a run; where that cannot be done, none of an earlier network is left there."""
     try:
         if description.preprocessing is None:
             raise RepFoldError("the network does not say how images are to be preprocessed")
@@ -122,7 +126,9 @@ def _look(
     except RepFoldError as error:  # the data may be gone by now
         (directory / run_files.MISTAKES).unlink(missing_ok=True)
         return Outcome("mistakes", f"not looked at: {error}", None)
-    return Outcome("mistakes", f"{wrong:,} of {of:,} images, the worst in the report", directory / run_files.MISTAKES)
+    return Outcome(
+        "mistakes", f"{wrong:,} of {counted(of, 'image')}, the worst in the report", directory / run_files.MISTAKES
+    )
 
 
 def _time(directory: Path, network: nn.Module, plain: nn.Module, example: torch.Tensor, *, onnx: bool) -> Outcome:

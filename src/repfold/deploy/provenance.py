@@ -19,6 +19,7 @@ class Provenance:
     Attributes:
         source: the run or file that it was made of.
         data: the images that its accuracy was measured on.
+        licence: the model's own, in its owner's words.
         training, environment: of its run, as far as they are known.
     """
 
@@ -28,6 +29,13 @@ class Provenance:
     certificate: Mapping[str, Any] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def started_from(self) -> dict[str, str]:
+        """The weights that training started from: source, licence and commit, as far as they are known; or nothing."""
+        init = self.environment.get("init")
+        known = init if isinstance(init, Mapping) else {}
+        return {key: str(known[key]) for key in ("source", "licence", "commit") if known.get(key)}
 
 
 _TRAINING = ("data", "model", "init", "epochs", "batch", "optimizer", "lr", "schedule", "warmup", "augment", "seed")
@@ -40,7 +48,7 @@ def provenance_of(
     """Return what is known of a model file or run directory.
 
     Args:
-        licence: the user's word; without it what the run says of the weights that it started from.
+        licence: the model's own, in its owner's words; that of the weights it started from is the run's to know.
         certificate: of the fold just made; without it that of the run.
     """
     run = _run(source)
@@ -55,10 +63,11 @@ def provenance_of(
 
 
 def _run(source: Path) -> Run | None:
-    """The run that a path means, if it means one that can be read."""
-    if not (source / run_files.RECORD).is_file():
+    """The run that a path means, or that a model file lies in, if it can be read."""
+    directory = source.parent if source.name in run_files.NAMES else source
+    if not (directory / run_files.RECORD).is_file():
         return None
     try:
-        return read_runs([source])[0]
+        return read_runs([directory])[0]
     except RepFoldError:
         return None

@@ -13,27 +13,23 @@ SCRIPT = "predict.py"
 _PROGRAM = '''\
 """Name the classes of images: python predict.py IMAGE...  (once before: pip install -r requirements.txt)."""
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-HERE = Path(__file__).resolve().parent
-MODEL = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
+MODEL = json.loads(Path(__file__).with_name("model.json").read_text(encoding="utf-8"))
 SEEN = MODEL["preprocessing"]
 
 
 {load}
 
-network = load(str(HERE / MODEL["file"]), MODEL["threads"], MODEL["precision"])
+network = load(str(Path(__file__).with_name(MODEL["file"])), MODEL["threads"], MODEL["precision"])
 
 
-def pixels(path: str) -> np.ndarray:
+def pixels(path):
     """The central square of a picture, upright: uint8 [S, S, channels]."""
     mode, size, resize = {{1: "L", 3: "RGB"}}[SEEN["channels"]], SEEN["image_size"], SEEN["resize"]
     image = Image.open(path)
@@ -49,18 +45,17 @@ def pixels(path: str) -> np.ndarray:
     return np.asarray(square).reshape(size, size, -1)
 
 
-def probabilities(paths: list[str]) -> np.ndarray:
+def probabilities(paths):
     """Of each class in each image: float32 [N, K]."""
-    x_NHWC = np.stack([pixels(path) for path in paths]).astype(np.float32) / 255
-    x_NHWC = (x_NHWC - np.float32(SEEN["mean"])) / np.float32(SEEN["std"])
-    logits = network(np.ascontiguousarray(x_NHWC.transpose(0, 3, 1, 2)))
+    x_NHWC = (np.stack([pixels(path) for path in paths]) / 255 - SEEN["mean"]) / SEEN["std"]
+    logits = network(np.ascontiguousarray(x_NHWC.transpose(0, 3, 1, 2), np.float32))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 if __name__ == "__main__":
     for path in sys.argv[1:]:
-        (row,) = probabilities([path])
+        row = probabilities([path])[0]
         best = row.argsort()[::-1][:3]
         print(path, *(f"{{MODEL['classes'][k]}} {{row[k]:.1%}}" for k in best), sep="  ")
 '''
@@ -68,5 +63,5 @@ if __name__ == "__main__":
 
 def script(runtime: Runtime) -> str:
     """Return ``predict.py`` for an engine; what opens the file in it is the source of ``runtime.load``."""
-    source = inspect.getsource(runtime.load).replace(f"def {runtime.load.__name__}(", "def load(", 1)
-    return _PROGRAM.format(load=source)
+    _, *body = inspect.getsource(runtime.load).splitlines(keepends=True)
+    return _PROGRAM.format(load="def load(path, threads, precision):\n" + "".join(body))

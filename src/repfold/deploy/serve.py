@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from repfold import models, run_files
+from repfold.counted import counted
 from repfold.data import Loader
 from repfold.data.transforms import to_input
 from repfold.deploy.accuracy import Accuracy, accuracies
@@ -103,7 +104,7 @@ def choose(
         raise RepFoldError(f"No engine runs this network: {'; '.join(f'{k}: {v}' for k, v in without.items())}.")
     on_stage("measuring the accuracy")
     calls = {REFERENCE: _reference(plain), **{candidate.title: candidate.call for candidate in candidates}}
-    done = lambda images: on_stage(f"measuring the accuracy: {images:,} images")  # noqa: E731
+    done = lambda images: on_stage(f"measuring the accuracy: {counted(images, 'image')}")  # noqa: E731
     accurate = accuracies(calls, loader, seen, on_batch=done)
     on_stage("timing")
     timed_NCHW = np.ascontiguousarray(np.resize(x_NCHW.numpy(), (batch, *x_NCHW.shape[1:])))

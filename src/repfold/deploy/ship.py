@@ -151,6 +151,7 @@ def _described(
         "classes": class_names(plain, choice),
         "preprocessing": asdict(seen),
         "licence": provenance.licence,
+        "started_from": provenance.started_from or None,
         "top1": choice.winner.accuracy.top1,
         "data": provenance.data,
         "images": choice.winner.accuracy.images,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from repfold.algebra import AffineConv
+from repfold.counted import counted
 from repfold.fold.errors import FoldError
 from repfold.graph.graph import STATE, Value
 from repfold.graph.interpret import compute
@@ -76,14 +77,16 @@ class Certificate:
     def __str__(self) -> str:
         """A summary: the error, the sizes, the caveats, and what was left, by reason."""
         sizes = ", ".join(" and ".join("x".join(map(str, shape)) for shape in shapes) for shapes in self.sizes)
-        lines = [f"{len(self.regions)} regions folded; {self.dtype}, relative error {self.error:.1e} on {sizes}"]
+        lines = [
+            f"{counted(len(self.regions), 'region')} folded; {self.dtype}, relative error {self.error:.1e} on {sizes}"
+        ]
         lines += _shown([f"caveat: {caveat}" for caveat in self.caveats])
         reasons: dict[str, list[str]] = {}
         for item in self.left:
             reasons.setdefault(item.reason.split(":")[0], []).append(item.name)
-        counted = sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+        by_count = sorted(reasons.items(), key=lambda pair: -len(pair[1]))
         lines += _shown(
-            [f"left {len(names):3d}: {reason} ({names[0]}{', ...' * (len(names) > 1)})" for reason, names in counted]
+            [f"left {len(names):3d}: {reason} ({names[0]}{', ...' * (len(names) > 1)})" for reason, names in by_count]
         )
         return "\n".join(lines)
 

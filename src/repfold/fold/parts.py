@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold.counted import counted
 from repfold.fold.certificate import FoldedRegion
 from repfold.fold.compare import in_float64, refuse_if_it_differs_from_itself
 from repfold.fold.errors import FoldError
@@ -76,7 +77,7 @@ def fold_module(
     except NotFollowed as refusal:
         return _fold_children(module, original, arguments, policy, path, UNFOLLOWED.format(refusal))
     plan = plan_graph(recorded, policy)
-    rewritten = rewrite(plan, lambda count, of: progress(f"folding {count} of {of} regions"))
+    rewritten = rewrite(plan, lambda count, of: progress(f"folding {count} of {counted(of, 'region')}"))
     left = [(_join(path, name), reason) for name, reason in explain(plan)]
     regions = [_renamed(region, path) for region in rewritten.regions]
 

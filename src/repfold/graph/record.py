@@ -110,17 +110,20 @@ def _carried(network: GraphNetwork, arguments: tuple[object, ...]) -> Recorded:
 def _record_freest(network: nn.Module, arguments: tuple[object, ...], *, free: Freedom, seconds: float) -> Recorded:
     """The graph recorded with the example's sizes, or with larger ones where those leave more sizes free.
 
-    A slice that ends where the example does, say, looks as if it fixed the image's size.
+    A slice that ends where the example does, say, looks as if it fixed the image's size; and so does a map that came
+    down to one pixel, which PyTorch takes for one that always does.
     """
-    recorded = _record(network, arguments, free=free, seconds=seconds)
-    if free != IMAGES or not _fixed_axes(recorded.graph):
-        return recorded
-    try:
-        other = _record(network, arguments, free=free, seconds=seconds, enlarged=2)
-    except (NotFollowed, TooSlow):
-        return recorded
-    freer = len(_fixed_axes(other.graph)) < len(_fixed_axes(recorded.graph))
-    return other if freer and other.graph.holds_for_example else recorded
+    freest = _record(network, arguments, free=free, seconds=seconds)
+    for enlarged in (2, 8) if free == IMAGES else ():
+        if not _fixed_axes(freest.graph):
+            break
+        try:
+            other = _record(network, arguments, free=free, seconds=seconds, enlarged=enlarged)
+        except (NotFollowed, TooSlow):
+            break
+        if len(_fixed_axes(other.graph)) < len(_fixed_axes(freest.graph)) and other.graph.holds_for_example:
+            freest = other
+    return freest
 
 
 def _fixed_axes(graph: Graph) -> list[Check]:

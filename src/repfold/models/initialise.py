@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.models.create import architecture_of
 from repfold.models.pretrained import Pretrained, architecture_told, locate, read
@@ -46,7 +47,7 @@ class Initialised:
     commit: str = ""
 
     def __str__(self) -> str:
-        said = f"{len(self.loaded)} tensors loaded from {self.source}"
+        said = f"{counted(len(self.loaded), 'tensor')} loaded from {self.source}"
         if self.code_base:
             said += f", renamed from the layout of {_CODE_BASES.get(self.code_base, self.code_base)}"
         if self.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.parse
 import urllib.request
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from repfold import regular, run_files
 from repfold.errors import RepFoldError
 from repfold.models import download, hub, weights
 from repfold.models.checkpoint import read_checkpoint
@@ -20,6 +22,8 @@ from repfold.models.create import MODELS
 from repfold.models.description import Description, Preprocessing
 from repfold.models.file import find_file, read_description
 from repfold.models.recognise import read_names
+
+_MOST_BYTES, _LONGEST = 2**22, 400  # of a run's environment; characters of a licence
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,17 @@ def locate(source: str | os.PathLike[str]) -> Located:
             f"There is no file or run {text}. Weights may be a model file, a checkpoint (.pth, .safetensors), a run, "
             "an address, or a repository of the Hugging Face Hub, as timm/repvgg_a0.rvgg_in1k."
         )
-    return Located(text, find_file(source))
+    return Located(text, find_file(source), _licence_in(Path(source)))
+
+
+def _licence_in(path: Path) -> str:
+    """The licence of the weights that a run started from, as it keeps it, or ""; ``path``: the run or a file in it."""
+    directory = path if path.is_dir() else path.parent
+    try:
+        told = json.loads(regular.read_text(directory / run_files.ENVIRONMENT, _MOST_BYTES))["init"]["licence"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return told[:_LONGEST] if isinstance(told, str) else ""
 
 
 def is_remote(source: str) -> bool:

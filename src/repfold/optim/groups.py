@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from repfold.counted import counted
 from repfold.modules import DiagonalKernels
 
 # Layers whose parameters are scales and shifts, of whatever shape; _NormBase is that of BatchNorm and InstanceNorm.
@@ -78,7 +79,7 @@ def parameter_groups(network: nn.Module, *, exempt: Container[nn.Parameter] = fr
             tensors[kind] += 1
             values[kind] += parameter.numel()
     summary = tuple(
-        f"{name}: {count} tensors, {values[name, decays]:,} values, {'decay' if decays else 'no decay'}"
+        f"{name}: {counted(count, 'tensor')}, {values[name, decays]:,} values, {'decay' if decays else 'no decay'}"
         for (name, decays), count in sorted(tensors.items(), key=lambda item: (not item[0][1], item[0][0]))
     )
     return Groups(tuple(decayed), tuple(undecayed), summary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from repfold.counted import counted
 from repfold.report import remedies, wording
 from repfold.report.confusion import class_scores
 from repfold.report.numbers import finite, number
@@ -32,7 +33,8 @@ def advise(run: Run) -> tuple[Finding, ...]:
             continue
         found += check(signs)
     if len(run.epochs) < FEWEST and not found:
-        return (Finding("too-early", "It is too early to tell.", (f"{len(run.epochs)} epochs are recorded.",)),)
+        so_far = f"{counted(len(run.epochs), 'epoch')} recorded so far."
+        return (Finding("too-early", "It is too early to tell.", (so_far,)),)
     return tuple(found) or (_healthy(signs),)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from repfold import regular, run_files, toml
+from repfold.counted import counted
 from repfold.errors import RepFoldError, few
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
@@ -174,7 +175,7 @@ def _read_epochs(path: Path, notes: list[str]) -> tuple[Record, ...]:
             f"{len(torn)} damaged {lines_are} of {run_files.RECORD} skipped (of {len(lines)}: {few(torn, 5)})."
         )
     if again:
-        notes.append(f"{run_files.RECORD} has {again} epochs more than once; the last entry counts.")
+        notes.append(f"{run_files.RECORD} has {counted(again, 'epoch')} more than once; the last entry counts.")
     if not epochs:
         why = "every line of it is damaged" if torn else "it is empty"
         raise RepFoldError(f"{path} holds no epoch: {why}. Train at least one epoch (repfold train --resume goes on).")

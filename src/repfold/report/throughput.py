@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from repfold.counted import counted
 from repfold.report.chart import Chart, Series
 from repfold.report.chart_svg import save_chart
 from repfold.report.timings import Timing, Timings
@@ -25,7 +26,7 @@ def throughput(timings: Timings) -> Chart:
     for row in timings.rows:
         lines.setdefault((row.form, row.threads), []).append(row)
     series = tuple(
-        _line(form if len(counts) == 1 else f"{form}, {threads} threads", rows, style)
+        _line(form if len(counts) == 1 or threads is None else f"{form}, {counted(threads, 'thread')}", rows, style)
         for style, ((form, threads), rows) in enumerate(lines.items())
     )
     return Chart("Images a second", series, x_label="images at once", x_whole=True, log=True)

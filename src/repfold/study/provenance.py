@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from repfold.counted import counted
 from repfold.study.results import Results, Run
 from repfold.train.recipe import Recipe
 
@@ -20,7 +21,7 @@ def provenance(results: Results) -> list[str]:
     lines += [f"before the arms, {name}: {run.seconds / 60:.1f} minutes, {_data(run)}" for name, run in results.before]
     minutes = sum(run.seconds for run in runs) / 60
     if runs:
-        lines.append(f"training: {minutes:.1f} minutes in all, of {len(runs)} trials")
+        lines.append(f"training: {minutes:.1f} minutes in all, of {counted(len(runs), 'trial')}")
     return lines
 
 
@@ -45,7 +46,9 @@ def _kinds(runs: list[Run], read: Any) -> str:
     if len(counts) < 2:
         return next(iter(counts), "")
     most = sorted(counts.items(), key=lambda item: -item[1])[:_MOST]
-    return "; ".join(f"{text} ({count} trials)" for text, count in most) + ("; ..." if len(counts) > _MOST else "")
+    return "; ".join(f"{text} ({counted(count, 'trial')})" for text, count in most) + (
+        "; ..." if len(counts) > _MOST else ""
+    )
 
 
 def _machine(run: Run) -> str:
@@ -56,9 +59,7 @@ def _machine(run: Run) -> str:
 
 def _precision(run: Run) -> str:
     machine: Mapping[str, Any] = run.environment.get("machine", {})
-    return (
-        f"{machine.get('device', '?')}, {machine.get('precision', '?')}, {machine.get('threads', '?')} threads a trial"
-    )
+    return f"{machine.get('device', '?')}, {machine.get('precision', '?')}, {_threads(machine)} a trial"
 
 
 def _data(run: Run) -> str:
@@ -83,3 +84,8 @@ _FACTS = {
 
 def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _threads(machine: Mapping[str, Any]) -> str:
+    threads = machine.get("threads")
+    return "? threads" if threads is None else counted(threads, "thread")

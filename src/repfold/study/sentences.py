@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from repfold.counted import counted
 from repfold.study.metrics import METRICS, Metric
 from repfold.study.results import ArmResult, Results
 from repfold.study.study import Study
@@ -29,7 +30,7 @@ def sentence(result: ArmResult, study: Study) -> str:
     difference = f"{found.difference:+.2f}{_unit(metric)}"
     if found.low is None or found.high is None:
         return f"{claim}: cannot tell; {difference} with one seed, and a spread takes two.{_failures(result)}"
-    interval = f"{difference}, 95 % interval [{found.low:+.2f}, {found.high:+.2f}], n = {found.n} seeds"
+    interval = f"{difference}, 95 % interval [{found.low:+.2f}, {found.high:+.2f}], n = {counted(found.n, 'seed')}"
     return f"{claim}: {found.verdict}. {interval}{_correction(result)}{_needed(result)}.{_failures(result)}"
 
 
@@ -58,7 +59,7 @@ def _needed(result: ArmResult) -> str:
         return "; so small a difference would take more seeds than anybody trains"
     if found.needed <= found.n:
         return "; a few more seeds would decide"
-    return f"; about {found.needed} seeds would decide"
+    return f"; about {counted(found.needed, 'seed')} would decide"
 
 
 def _failures(result: ArmResult) -> str:

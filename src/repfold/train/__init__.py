@@ -12,16 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from repfold.train.evaluation import Metrics, evaluate
+    from repfold.train.event_files import EventFiles
     from repfold.train.model_evaluation import evaluate_model
     from repfold.train.recipe import Recipe
     from repfold.train.run_lock import RunLostError
     from repfold.train.stopping import Stopped
     from repfold.train.training import RunResult, train
 
-__all__ = ["Metrics", "Recipe", "RunLostError", "RunResult", "Stopped", "evaluate", "evaluate_model", "train"]
+__all__ = [
+    "EventFiles",
+    "Metrics",
+    "Recipe",
+    "RunLostError",
+    "RunResult",
+    "Stopped",
+    "evaluate",
+    "evaluate_model",
+    "train",
+]
 
 # Public name -> the module that defines it. None of them is the name of a module here, which would shadow it.
 _HOMES = {
+    "EventFiles": "event_files",
     "Metrics": "evaluation",
     "Recipe": "recipe",
     "RunLostError": "run_lock",

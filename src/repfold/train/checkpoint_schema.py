@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from repfold.counted import counted
 from repfold.modules import differences
 
 FORMAT = "repfold-checkpoint-1"
@@ -94,7 +95,7 @@ def check(content: Any) -> None:
     state = content["state"]
     if len(state["records"]) != state["epoch"] or state["best_epoch"] > state["epoch"]:
         raise Mismatch(
-            f"it says that {state['epoch']} epochs are done, the best of them epoch {state['best_epoch']}, and has "
+            f"it says that of {counted(state['epoch'], 'epoch')} done the best is {state['best_epoch']}, and has "
             f"the records of {len(state['records'])}"
         )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from repfold.counted import counted
 from repfold.signals import Request
 from repfold.train import restart_command, stopping
 from repfold.train.checkpoint import State
@@ -45,7 +46,8 @@ class Loop:
                 self._end_epoch(state)
         if self._over(state) and state.epoch < self.run.settings.epochs:
             patience = self.run.settings.patience
-            self.emit(Note(f"Ended early: {patience} epochs in a row were no better than epoch {state.best_epoch}"))
+            late = counted(patience, "epoch")
+            self.emit(Note(f"Ended early: {late} in a row no better than epoch {state.best_epoch}"))
 
     def _train_epoch(self, state: State) -> None:
         run, settings = self.run, self.run.settings

@@ -17,7 +17,7 @@ from repfold.limits import MOST_PIXELS
 from repfold.models import Model, Preprocessing
 from repfold.train import recipe_file
 from repfold.train.evaluation import Metrics, evaluate
-from repfold.train.recipe import seed_of_data
+from repfold.train.recipe import Recipe, seed_of_data
 
 Part = Literal["val", "train"]
 
@@ -84,13 +84,11 @@ def open_data(
     Raises: RepFoldError when no data are named.
     """
     how: dict[str, Any] = {}
-    if (path / run_files.RECIPE).exists():
-        recipe = recipe_file.read(path / run_files.RECIPE)
-        if data is None or os.path.realpath(data) == os.path.realpath(recipe.data):
-            data = recipe.data
-            max_pixels = max_pixels or recipe.max_pixels
-            how = {"val_fraction": recipe.val_fraction, "seed": seed_of_data(recipe), "skip_broken": recipe.skip_broken}
-            how["per_class"] = recipe.per_class if any(recipe.per_class) else None
+    if recipe := _recipe_of(path, data):
+        data = recipe.data
+        max_pixels = max_pixels or recipe.max_pixels
+        how = {"val_fraction": recipe.val_fraction, "seed": seed_of_data(recipe), "skip_broken": recipe.skip_broken}
+        how["per_class"] = recipe.per_class if any(recipe.per_class) else None
     if not data:
         raise RepFoldError(f"On what? {path} is a model file: name the data too, as in: repfold evaluate MODEL DATA.")
     return open_source(
@@ -102,6 +100,20 @@ def open_data(
         parts=(part,),
         **how,
     )
+
+
+def are_its_own(path: Path, data: str | None) -> bool:
+    """Return whether ``path`` is a run directory, and ``data`` are those that it was trained on."""
+    return _recipe_of(path, data) is not None
+
+
+def _recipe_of(path: Path, data: str | None) -> Recipe | None:
+    """The recipe of a run directory, if it is the one that ``data`` are split and drawn by."""
+    if not (path / run_files.RECIPE).exists():
+        return None
+    recipe = recipe_file.read(path / run_files.RECIPE)
+    own = data is None or os.path.realpath(data) == os.path.realpath(recipe.data)
+    return recipe if own else None
 
 
 def _check_classes(classes: Sequence[str] | None, source: Source, path: Path) -> None:

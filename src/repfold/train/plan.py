@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repfold.counted import counted
 from repfold.data import Source, Survey, in_memory, look_through
 from repfold.data.crops import framing_of
 from repfold.errors import RepFoldError
@@ -173,7 +174,7 @@ def _with(recipe: Recipe, rung: Rung, epochs: int, given: Collection[str]) -> Re
 
 
 def _told(rung: Rung, epochs: int) -> str:
-    return f"{rung.model} on images of {rung.image_size} px, {epochs} epochs"
+    return f"{rung.model} on images of {rung.image_size} px, {counted(epochs, 'epoch')}"
 
 
 def _stand_in(recipe: Recipe, rung: Rung, machine: Machine, found: Survey) -> Assembly:

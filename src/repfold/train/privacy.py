@@ -14,7 +14,10 @@ HIDDEN = "<not kept>"
 
 _PROGRAMS = ("repfold", "__main__.py")
 # Flags of the commands that train, besides the fields of a recipe.
-_OTHERS = {*"data recipe out resume override trust finish pictures json low high steps plot".split()}
+_OTHERS = {
+    *"data minutes recipe out resume override trust finish pictures tensorboard json".split(),
+    *"low high steps plot".split(),
+}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^/@\s]*@)?(?P<rest>[^?#\s]*)(?P<asked>[?#]\S*)?")
 _HOMES = re.compile(r"(?<![\w.~-])/(?:home|Users)/(?P<name>[^/\s:,;'\"]+)(?=[/\s:,;'\"]|$)")
 

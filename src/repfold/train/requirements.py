@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from repfold import allowance
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.modules import eval_mode
 from repfold.train.assemble import Assembly
@@ -113,7 +114,7 @@ def _descriptors(needs: Needs) -> Iterator[str]:
 def _threads(run: Assembly) -> Iterator[str]:
     threads, cores = run.machine.threads, allowance.cores()
     if run.machine.device.type == "cpu" and threads > cores:
-        yield f"{threads} threads share {cores} {'cores' if cores > 1 else 'core'}: that many, or fewer, are faster."
+        yield f"{counted(threads, 'thread')} on {counted(cores, 'core')}: that many, or fewer, are faster."
 
 
 def _open_now() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from repfold import atomic, models, run_files
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.train import checkpoint, last_checkpoints, recipe_file, record, surroundings
 from repfold.train.assemble import Assembly
@@ -54,9 +55,9 @@ def _refuse_to_begin_anew(directory: Path) -> None:
     derived = [name for name in run_files.DERIVED if (directory / name).exists()]
     if epochs > 1 or derived:
         raise RepFoldError(
-            f"{directory} has no {run_files.CHECKPOINT} to go on from, but what a run of {epochs} epochs left "
-            f"({', '.join(derived) or run_files.RECORD}), which beginning anew would overwrite. Copy the checkpoint "
-            "back, or choose another directory (--out)."
+            f"{directory} has no {run_files.CHECKPOINT} to go on from, but what a run of {counted(epochs, 'epoch')} "
+            f"left ({', '.join(derived) or run_files.RECORD}), which beginning anew would overwrite. Copy the "
+            "checkpoint back, or choose another directory (--out)."
         )
 
 

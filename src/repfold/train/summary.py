@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repfold import schedule
+from repfold.counted import counted
 from repfold.train.assemble import Assembly
 
 
@@ -13,16 +14,17 @@ def summary(run: Assembly) -> dict[str, str]:
     processes = f", {run.ranks.world} processes" if run.ranks.world > 1 else ""
     return {
         "data": f"{source.name}: {len(source.train):,} training and {len(source.val):,} validation images of "
-        f"{len(source.classes)} classes, {source.image_size} px, crop {source.crop.kind}",
+        f"{counted(len(source.classes), 'class', 'classes')}, {source.image_size} px, crop {source.crop.kind}",
         "network": f"{recipe.model}{expanded}, {run.parameters:,} parameters",
         "decay": _decay(run),
-        "updates": f"{recipe.epochs} epochs of {run.steps_per_epoch} steps of {recipe.batch} images; "
+        "updates": f"{counted(recipe.epochs, 'epoch')} of {counted(run.steps_per_epoch, 'step')} of "
+        f"{counted(recipe.batch, 'image')}; "
         f"{recipe.optimizer}{_extras(run)}",
         "schedule": _schedule(run),
         "machine": f"{machine.device}, {machine.precision} ({machine.reasons['precision']}), "
         f"evaluated in {_EVALUATED[recipe.val_precision].format(machine.precision)}, "
         f"{'channels-last' if machine.channels_last else 'NCHW'}, "
-        f"{'fused' if machine.fused else 'plain'} optimizer, {machine.threads} threads{processes}",
+        f"{'fused' if machine.fused else 'plain'} optimizer, {counted(machine.threads, 'thread')}{processes}",
     }
 
 
@@ -45,9 +47,12 @@ def _schedule(run: Assembly) -> str:
     return f"{text} {joined} {_in_words(length)} of {recipe.warmup_shape} warm-up"
 
 
+_UNITS = {"ep": "epoch", "it": "step"}
+
+
 def _in_words(length: schedule.Length) -> str:
-    unit = {"ep": " epochs", "it": " steps", "%": " % of the run"}[length.unit]
-    return f"{length.value:g}{unit}"
+    value = int(length.value) if length.value.is_integer() else length.value
+    return f"{length.value:g} % of the run" if length.unit == "%" else counted(value, _UNITS[length.unit])
 
 
 def _extras(run: Assembly) -> str:
@@ -65,7 +70,7 @@ def _extras(run: Assembly) -> str:
         f"the classifier alone for {recipe.head_first}": run.parts.head_first,
         "as many images of each class": recipe.sampling == "balanced",
         "classes of equal weight": recipe.class_weights == "balanced",
-        f"ended by {recipe.patience} epochs that are no better": recipe.patience,
+        f"ended by {counted(recipe.patience, 'epoch')} without a better one": recipe.patience,
     }
     return "".join(f"; {text}" for text, on in extras.items() if on)
 
@@ -76,4 +81,4 @@ def _rules(run: Assembly) -> str:
     rules = run.reparameterized.rules
     spans = [span for rule in rules if (span := rule.span())]
     low, high = min(low for low, _ in spans), max(high for _, high in spans)
-    return f"gradients of {len(rules)} layers re-parameterized, by factors of {low:.3g} to {high:.3g}"
+    return f"gradients of {counted(len(rules), 'layer')} re-parameterized, by factors of {low:.3g} to {high:.3g}"

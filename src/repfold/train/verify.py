@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from repfold import run_files
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.train import checkpoint, recipe_file, record, run_lock
 from repfold.train.last_checkpoints import Found
@@ -80,7 +81,7 @@ def _checkpoints(directory: Path) -> tuple[list[Found], list[Check]]:
             continue
         found.append(Found(path, content))
         sums = "SHA-256 as recorded" if checkpoint.is_sealed(path) else "of an earlier version: no SHA-256, checksums"
-        done = f"{content['state']['epoch']} epochs and {content['state']['step']} steps"
+        done = f"{counted(content['state']['epoch'], 'epoch')} and {counted(content['state']['step'], 'step')}"
         checks.append(Check(name, "passed", f"{sums}; {done}"))
     return found, checks
 
@@ -105,8 +106,8 @@ def _records(directory: Path, found: Found) -> Check:
     except (OSError, ValueError) as error:
         return Check(run_files.RECORD, "failed", f"cannot be read: {error}")
     if lines[: len(known)] != known or len(lines) > len(known) + 1:
-        return Check(run_files.RECORD, "failed", f"not the {len(known)} epochs that the checkpoint knows")
-    return Check(run_files.RECORD, "passed", f"the {len(known)} epochs of the checkpoint")
+        return Check(run_files.RECORD, "failed", f"not the {counted(len(known), 'epoch')} that the checkpoint knows")
+    return Check(run_files.RECORD, "passed", f"the {counted(len(known), 'epoch')} of the checkpoint")
 
 
 def _recipe(directory: Path, found: Found) -> Check:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from repfold import models, run_files
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.fold import Certificate, fold
 from repfold.fold.certificate import TOLERANCE
@@ -57,7 +58,7 @@ def _certificate(path: Path, network: nn.Module, x_NCHW: Tensor, proof: Certific
         return "failed", f"says an error of {said!r}"
     return (
         "passed",
-        f"{len(proof.regions)} regions folded again, relative error {proof.error:.1e} (written: {said:.1e})",
+        f"{counted(len(proof.regions), 'region')} folded again, relative error {proof.error:.1e} (written: {said:.1e})",
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.train import recipe_file, surroundings
 from repfold.train.assemble import Assembly, assemble
@@ -67,7 +68,7 @@ def _judge(stretch: Stretch, run: Assembly, again: dict[str, Any], known: dict[s
     begun = _position(stretch.start)
     count = stretch.until.index(run.steps_per_epoch) - begun.index(run.steps_per_epoch)
     whence = "the beginning" if stretch.start is None else str(begun)
-    described = f"{count or 'no'} steps, and evaluations, from {whence} to {stretch.until}"
+    described = f"{counted(count, 'step') if count else 'no steps'}, and evaluations, from {whence} to {stretch.until}"
     described += ", to the last checkpoint" if stretch.known else f", twice ({stretch.why})"
     odd = differences(again, known)
     if not odd:

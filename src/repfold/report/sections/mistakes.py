@@ -32,7 +32,7 @@ def _of(arm: Arm) -> Confusion | None:
 def _confusion(arm: Arm, confusion: Confusion) -> Markup:
     counted = sum(run.confusion is not None for run in arm.runs)
     images = wording.count(confusion.matrix_TP.sum())
-    what = f"{images} images of {len(confusion.classes)} classes, at the best epoch"
+    what = f"{images} {'image' if images == '1' else 'images'} of {len(confusion.classes)} classes, at the best epoch"
     of = f"{what}, summed over {counted} runs." if counted > 1 else f"{what}."
     tables = tag("div", _pairs(confusion), _classes(confusion), class_="beside")
     matrix = tag("div", heatmap(confusion), class_="scroll", tabindex=0, role="region", aria_label="Confusion matrix")

@@ -33,7 +33,7 @@ def _of_one(mistakes: Mistakes) -> Markup:
     drawn = f", drawn from {wording.count(mistakes.of)}" if mistakes.images < mistakes.of else ""
     if not mistakes.wrong:
         return tag("p", f"None of {looked_at}{drawn} was taken for another class.")
-    what = f"{wording.count(mistakes.wrong)} of {looked_at}{drawn} were taken for another class, by the folded network."
+    what = f"{wording.count(mistakes.wrong)} of {looked_at}{drawn} were taken for another class."
     shown = [*mistakes.worst, *mistakes.most_confident]
     mapped = any(mistake.map for mistake in shown)
     explained = (

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from repfold.counted import counted
 from repfold.report import wording
-from repfold.report.markup import Markup, escape, join, tag
+from repfold.report.markup import Markup, join, tag
 from repfold.report.numbers import finite, number
 from repfold.report.records import Run
 from repfold.report.results import Report
@@ -75,7 +76,7 @@ def _sentence(
     ]
     words.append(f" ({wording.scientific(absolute)} absolute)" if absolute is not None else "")
     words.append(f", computed in {certificate['dtype']}" if certificate.get("dtype") else "")
-    words.append(f". {_count(len(regions), 'region')} folded")
+    words.append(f". {counted(len(regions), 'region')} folded")
     words.append(f", {len(left)} left as found. " if left else ", nothing left. ")
     for key, name in _SAVED.items():
         before, after = _sum(regions, key)
@@ -147,7 +148,3 @@ def _change(before: float, after: float) -> str:
         return ""
     change = 100 * (after / before - 1)
     return " (±0 %)" if abs(change) < 0.05 else f" ({'+' if change > 0 else '−'}{abs(change):.1f} %)"
-
-
-def _count(number_of: int, noun: str) -> Markup:
-    return escape(f"{number_of} {noun}{'' if number_of == 1 else 's'}")

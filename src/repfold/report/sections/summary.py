@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from repfold import run_files
+from repfold.counted import counted
 from repfold.report import wording
 from repfold.report.arms import Arm, Spread, spread
 from repfold.report.chart_svg import swatch
@@ -60,14 +61,14 @@ def _tiles(run: Run) -> Markup:
     if run.certificate:
         folded, left = len(entries(run.certificate, "regions")), len(entries(run.certificate, "left"))
         error = wording.scientific(number(run.certificate.get("error")))
-        words = f"{folded} regions folded" + (f", {left} left" if left else "")
+        words = f"{counted(folded, 'region')} folded" + (f", {left} left" if left else "")
         tiles.append(_tile("fold error", error, "", words))
     if run.timings and (fastest := run.timings.fastest()):
         times = wording.significant(run.timings.speed_up(fastest), 3)
         tiles.append(_tile("speed-up", times, "×", f"{fastest.form}, batch {fastest.batch}"))
     if run.has("seconds"):
         speed = [value for value in run.column("images_per_second") if value is not None]
-        words = f"{wording.count(speed[-1])} images/s" if speed else f"{len(run.epochs)} epochs"
+        words = f"{wording.count(speed[-1])} images/s" if speed else counted(len(run.epochs), "epoch")
         tiles.append(_tile("training time", wording.seconds(duration(run)), "", words))
     return tag("div", *tiles, class_="tiles")
 
@@ -91,7 +92,7 @@ def _files(run: Run) -> Markup | None:
     rows = tuple((tag("code", name), meanings.get(name, ""), wording.size(sizes[name])) for name in names)
     table = to_html(Table(columns("file", "what it is", "#size"), rows))
     where = tag("p", "In ", tag("code", str(run.directory)), class_="quiet")
-    return tag("details", tag("summary", f"{len(rows)} files"), where, table, class_="bulky")
+    return tag("details", tag("summary", counted(len(rows), "file")), where, table, class_="bulky")
 
 
 def _arms(arms: Sequence[Arm]) -> Markup:
