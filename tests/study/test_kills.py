@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tests import documents
 from tests.study.conftest import TINY, Heard, run
 
 from repfold.study import study_file
@@ -24,14 +24,14 @@ def values(study, store):
     return {arm.arm.name: arm.values for arm in read_results(study, store).arms}
 
 
-def start(place: Path) -> subprocess.Popen:
-    """A runner of the tiny study by the command line, in a process of its own."""
+def start(place: Path) -> BaseProcess:
+    """A runner of the tiny study by the command line, in a process of its own, which prints into a file."""
     (place / "tiny.toml").write_text(TINY)
-    words = [sys.executable, "-m", "repfold", "study", "run", "tiny.toml", "--out", "out", "--jobs", "1"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = ["study", "run", "tiny.toml", "--out", "out", "--jobs", "1"]
+    forks = multiprocessing.get_context("forkserver")
+    runner = forks.Process(target=documents.command_line, args=(words, place, place / "printed"))
+    runner.start()
+    return runner
 
 
 def wait_for(condition, seconds=300.0):
@@ -60,7 +60,7 @@ def test_a_killed_runner_loses_nothing_that_is_finished(trained, tmp_path):
     runner = start(tmp_path)
     wait_for(lambda: list(tmp_path.glob(f"trials/*/{FINISHED}")))
     os.kill(runner.pid, signal.SIGKILL)
-    runner.communicate()
+    runner.join()
     before = {path: path.read_bytes() for path in tmp_path.glob(f"trials/*/{FINISHED}")}
     study, store, heard = run(TINY, tmp_path / "trials")
     after = {path: path.read_bytes() for path in tmp_path.glob(f"trials/*/{FINISHED}")}
@@ -73,10 +73,11 @@ def test_a_killed_runner_loses_nothing_that_is_finished(trained, tmp_path):
 def test_two_runners_train_no_trial_twice(trained, tmp_path):
     (tmp_path / "trials").mkdir()
     other = start(tmp_path)
-    wait_for(lambda: any((tmp_path / "trials").glob(".claims/*")) or other.poll() is not None)
+    wait_for(lambda: any((tmp_path / "trials").glob(".claims/*")) or not other.is_alive())
     study, store, heard = run(TINY, tmp_path / "trials", jobs=1)
-    printed, errors = other.communicate()
-    assert other.returncode == 0, errors
+    other.join()
+    printed = (tmp_path / "printed").read_text()
+    assert other.exitcode == 0, printed
     ours = [label for label, how in heard.ended.items() if how == "trained"]
     theirs = re.findall(r"\d+/4  (\S+, seed \d) +finished in", printed)
     assert sorted([*ours, *theirs]) == sorted(["none, seed 0", "none, seed 1", "low, seed 0", "low, seed 1"]), printed

@@ -152,7 +152,7 @@ def test_keys():
         key_of(Recipe(), {})
 
 
-def test_which_code_counts(trained, place, monkeypatch):
+def test_which_code_counts(trained, place):
     """A changed file that a trial ran invalidates it; one that it never ran, or that says the same, does not."""
     study, _, _ = trained
     trial = rounds.rounds(study, Store(place))[0][0]
@@ -160,16 +160,25 @@ def test_which_code_counts(trained, place, monkeypatch):
     assert {"train/step.py", "models/repvgg.py", "data/loader.py", "schedule/decay.py"} <= set(told)
     assert not {"blocks/dbb.py", "models/mobileone.py", "data/augment/policies.py"} & set(told)
     assert not any(name.startswith(("cli", "report", "study", "deploy", "engine")) for name in told)
-    before = code._digest
 
-    def changed(name):
-        code._digest_of.cache_clear()
-        monkeypatch.setattr(code, "_digest", lambda path: "new" if str(path).endswith(name) else before(path))
-        return Store(place).finished(trial) is None
+    def invalid(name):
+        return Store(place, code.Code(code.here().files | {name: code.File("new")})).finished(trial) is None
 
-    assert changed("train/step.py") and changed("models/repvgg.py") and not changed("blocks/dbb.py")
-    monkeypatch.undo()
-    code._digest_of.cache_clear()
+    assert invalid("train/step.py") and invalid("models/repvgg.py") and not invalid("blocks/dbb.py")
+
+
+def test_what_is_edited_while_a_study_runs_is_not_what_ran(tmp_path):
+    """A process has the code that was on the disk when it was loaded, and what was loaded later is as it is now."""
+    from repfold.schedule import decay
+    from repfold.train import step
+
+    known = code.Code({"train/step.py": code.File("as it was"), "schedule/decay.py": code.File("as it was")})
+    watch = code.Watch(known)
+    watch.modules |= {step.__name__, decay.__name__}
+    watch.loaded.discard(decay.__name__)
+    digests = watch.digests()
+    assert digests["train/step.py"] == "as it was"
+    assert digests["schedule/decay.py"] == code.here().file("schedule/decay.py").digest != "as it was"
 
 
 def test_comments_docstrings_and_formatting_do_not_count(tmp_path):
@@ -180,5 +189,5 @@ def test_comments_docstrings_and_formatting_do_not_count(tmp_path):
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
-    one, same, other = (code._digest(tmp_path / f"{name}.py") for name in texts)
+    one, same, other = (code._read(tmp_path / f"{name}.py").digest for name in texts)
     assert one == same != other

@@ -57,7 +57,7 @@ def run(orders: Iterator[Order], emit: Callable[[Event], None], *, gpus: float) 
 def carry_out(order: Order) -> tuple[Any, ...]:
     """What a process of the cluster does."""
     torch.set_num_threads(order.threads)
-    return worker.attempt(order, Listener(None))
+    return worker.attempt(order, Listener(None, order.code))
 
 
 def _connected() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -117,19 +117,21 @@ Execute = Callable[[_Missing], None]
 
 
 def _executor(resources: Resources, jobs: int, threads: int, store: Store, emit: Callable[[Event], None]) -> Execute:
-    def order(index: int, trial: Trial) -> Order:
+    def order(trial: Trial) -> Order:
+        return Order(trial, store.path.absolute(), threads, keep=resources.keep, trust=resources.trust)
+
+    def order_here(index: int, trial: Trial) -> Order:
+        assert store.code.whole, "all of it is read before anything is trained"
         gpus = torch.cuda.device_count()
-        on = str(index % gpus) if gpus > 1 else ""
-        return Order(trial, store.path.absolute(), threads, on, resources.keep, resources.trust)
+        return replace(order(trial), gpus=str(index % gpus) if gpus > 1 else "", code=store.code)
 
     def here(missing: _Missing) -> None:
-        orders = (order(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
+        orders = (order_here(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
         pool.run(orders, jobs, missing.heard, is_free=lambda one: not store.is_claimed(one.trial.key))
 
     def ray(missing: _Missing) -> None:
         from repfold.study import on_ray
 
-        orders = (order(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
-        on_ray.run(orders, missing.heard, gpus=1.0 if torch.cuda.is_available() else 0.0)
+        on_ray.run(map(order, missing.in_time(jobs)), missing.heard, gpus=1.0 if torch.cuda.is_available() else 0.0)
 
     return {"here": here, "ray": ray}[resources.on]

@@ -16,7 +16,7 @@ from typing import Any
 
 from repfold import atomic
 from repfold.errors import RepFoldError
-from repfold.study import code
+from repfold.study.code import Code, here
 from repfold.study.trial import Trial, is_told
 from repfold.train import run_lock
 from repfold.train.run_lock import RunLock
@@ -35,21 +35,21 @@ class Failure:
 
 
 class Store:
-    """The trials in ``path``."""
+    """The trials in ``path``; those count that ``code`` would give again, by default that of this process."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, code: Code | None = None) -> None:
+        self.path, self.code = path, code or here()
         self._names: dict[str, list[str]] | None = None
 
     def directory(self, trial: Trial) -> Path:
         """Return where ``trial`` is, or is to be, trained: of its finished ones that which still counts."""
-        return self.finished(trial) or self.path / f"{trial.key}-{code.whole()}"
+        return self.finished(trial) or self._of_now(trial)
 
     def finished(self, trial: Trial) -> Path | None:
         """Return the directory of ``trial`` when there is a result of it that counts."""
         for name in self._known(trial.key):
             content = self.result(self.path / name)
-            if content is not None and _counts(content, trial):
+            if content is not None and self._counts(content, trial):
                 return self.path / name
         return None
 
@@ -72,7 +72,7 @@ class Store:
 
     def failure(self, trial: Trial) -> Failure | None:
         """Return why ``trial`` failed, if it was tried with the code as it is."""
-        content = _read(self.path / f"{trial.key}-{code.whole()}" / FAILURE)
+        content = _read(self._of_now(trial) / FAILURE)
         try:
             return Failure(**content) if content else None
         except TypeError:
@@ -89,6 +89,16 @@ class Store:
     def look_again(self) -> None:
         """Forget which directories there were: others may have added some."""
         self._names = None
+
+    def _of_now(self, trial: Trial) -> Path:
+        return self.path / f"{trial.key}-{self.code.whole}"
+
+    def _counts(self, content: Mapping[str, Any], trial: Trial) -> bool:
+        try:
+            ran = content["code"]
+            return _is_of(content, trial) and self.code.is_current(ran["files"], ran["torch"])
+        except (KeyError, TypeError, AttributeError):
+            return False
 
     def _known(self, key: str) -> list[str]:
         if self._names is None:
@@ -115,13 +125,6 @@ def check_writable(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RepFoldError(f"{path} cannot be made: {error.strerror}. Choose another directory.") from error
-
-
-def _counts(content: Mapping[str, Any], trial: Trial) -> bool:
-    try:
-        return _is_of(content, trial) and code.is_current(content["code"]["files"], content["code"]["torch"])
-    except (KeyError, TypeError):
-        return False
 
 
 def _is_of(content: Mapping[str, Any], trial: Trial) -> bool:

@@ -18,7 +18,7 @@ import torch
 from repfold import run_files
 from repfold.errors import RepFoldError
 from repfold.study import store as stores
-from repfold.study.code import Watch, torch_version
+from repfold.study.code import Code, Watch, here, torch_version
 from repfold.study.store import Failure, Store
 from repfold.study.trial import Trial, told
 from repfold.train import recipe_file, train
@@ -43,7 +43,10 @@ class OrphanedError(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """What a process is to do: a trial, in which store, with how many threads, on which GPUs ("": as they are)."""
+    """What a process is to do: a trial, in which store, with how many threads, on which GPUs ("": as they are).
+
+    ``code``: what the runner read of the code that the process has; None where it may have another, which it reads.
+    """
 
     trial: Trial
     store: Path
@@ -51,6 +54,7 @@ class Order:
     gpus: str = ""
     keep: bool = False
     trust: bool = False
+    code: Code | None = None
 
 
 def run(order: Order, pipe: Connection) -> None:
@@ -61,7 +65,7 @@ def run(order: Order, pipe: Connection) -> None:
     torch.set_num_threads(order.threads)
     told_last: tuple[Any, ...] = (STOPPED,)
     try:
-        told_last = attempt(order, Listener(pipe))
+        told_last = attempt(order, Listener(pipe, order.code))
     except OrphanedError:
         return
     except KeyboardInterrupt:  # Ctrl-C, before the first step
@@ -72,7 +76,7 @@ def run(order: Order, pipe: Connection) -> None:
 
 def attempt(order: Order, listen: Listener) -> tuple[Any, ...]:
     """Train the trial of ``order`` unless it is finished; return how it ended, and what is to be known of that."""
-    store = Store(order.store)
+    store = Store(order.store, order.code)
     try:
         with store.claim(order.trial.key):
             if (finished := store.finished(order.trial)) is not None:
@@ -136,7 +140,7 @@ def _measured(order: Order, directory: Path) -> dict[str, float]:
 
 def give_up(order: Order, why: str) -> None:
     """Write that the trial of ``order`` failed, for a reason that its process could not tell."""
-    directory = Store(order.store).directory(order.trial)
+    directory = Store(order.store, order.code).directory(order.trial)
     recipe = order.trial.recipe
     with suppress(OSError, RepFoldError):
         recipe_file.write(recipe, directory / run_files.RECIPE)
@@ -152,8 +156,8 @@ def command_of(recipe: Recipe, directory: Path) -> str:
 class Listener:
     """Hears the events of a training, passes on how far it is, and has the code watched where it may be new."""
 
-    def __init__(self, pipe: Connection | None) -> None:
-        self.pipe, self.watch = pipe, Watch()
+    def __init__(self, pipe: Connection | None, code: Code | None) -> None:
+        self.pipe, self.watch = pipe, Watch(code or here())
         self.epochs, self.trained, self._told_at, self._began = 0, 0.0, 0.0, time.perf_counter()
 
     def __call__(self, event: Event) -> None:
