@@ -87,6 +87,8 @@ FILES = [
     "junk",
 ]
 
+ENGINES = ["torch", "torch.compile", "repfold", "onnxruntime", "openvino", "ncnn"]
+
 # verb -> flag -> what it may be given. What is right but takes for ever (10^8 rounds) is left out.
 FLAGS: dict[str, dict[str, list[str]]] = {
     "advise": {"--plot": [place + ".svg" for place in PLACES] + ["out", "out.xyz"]},
@@ -119,7 +121,12 @@ FLAGS: dict[str, dict[str, list[str]]] = {
         "--licence": TEXT,
     },
     "engine": {"--batch": WHOLE, "--image-size": WHOLE, "--threads": [v for v in WHOLE if v != "100000000"]},
-    "evaluate": {"--batch": WHOLE, "--form": TEXT[:5], "--part": TEXT[:5], "--device": TEXT[:5], "--factory": TEXT},
+    "evaluate": {
+        "--batch": WHOLE,
+        **{flag: TEXT[:5] for flag in ("--form", "--part", "--device", "--precision")},
+        "--factory": TEXT,
+        "--engine": [*TEXT[:5], *ENGINES],
+    },
     "export": {"-o": [p + ".onnx" for p in PLACES] + ["out", "out.xyz"], "--example": SHAPES, "--factory": TEXT[:5]},
     "find-lr": {
         "--low": REAL,
@@ -137,13 +144,20 @@ FLAGS: dict[str, dict[str, list[str]]] = {
         "--policy": TEXT[:5],
         "--factory": TEXT,
     },
-    "predict": {"--top": WHOLE, "--model": FILES, "--factory": TEXT[:6]},
+    "predict": {
+        "--top": WHOLE,
+        "--model": FILES,
+        "--factory": TEXT[:6],
+        "--engine": [*TEXT[:5], *ENGINES],
+        "--csv": [place + ".csv" for place in PLACES] + ["images", "fifo"],
+        "--max-pixels": WHOLE,
+    },
     "profile": {"--image-size": WHOLE, "--example": SHAPES, "--weights": FILES, "--num-classes": WHOLE},
     "completion": {"": TEXT + FILES},
     "models": {"": TEXT + FILES},
     "quantize": {"-o": [p + ".onnx" for p in PLACES] + ["out"], "--images": WHOLE, "--data": FILES},
     "recipes": {"": TEXT + FILES},
-    "report": {"-o": PLACES},
+    "report": {"-o": PLACES, "--csv": [place + ".csv" for place in PLACES] + ["images", "fifo"]},
     "schedule": {
         "--lr": REAL,
         "--epochs": REAL,
@@ -161,7 +175,11 @@ FLAGS: dict[str, dict[str, list[str]]] = {
         "--export": [place + ".csv" for place in PLACES] + ["out", "out.xyz"],
     },
     "verify": {"--steps": WHOLE, "--factory": TEXT[:5]},
-    "train": {"--recipe": FILES, "--out": PLACES, "--init": FILES, "--teacher": FILES, "--scales": FILES},
+    "train": {
+        **{flag: FILES for flag in ("--recipe", "--init", "--teacher", "--scales")},
+        "--out": PLACES,
+        "--tensorboard": TEXT[:5],
+    },
 }
 # Fields of recipes whose large values are right, and train for ever or on as many threads.
 LASTING = {"epochs", "threads"}
@@ -288,6 +306,42 @@ def contents() -> Iterator[Case]:
             yield Case(f"advise with {file} {name}", ("advise", "run"), _writes(f"run/{file}", text))
 
 
+def budgets() -> Iterator[Case]:
+    """Minutes that are none, or that exclude what is given beside them."""
+    words = list(SOUND["train"])
+    at = words.index("--epochs")
+    del words[at : at + 2]
+    for value in (*REAL, "0.0001"):
+        yield Case(f"train --minutes {_short(value)}", ("train", *words, "--minutes", value), odd_files)
+    yield Case("train --minutes and --epochs", ("train", *SOUND["train"], "--minutes", "1"))
+    yield Case("train --minutes without data", ("train", "--minutes", "1"))
+    yield Case("train --minutes of junk", ("train", "junk", "--minutes", "1"), odd_files)
+
+
+def engines() -> Iterator[Case]:
+    """Every engine on files that are not its own, and on ones that are spoilt."""
+    for engine in ENGINES:
+        for file in ("run", "plain.safetensors", "model.onnx", "junk", "empty", "fifo", "picture.png", "images"):
+            for command in (("predict", file, "picture.png"), ("evaluate", file, "images")):
+                words = (*command, "--engine", engine, "--precision", "bf16")
+                yield Case(f"{command[0]} {file} by {engine}", words, odd_files)
+
+
+def event_files() -> Iterator[Case]:
+    """Event files of TensorBoard that are something else."""
+    words = ("train", "--resume", "--out", "run", "--override", "--epochs", "2", "--no-finish", "--tensorboard")
+    name = "run/events.out.tfevents.1.here.2.0"
+    arranged: dict[str, Callable[[Path], Any]] = {
+        "noise": lambda place: (place / name).write_bytes(b"noise" * 99),
+        "a directory": lambda place: (place / name).mkdir(),
+        "a FIFO": lambda place: os.mkfifo(place / name),
+        "a circle": lambda place: (place / name).symlink_to(Path(name).name),
+    }
+    for what, arrange in arranged.items():
+        yield Case(f"event files that are {what}", words, arrange)
+        yield Case(f"event files that are {what}, not asked for", words[:-1], arrange)
+
+
 def studies() -> Iterator[Case]:
     """The file of a study with each of its keys gone, of another kind, or misspelt, and with parts that do not fit."""
     for line in STUDY.splitlines():
@@ -327,9 +381,12 @@ def studies() -> Iterator[Case]:
         yield Case(f"study of {_short(other)}", ("study", "report", "out"), _writes_below("out/study.json", other))
 
 
+GROUPS = (flags, settings, positions, files, contents, studies, budgets, engines, event_files)
+
+
 def all_cases() -> list[Case]:
     """Every case, in an order that is always the same."""
-    return [case for cases in (flags, settings, positions, files, contents, studies) for case in cases()]
+    return [case for cases in GROUPS for case in cases()]
 
 
 def odd_files(place: Path) -> None:

@@ -178,7 +178,7 @@ def _export(
     failures = []
     for shapes in (batch | sizes, batch):
         try:
-            with _quiet(), _sizes_of_one_like_others(), atomic.replacing(path) as temporary:
+            with quiet(), _sizes_of_one_like_others(), atomic.replacing(path) as temporary:
                 write(temporary, example, shapes)
                 error = check(temporary, network, example) if check else None
                 _refuse(error, example.dtype, path)
@@ -215,8 +215,8 @@ def _sizes_of_one_like_others() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters: they warn of optional packages, and print and log what their errors say again."""
+def quiet() -> Iterator[None]:
+    """Silence what exports and loads programs: it warns of optional packages, and logs what its errors say again."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

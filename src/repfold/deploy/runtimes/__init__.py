@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from repfold import regular
+from repfold.deploy.export import quiet
 from repfold.deploy.runtimes.native import NATIVE
 from repfold.deploy.runtimes.ncnn import NCNN
 from repfold.deploy.runtimes.onnx_runtime import ONNX_RUNTIME
@@ -76,7 +77,10 @@ def open_artefact(
         raise RepFoldError(f"{path} needs {runtime.title}, and {missing}.")
     try:
         regular.opened(path).close()
-        return runtime.open(path, threads=threads, precision=precision)
+        with quiet():
+            return runtime.open(path, threads=threads, precision=precision)
     except Exception as error:  # each runtime has exceptions of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RepFoldError(f"{runtime.title} cannot open {path}: {reason}") from error
+        known = path.suffix in (runtime.suffix, *runtime.reads)
+        takes = "" if known else f". It takes files that end in {runtime.suffix}"
+        raise RepFoldError(f"{runtime.title} cannot open {path}: {reason.rstrip('.')}{takes}.") from error

@@ -50,4 +50,5 @@ OPENVINO = Runtime(
     _write,
     load,
     others=(".bin",),
+    reads=(".onnx",),
 )

@@ -46,6 +46,7 @@ class Runtime:
         write: makes the file.
         load: opens the file with so many threads in a precision. A function without surroundings: a folder that is
             shipped holds its source, so that what was measured and what is served are one text.
+        reads: endings of other files that it opens.
         largest_batch: images that a call takes; None for any number.
     """
 
@@ -58,6 +59,7 @@ class Runtime:
     write: Callable[[Material, Precision, Path], None]
     load: Callable[[str, int, str], Call]
     others: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     largest_batch: int | None = None
 
     def missing(self) -> str | None:
