@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import shutil
+import textwrap
 import typing
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -17,6 +20,7 @@ from repfold.cli.commands import Command
 
 # --json and no --no-json; a value that may be left out is left out, and not written None.
 _SILENT = ("None", "True", "False", "")
+_WIDEST = 100  # columns of a description
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
@@ -41,8 +45,9 @@ def _parse(
     def capture(*values: Any, **named: Any) -> inspect.BoundArguments:
         return signature.bind(*values, **named)
 
-    hints = {name: _brief(hint) for name, hint in typing.get_type_hints(function, include_extras=True).items()}
-    capture.__annotations__, capture.__doc__ = hints, function.__doc__
+    given = typing.get_type_hints(function, include_extras=True)
+    hints = {name: _brief(hint, signature.parameters.get(name)) for name, hint in given.items()}
+    capture.__annotations__, capture.__doc__ = hints, _unfolded(inspect.getdoc(function) or "")
     parameters = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items()]
     capture.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     description = f"{_description(function)}\n\nexample:\n  {command.example}"
@@ -53,15 +58,21 @@ def _parse(
     return bound, strays
 
 
-def _brief(hint: Any) -> Any:
-    """The annotation of a parameter, such that help names no default that says nothing."""
+def _brief(hint: Any, parameter: inspect.Parameter | None) -> Any:
+    """The annotation of a parameter, such that help names positions, and no default that says nothing."""
     origin, *markers = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
     named = [marker for marker in markers if not dataclasses.is_dataclass(marker)]
     changes: dict[str, Any] = {
         "help_behavior_hint": lambda default: "" if default in _SILENT else f"(default: {default})"
     }
+    positional = parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    if parameter is not None and positional and typing.get_origin(origin) is not Literal:
+        optional = parameter.default is not inspect.Parameter.empty
+        changes["metavar"] = f"[{parameter.name.upper()}]" if optional else parameter.name.upper()
     given: Any = next((marker for marker in markers if dataclasses.is_dataclass(marker)), tyro.conf.arg())
-    described = given if given.help_behavior_hint else dataclasses.replace(given, **changes)
+    if given.help_behavior_hint:
+        del changes["help_behavior_hint"]
+    described = dataclasses.replace(given, **changes)
     return Annotated[(origin, *named, described)]
 
 
@@ -77,7 +88,15 @@ def _take_in(bound: inspect.BoundArguments, strays: Sequence[str]) -> bool:
     return False
 
 
+def _unfolded(text: str) -> str:
+    """A docstring whose arguments have a line each, since help is wrapped as wide as the terminal."""
+    head, mark, arguments = text.partition("\n\nArgs:\n")
+    return head + mark + re.sub(r"\n {5,}", " ", arguments)
+
+
 def _description(function: Callable[..., Any]) -> str:
-    """The docstring without the arguments, each paragraph in one line."""
+    """The docstring without the arguments, wrapped; tyro would join lines again that begin with a letter."""
     paragraphs = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0].split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    wrapped = (textwrap.fill(" ".join(text.split()), width, subsequent_indent="  ") for text in paragraphs)
+    return "\n\n".join(wrapped)

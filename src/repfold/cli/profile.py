@@ -37,7 +37,7 @@ def profile(
     F(2x2, 3x3) for 3x3 convolutions of stride 1, and the multiply-adds of everything else.
 
     Args:
-        model: A run directory, a model file, a model's name, or package.module:factory.
+        model: A run directory, a model file, an ONNX file, a model's name, or package.module:factory.
         image_size: Side of the square image; that of a trained model's preprocessing, else 224.
         json: Print one JSON object: both forms' totals and layers, and the layers side by side.
     """

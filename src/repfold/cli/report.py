@@ -27,7 +27,7 @@ def report(
         runs: Run directories, as 'repfold train' writes them.
         output: Where the page goes; RUN/report.html for one run, report.html here for several.
         csv: Write the records too, as a table of an epoch a line.
-        pictures: Show the worst mistakes; the page then holds pictures of the data.
+        pictures: Leave the worst mistakes out, so that the page holds no pictures of the data.
         json: Print one JSON object.
     """
     from repfold import atomic, run_files

@@ -42,7 +42,8 @@ def train(
 ) -> None:
     """Train a network; then fold it, prove the fold, export it, time it and write the report.
 
-    The defaults are overridden by the recipe, and this by flags.
+    The defaults are overridden by the recipe, and this by flags. On a CPU without a recipe, model, image size and
+    epochs that are not given are picked to fit --minutes instead.
 
     Args:
         data: A folder of class folders of images, CIFAR or IDX files, or digits.
