@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.pictures import Write, picture
 
-from repfold.data import Batch, CropSettings, Framing, Images, Loader, in_memory, open_source
+from repfold.data import Batch, CropSettings, DataSettings, Framing, Images, Loader, in_memory, open_source
 from repfold.data.collection import decoded_when_used
 from repfold.data.crops import centre_boxes, cut
 from repfold.errors import RepFoldError
@@ -148,7 +148,7 @@ def test_stopping_early_leaves_no_thread() -> None:
 
 def test_a_picture_that_breaks_while_training_is_named(write_folder: Write) -> None:
     root = write_folder({"a": 4, "b": 4}, size=(40, 40))
-    source = open_source(root, image_size=16, cache_bytes=0)
+    source = open_source(DataSettings(root, image_size=16), cache_bytes=0)
     path = root / "train/b/002.png"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RepFoldError, match=r"train/b/002\.png"):

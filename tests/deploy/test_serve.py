@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repfold import models
-from repfold.data import open_source
+from repfold.data import DataSettings, open_source
 from repfold.deploy import choose
 from repfold.deploy.accuracy import accuracies
 from repfold.deploy.candidates import Candidate
@@ -23,7 +23,7 @@ def plain(classifier) -> models.Model:
 
 @pytest.fixture
 def loader(photos):
-    source = open_source(photos, image_size=32, resize=36, parts=("val",))
+    source = open_source(DataSettings(photos, image_size=32, resize=36), parts=("val",))
     return source.loader("val", 7, train=False)
 
 

@@ -217,7 +217,7 @@ def test_a_checkpoint_of_no_known_network_is_refused_by_name(tmp_path, spoil, me
 
 def test_names_of_another_library_are_refused():
     with pytest.raises(RepFoldError, match="no known layout"):
-        to_ours({"layer1.0.conv1.weight": torch.zeros(1)})
+        to_ours({"encoder.layer.0.attention.weight": torch.zeros(1)})
 
 
 def test_what_other_code_has_no_names_for_is_refused(tmp_path):
