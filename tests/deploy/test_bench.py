@@ -62,8 +62,8 @@ def test_the_real_clock_is_read():
 
 def test_threads_are_set_while_timing_and_restored():
     before, seen = torch.get_num_threads(), []
-    timings = time_forms({"a": lambda: seen.append(torch.get_num_threads())}, batch=1, rounds=1, threads=1)
-    assert set(seen) == {1} and timings.machine["threads"] == 1
+    timings = time_forms({"a": lambda: seen.append(torch.get_num_threads())}, batch=1, rounds=1, threads=before + 1)
+    assert set(seen) == {before + 1} == {timings.machine["threads"]}
     assert torch.get_num_threads() == before
 
 
