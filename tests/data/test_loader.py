@@ -119,9 +119,13 @@ def test_a_subset_keeps_pictures_and_labels_together() -> None:
         assert len(images.sample(99)) == 23
 
 
-def slow_images(seconds: float, count: int = 12) -> Images:
+def slow_images(seconds: float, count: int = 12, done: list[int] | None = None) -> Images:
+    """Pictures that take so long to read; the rows that have been read are put into ``done``."""
+
     def read(row: int) -> np.ndarray:
         time.sleep(seconds)
+        if done is not None:
+            done.append(row)
         return np.full((16, 16, 3), row, dtype=np.uint8)
 
     sizes = np.full((count, 2), 16)
@@ -132,9 +136,13 @@ def test_waiting_is_measured_and_hidden_by_work() -> None:
     idle = loader(slow_images(0.02), 2, workers=1)
     list(idle.epoch(0))
     assert idle.waited > 0.2  # 12 pictures of 20 ms, one after the other
-    busy = loader(slow_images(0.02), 2, workers=2)
-    for _ in busy.epoch(0):
-        time.sleep(0.06)  # the training step, during which the next batches are made
+    done: list[int] = []
+    busy = loader(slow_images(0.02, done=done), 2, workers=2)
+    for batch, _ in enumerate(busy.epoch(0), 1):
+        # The training step, during which the next batch is made, however long other programs delay that.
+        until = time.monotonic() + 10
+        while len(done) < min(12, 2 * batch + 2) and time.monotonic() < until:
+            time.sleep(0.01)
     assert busy.waited < idle.waited / 2
 
 
