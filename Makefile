@@ -30,6 +30,7 @@ lint: install
 
 docs: install
 	$(BIN)/python docs/build.py
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m guides tests/test_guides.py tests/test_notebook.py
 
 wheels: build/wheels-installed
 	build/wheels-venv/bin/python packaging/wheels.py

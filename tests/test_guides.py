@@ -35,6 +35,7 @@ def test_every_guide_is_run():
     assert sorted(ORDER) == sorted(path.stem for path in GUIDES.glob("*.md"))
 
 
+@pytest.mark.guides
 @pytest.mark.parametrize("name", ORDER)
 def test_the_commands_and_the_python_run(place, name):
     guide = GUIDES / f"{name}.md"

@@ -8,6 +8,7 @@ import pytest
 
 from repfold import engine, run_files
 from repfold.cli import main
+from repfold.errors import RepFoldError
 from repfold.train import recipe_file
 
 
@@ -15,9 +16,8 @@ def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkey
     short = recipe_file.find("digits").replace(epochs=5, threads=1)
     monkeypatch.setattr(recipe_file, "find", lambda name: short)
     out = tmp_path / "demo"
-    for again in ([], ["--overwrite"]):
-        main(["demo", "--out", str(out), "--json", *again])
-        told = json.loads(capsys.readouterr().out)
+    main(["demo", "--out", str(out), "--json"])
+    told = json.loads(capsys.readouterr().out)
     assert told["best"]["val_top1"] > 90
     files = {*run_files.ALWAYS, run_files.PREVIOUS_CHECKPOINT, run_files.PREVIOUS_BEST}
     files |= {run_files.DEMO, run_files.MISTAKES}
@@ -29,6 +29,13 @@ def test_the_demo_trains_folds_proves_exports_times_and_reports(tmp_path, monkey
     native = {"folded, RepFold's engine"} if engine.available() is None else set()
     assert {row["form"] for row in timings["rows"]} == forms | native
     assert json.loads((out / "certificate.json").read_text())["error"] < 1e-5
+
+    def fail(*arguments):
+        raise RepFoldError("no training: as a test")
+
+    monkeypatch.setattr("repfold.cli.train_and_finish.train_with_display", fail)
+    assert "as a test" in refusal(capsys, "--out", str(out), "--overwrite")
+    assert {path.name for path in out.iterdir()} == {run_files.DEMO}, "all of the earlier demo is gone"
 
 
 def refusal(capsys, *arguments: str) -> str:

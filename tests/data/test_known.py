@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.data.pictures import Write
 
-from repfold.data import CropSettings, known, open_source, parts
+from repfold.data import CropSettings, DataSettings, known, open_source, parts
 from repfold.data.source import Source
 from repfold.errors import RepFoldError
 
@@ -59,10 +59,10 @@ def test_a_known_folder_is_not_looked_at_before_the_first_step_and_gives_the_sam
     root: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     crop = CropSettings(kind, scale=(0.2, 1.0))  # type: ignore[arg-type]
-    first = open_source(root, image_size=16, crop=crop)
+    first = open_source(DataSettings(root, image_size=16, crop=crop))
     assert first.train.decoded and first.val.decoded
     seen = looked_at(monkeypatch)
-    again = open_source(root, image_size=16, crop=crop)
+    again = open_source(DataSettings(root, image_size=16, crop=crop))
     assert seen == [] and again.train.cache is not None and not again.train.decoded
     assert again.fingerprint.content == first.fingerprint.content and again.classes == first.classes
     for train in (True, False):
@@ -75,22 +75,22 @@ def test_a_known_folder_is_not_looked_at_before_the_first_step_and_gives_the_sam
 def test_a_file_that_changed_is_looked_at_again_and_the_digest_tells(
     root: Path, write_image: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = open_source(root, image_size=16)
+    before = open_source(DataSettings(root, image_size=16))
     write_image(root / "train" / "a" / "003.jpg", 40, 44, seed=9)
     seen = looked_at(monkeypatch)
-    after = open_source(root, image_size=16)
+    after = open_source(DataSettings(root, image_size=16))
     assert set(seen) == {"train/a/003.jpg"}
     assert after.fingerprint.content != before.fingerprint.content
     assert after.fingerprint.times != before.fingerprint.times
     os.utime(root / "train" / "a" / "003.jpg")  # the same picture, touched
-    assert open_source(root, image_size=16).fingerprint.content == after.fingerprint.content
+    assert open_source(DataSettings(root, image_size=16)).fingerprint.content == after.fingerprint.content
 
 
 def test_what_changed_a_moment_ago_is_not_remembered(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_folder({"a": 3, "b": 3})
-    open_source(root, image_size=16)
+    open_source(DataSettings(root, image_size=16))
     seen = looked_at(monkeypatch)
-    open_source(root, image_size=16)
+    open_source(DataSettings(root, image_size=16))
     assert len(seen) == 24  # every header, every picture
 
 
@@ -101,20 +101,20 @@ def test_broken_files_are_found_every_time(root: Path) -> None:
     settle(root)
     for _ in range(2):
         with pytest.raises(RepFoldError, match=r"2 file\(s\)"):
-            open_source(root, image_size=16)
-        assert len(open_source(root, image_size=16, skip_broken=True).skipped) == 2
+            open_source(DataSettings(root, image_size=16))
+        assert len(open_source(DataSettings(root, image_size=16, skip_broken=True)).skipped) == 2
 
 
 def test_headers_alone_do_not_count_as_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_source(root, image_size=16, cache_bytes=0)
+    open_source(DataSettings(root, image_size=16), cache_bytes=0)
     seen = looked_at(monkeypatch)
-    assert open_source(root, image_size=16).train.decoded
+    assert open_source(DataSettings(root, image_size=16)).train.decoded
     assert len(seen) == 22
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty", "other", "directory"])
 def test_a_damaged_cache_is_as_none(root: Path, cache: Path, damage: str) -> None:
-    sound = open_source(root, image_size=16)
+    sound = open_source(DataSettings(root, image_size=16))
     for file in cache.iterdir():
         content = bytearray(file.read_bytes())
         if damage == "torn":
@@ -129,7 +129,7 @@ def test_a_damaged_cache_is_as_none(root: Path, cache: Path, damage: str) -> Non
         else:
             file.unlink()
             file.mkdir()
-    assert open_source(root, image_size=16).fingerprint.content == sound.fingerprint.content
+    assert open_source(DataSettings(root, image_size=16)).fingerprint.content == sound.fingerprint.content
 
 
 def test_without_a_place_for_a_cache_everything_works(
@@ -137,12 +137,12 @@ def test_without_a_place_for_a_cache_everything_works(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    first, again = open_source(root, image_size=16), open_source(root, image_size=16)
+    first, again = open_source(DataSettings(root, image_size=16)), open_source(DataSettings(root, image_size=16))
     assert again.train.decoded and again.fingerprint.content == first.fingerprint.content
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert known.cache_file(root) is None
-    assert open_source(root, image_size=16).fingerprint.content == first.fingerprint.content
+    assert open_source(DataSettings(root, image_size=16)).fingerprint.content == first.fingerprint.content
 
 
 def test_the_caches_of_all_folders_together_are_bounded(
@@ -152,7 +152,7 @@ def test_the_caches_of_all_folders_together_are_bounded(
     for number in range(12):
         folder = write_folder({"a": 3, "b": 3}, name=f"pets{number}")
         settle(folder)
-        open_source(folder, image_size=16)
+        open_source(DataSettings(folder, image_size=16))
     assert 2 <= len(list(cache.iterdir())) <= 9
     assert sum(path.stat().st_size for path in cache.iterdir()) <= 6000
     assert known.cache_file(folder / "train").is_file()  # type: ignore[union-attr]
@@ -161,5 +161,5 @@ def test_the_caches_of_all_folders_together_are_bounded(
 def test_the_digest_tells_labels_from_pixels_and_parts() -> None:
     whole = open_source("digits")
     assert whole.fingerprint.content == open_source("digits").fingerprint.content
-    assert whole.fingerprint.content != open_source("digits", seed=1).fingerprint.content
+    assert whole.fingerprint.content != open_source(DataSettings("digits", seed=1)).fingerprint.content
     assert whole.fingerprint.content != open_source("digits", parts=("val",)).fingerprint.content

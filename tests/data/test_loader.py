@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.pictures import Write, picture
 
-from repfold.data import Batch, CropSettings, Framing, Images, Loader, in_memory, open_source
+from repfold.data import Batch, CropSettings, DataSettings, Framing, Images, Loader, in_memory, open_source
 from repfold.data.collection import decoded_when_used
 from repfold.data.crops import centre_boxes, cut
 from repfold.errors import RepFoldError
@@ -119,9 +119,13 @@ def test_a_subset_keeps_pictures_and_labels_together() -> None:
         assert len(images.sample(99)) == 23
 
 
-def slow_images(seconds: float, count: int = 12) -> Images:
+def slow_images(seconds: float, count: int = 12, done: list[int] | None = None) -> Images:
+    """Pictures that take so long to read; the rows that have been read are put into ``done``."""
+
     def read(row: int) -> np.ndarray:
         time.sleep(seconds)
+        if done is not None:
+            done.append(row)
         return np.full((16, 16, 3), row, dtype=np.uint8)
 
     sizes = np.full((count, 2), 16)
@@ -132,9 +136,13 @@ def test_waiting_is_measured_and_hidden_by_work() -> None:
     idle = loader(slow_images(0.02), 2, workers=1)
     list(idle.epoch(0))
     assert idle.waited > 0.2  # 12 pictures of 20 ms, one after the other
-    busy = loader(slow_images(0.02), 2, workers=2)
-    for _ in busy.epoch(0):
-        time.sleep(0.06)  # the training step, during which the next batches are made
+    done: list[int] = []
+    busy = loader(slow_images(0.02, done=done), 2, workers=2)
+    for batch, _ in enumerate(busy.epoch(0), 1):
+        # The training step, during which the next batch is made, however long other programs delay that.
+        until = time.monotonic() + 10
+        while len(done) < min(12, 2 * batch + 2) and time.monotonic() < until:
+            time.sleep(0.01)
     assert busy.waited < idle.waited / 2
 
 
@@ -148,7 +156,7 @@ def test_stopping_early_leaves_no_thread() -> None:
 
 def test_a_picture_that_breaks_while_training_is_named(write_folder: Write) -> None:
     root = write_folder({"a": 4, "b": 4}, size=(40, 40))
-    source = open_source(root, image_size=16, cache_bytes=0)
+    source = open_source(DataSettings(root, image_size=16), cache_bytes=0)
     path = root / "train/b/002.png"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RepFoldError, match=r"train/b/002\.png"):

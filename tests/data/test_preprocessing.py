@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.data.pictures import Write
 
-from repfold.data import BrokenImageError, open_source, preprocess
+from repfold.data import BrokenImageError, DataSettings, open_source, preprocess
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def test_a_file_gives_the_pixels_of_the_validation_batch(
     write_folder: Write, suffix: str, size: tuple[int, int], channels: int
 ) -> None:
     root = write_folder({"a": 2, "b": 2}, suffix=suffix, size=size)
-    source = open_source(root, image_size=32, resize=36, channels=channels)
+    source = open_source(DataSettings(root, image_size=32, resize=36, channels=channels))
     batch = next(source.loader("val", 4, train=False).epoch(0))
     files = sorted((root / "val").glob("*/*"))
     for file, seen in zip(files, batch.x_NCHW, strict=True):

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from tests.data.pictures import Write, picture
 
 from repfold import allowance
-from repfold.data import CropSettings, open_source
+from repfold.data import CropSettings, DataSettings, open_source
 from repfold.data.crops import resample
 from repfold.data.digits import read_digits
 from repfold.data.source import Source
@@ -37,7 +37,7 @@ def test_digits_are_the_real_ones_split_four_to_one() -> None:
 
 
 def test_digits_grow_when_asked() -> None:
-    source = open_source("digits", image_size=32, channels=3, per_class=(4, 2))
+    source = open_source(DataSettings("digits", image_size=32, channels=3, per_class=(4, 2)))
     assert len(source.train) == 40 and len(source.val) == 20
     assert source.train[0].shape == (32, 32, 3)
     assert np.bincount(source.val.labels.numpy()).tolist() == [2] * 10
@@ -49,17 +49,17 @@ def test_a_folder_is_framed_by_what_its_pictures_are(write_folder: Write, suffix
     assert (small.image_size, small.resize, small.crop.kind, small.channels) == (32, 32, "padded", 3)
     large = open_source(write_folder({"a": 3, "b": 3}, size=(300, 280), suffix=suffix, name="large"))
     assert (large.image_size, large.resize, large.crop.kind) == (224, 256, "resized")
-    assert open_source(write_folder({"a": 2, "b": 2}, size=(140, 150), name="mid"), image_size=128).resize == 140
+    assert open_source(DataSettings(write_folder({"a": 2, "b": 2}, size=(140, 150), name="mid"), image_size=128)).resize == 140
 
 
 def test_gray_folders_have_one_channel_unless_asked(write_image: Write, tmp_path: Path) -> None:
     for part in ("train", "val"):
         for label in ("a", "b"):
             write_image(tmp_path / "g" / part / label / "0.png", mode="L")
-    assert open_source(tmp_path / "g", image_size=16).channels == 1
-    assert open_source(tmp_path / "g", image_size=16, channels=3).val[0].shape == (16, 16, 3)
+    assert open_source(DataSettings(tmp_path / "g", image_size=16)).channels == 1
+    assert open_source(DataSettings(tmp_path / "g", image_size=16, channels=3)).val[0].shape == (16, 16, 3)
     write_image(tmp_path / "g/train/a/1.png", mode="RGB")
-    assert open_source(tmp_path / "g", image_size=16).channels == 3
+    assert open_source(DataSettings(tmp_path / "g", image_size=16)).channels == 3
 
 
 def batches(source: Source, train: bool) -> list[np.ndarray]:
@@ -72,7 +72,7 @@ def batches(source: Source, train: bool) -> list[np.ndarray]:
 def test_a_cache_changes_no_pixel(write_folder: Write, kind: str, size: tuple[int, int] | None) -> None:
     root = write_folder({"a": 5, "b": 4}, size=size, suffix="jpg")
     crop = CropSettings(kind, scale=(0.2, 1.0))  # type: ignore[arg-type]
-    cached, lazy = (open_source(root, image_size=16, crop=crop, cache_bytes=budget) for budget in (10**9, 0))
+    cached, lazy = (open_source(DataSettings(root, image_size=16, crop=crop), cache_bytes=budget) for budget in (10**9, 0))
     assert cached.train.cache is not None and lazy.train.cache is None and lazy.val.cache is None
     for train in (True, False):
         for kept, decoded in zip(batches(cached, train), batches(lazy, train), strict=True):
@@ -81,11 +81,11 @@ def test_a_cache_changes_no_pixel(write_folder: Write, kind: str, size: tuple[in
 
 def test_large_pictures_are_reduced_once_but_not_below_what_a_crop_needs(write_folder: Write) -> None:
     root = write_folder({"a": 2, "b": 2}, size=(200, 300), suffix="jpg")
-    source = open_source(root, image_size=16, crop=CropSettings(scale=(0.25, 1.0)))
+    source = open_source(DataSettings(root, image_size=16, crop=CropSettings(scale=(0.25, 1.0))))
     assert source.train[0].shape == (32, 48, 3)
     expected = resample(picture(200, 300, seed=0), 32, 48).astype(int)
     assert np.abs(source.train[0] - expected).mean() < 4  # JPEG, and its decoding at a smaller size
-    assert open_source(root, image_size=128).train[0].shape == (200, 300, 3)
+    assert open_source(DataSettings(root, image_size=128)).train[0].shape == (200, 300, 3)
 
 
 def break_files(root: Path) -> None:
@@ -100,7 +100,7 @@ def test_broken_files_are_named_and_counted_in_one_error(write_folder: Write) ->
     break_files(root)
     for budget in (None, 0):
         with pytest.raises(RepFoldError) as caught:
-            open_source(root, image_size=16, cache_bytes=budget)
+            open_source(DataSettings(root, image_size=16), cache_bytes=budget)
         message = str(caught.value)
         assert "3 file(s)" in message and "--skip-broken" in message
         for name in ("train/a/000.png: empty", "train/b/notes.txt: not an image", "val/a/001.png: "):
@@ -110,14 +110,14 @@ def test_broken_files_are_named_and_counted_in_one_error(write_folder: Write) ->
 def test_skip_broken_goes_on_without_them_and_says_which(write_folder: Write) -> None:
     root = write_folder({"a": 3, "b": 3})
     break_files(root)
-    source = open_source(root, image_size=16, skip_broken=True)
+    source = open_source(DataSettings(root, image_size=16, skip_broken=True))
     assert len(source.train) == 5 and len(source.val) == 5
     assert source.train.labels.tolist() == [0, 0, 1, 1, 1]
     assert [Path(name).name for name in source.skipped] == ["000.png", "notes.txt", "001.png"]
     for number in (1, 2):
         (root / f"train/a/00{number}.png").write_bytes(b"")
     with pytest.raises(RepFoldError, match=r"Without the 5 broken files no train image is left of 'a'"):
-        open_source(root, image_size=16, skip_broken=True)
+        open_source(DataSettings(root, image_size=16, skip_broken=True))
 
 
 def test_damage_that_only_decoding_shows_is_found_before_training(write_folder: Write) -> None:
@@ -128,10 +128,10 @@ def test_damage_that_only_decoding_shows_is_found_before_training(write_folder: 
     whole[middle : middle + 400] = bytes(400)  # the end mark stays
     path.write_bytes(whole)
     with pytest.raises(RepFoldError, match=r"1 file\(s\).*\n.*train/b/001\.png"):
-        open_source(root, image_size=16)
-    skipping = open_source(root, image_size=16, skip_broken=True)
+        open_source(DataSettings(root, image_size=16))
+    skipping = open_source(DataSettings(root, image_size=16, skip_broken=True))
     assert len(skipping.train) == 5 and len(skipping.skipped) == 1
-    lazy = open_source(root, image_size=16, cache_bytes=0)
+    lazy = open_source(DataSettings(root, image_size=16), cache_bytes=0)
     with pytest.raises(RepFoldError, match=r"train/b/001\.png"):
         batches(lazy, train=True)
 
@@ -139,7 +139,7 @@ def test_damage_that_only_decoding_shows_is_found_before_training(write_folder: 
 def test_one_part_can_be_opened_alone(write_folder: Write) -> None:
     root = write_folder({"a": 3, "b": 3})
     (root / "train/a/000.png").write_bytes(b"")
-    source = open_source(root, image_size=16, resize=20, channels=1, parts=("val",))
+    source = open_source(DataSettings(root, image_size=16, resize=20, channels=1), parts=("val",))
     assert len(source.train) == 0 and len(source.val) == 6
     assert source.val[0].shape == (16, 16, 1)
     assert source.val.square and (source.image_size, source.resize) == (16, 20)
@@ -162,21 +162,19 @@ def test_progress_runs_to_its_total(write_folder: Write) -> None:
     for budget in (None, 0):
         seen: list[tuple[int, int]] = []
         record = seen.append
-        open_source(
-            root, image_size=16, cache_bytes=budget, on_progress=lambda done, total, to=record: to((done, total))
-        )
+        open_source(DataSettings(root, image_size=16), cache_bytes=budget, on_progress=lambda done, total, to=record: to((done, total)))
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
         assert seen[-1] == (24, 24)
 
 
 def test_the_subset_is_drawn_before_anything_is_decoded(write_folder: Write) -> None:
     root = write_folder({"a": 6, "b": 6})
-    whole, drawn = (open_source(root, image_size=16, per_class=count, seed=3) for count in (None, (2, 4)))
+    whole, drawn = (open_source(DataSettings(root, image_size=16, per_class=count, seed=3)) for count in (None, (2, 4)))
     assert len(drawn.train) == 4 and len(drawn.val) == 8
     every = [whole.train[index].tobytes() for index in range(len(whole.train))]
     assert all(drawn.train[index].tobytes() in every for index in range(len(drawn.train)))
     with pytest.raises(RepFoldError, match="9 train images a class"):
-        open_source(root, per_class=(9, 1))
+        open_source(DataSettings(root, per_class=(9, 1)))
 
 
 def test_a_folder_that_may_not_be_read_is_explained(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +198,6 @@ def test_what_is_no_source_is_explained(tmp_path: Path, write_folder: Write) -> 
         open_source(tmp_path / "table.csv")
     root = write_folder({"a": 2, "b": 2})
     with pytest.raises(RepFoldError, match="resize 16"):
-        open_source(root, image_size=32, resize=16)
+        open_source(DataSettings(root, image_size=32, resize=16))
     with pytest.raises(RepFoldError, match="channels is 4"):
-        open_source(root, channels=4)
+        open_source(DataSettings(root, channels=4))

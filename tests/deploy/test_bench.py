@@ -19,36 +19,51 @@ from repfold.errors import RepFoldError
 from repfold.report.timings import timings_of
 
 
-def sleeper(seconds: float, calls: list[str], name: str):
+def form(name: str, seconds: float, clock, calls: list[str]):
+    """A form that takes so long."""
+
     def run():
         calls.append(name)
-        time.sleep(seconds)
+        clock.let_pass(seconds)
 
     return run
 
 
-def test_forms_take_turns_and_the_slower_reads_slower():
+def test_forms_take_turns_and_the_slower_reads_slower(clock):
     calls: list[str] = []
-    forms = {"slow": sleeper(0.012, calls, "slow"), "quick": sleeper(0.004, calls, "quick")}
+    forms = {name: form(name, seconds, clock, calls) for name, seconds in (("slow", 2**-6), ("quick", 2**-8))}
     timings = time_forms(forms, batch=8, rounds=5)
     assert calls[4:] == ["slow", "quick", "quick", "slow", "slow", "quick", "quick", "slow", "slow", "quick"]
     slow, quick = timings.rows
     assert (slow.form, slow.batch, slow.n) == ("slow", 8, 5)
-    assert slow.low_ms <= slow.median_ms <= slow.high_ms
-    assert slow.median_ms >= 12 > quick.median_ms >= 4
-    assert quick.images_per_second == pytest.approx(8000 / quick.median_ms)
+    assert slow.low_ms == slow.median_ms == slow.high_ms == 1000 / 64
+    assert quick.median_ms == 1000 / 256 and quick.images_per_second == 8 * 256
 
 
-def test_short_calls_are_repeated_within_a_measurement():
+def test_the_middle_and_the_range_are_those_of_the_calls(clock):
+    """Calls of 1 to 11 units, in any order, after those of the warm-up."""
+    units = iter([1, 1, 5, 11, 1, 8, 3, 10, 2, 7, 4, 9, 6])
+    (row,) = time_forms({"one": lambda: clock.let_pass(next(units) / 256)}, batch=1, rounds=11).rows
+    assert [1.024 * row.median_ms, 1.024 * row.low_ms, 1.024 * row.high_ms] == pytest.approx([24, 8, 40])
+
+
+def test_short_calls_are_repeated_within_a_measurement(clock):
     calls: list[str] = []
-    (row,) = time_forms({"tiny": lambda: calls.append("tiny")}, batch=1, rounds=1).rows
-    assert len(calls) > 100 and row.n == 1 and row.median_ms < 1
+    (row,) = time_forms({"tiny": form("tiny", 2**-16, clock, calls)}, batch=1, rounds=1).rows
+    # The first call warms up, the second is timed: two milliseconds are 132 of them.
+    assert len(calls) == 2 + 132 and row.n == 1 and row.median_ms == 1000 / 2**16
+
+
+def test_the_real_clock_is_read():
+    """Sleeping takes at least as long as it is told to, whatever else runs."""
+    (row,) = time_forms({"sleeps": lambda: time.sleep(0.004)}, batch=1, rounds=1).rows
+    assert row.median_ms >= 4
 
 
 def test_threads_are_set_while_timing_and_restored():
     before, seen = torch.get_num_threads(), []
-    timings = time_forms({"a": lambda: seen.append(torch.get_num_threads())}, batch=1, rounds=1, threads=1)
-    assert set(seen) == {1} and timings.machine["threads"] == 1
+    timings = time_forms({"a": lambda: seen.append(torch.get_num_threads())}, batch=1, rounds=1, threads=before + 1)
+    assert set(seen) == {before + 1} == {timings.machine["threads"]}
     assert torch.get_num_threads() == before
 
 

@@ -148,8 +148,8 @@ def test_from_pixels_takes_bytes_and_answers_with_probabilities(suffix, tmp_path
     network, path = pico(), tmp_path / f"net{suffix}"
     inside, example = from_pixels(network, DESCRIPTION.preprocessing)
     written = EXPORTERS[suffix](inside, example, path, description=DESCRIPTION)
-    assert written.free_axes[0] == "batch" and written.error < 1e-4
-    pixels_NHWC = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    assert written.free_axes == ("batch", "height", "width") and written.error < 1e-4
+    pixels_NHWC = np.random.default_rng(0).integers(0, 256, (3, 40, 24, 3), dtype=np.uint8)
     if suffix == ".onnx":
         session = onnxruntime.InferenceSession(path)
         assert [(i.name, i.type) for i in session.get_inputs()] == [("pixels", "tensor(uint8)")]

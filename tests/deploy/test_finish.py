@@ -44,22 +44,19 @@ def test_a_run_gets_all_that_is_derived_from_it(run):
     assert json.loads((run / run_files.CERTIFICATE).read_text())["error"] < 1e-4
 
 
-def test_a_stage_that_fails_says_why_and_the_others_go_on(run, monkeypatch):
-    (run / run_files.ONNX).write_text("of an earlier network")
-    monkeypatch.setattr("repfold.deploy.export.check_onnx", lambda *_: 0.5)
-    _, onnx, timings, report = finish_run(run)
-    assert onnx.file is None and "differs" in onnx.result and not (run / run_files.ONNX).exists()
-    assert timings.file is not None and report.file is not None
+def test_stages_that_fail_say_why_and_the_others_go_on(run, monkeypatch):
+    """An export that computes something else, and data that are gone."""
 
-
-def test_data_that_are_gone_leave_the_rest_as_it_is(run):
     def gone(seen):
         raise repfold.errors.RepFoldError("No data at 'photos'.")
 
-    (run / run_files.MISTAKES).write_text("of an earlier network")
-    *_, mistakes, report = finish_run(run, validation=gone)
-    assert mistakes.result == "not looked at: No data at 'photos'." and report.file is not None
-    assert not (run / run_files.MISTAKES).exists()
+    for name in (run_files.ONNX, run_files.MISTAKES):
+        (run / name).write_text("of an earlier network")
+    monkeypatch.setattr("repfold.deploy.export.check_onnx", lambda *_: 0.5)
+    _, onnx, timings, mistakes, report = finish_run(run, validation=gone)
+    assert onnx.file is None and "differs" in onnx.result and not (run / run_files.ONNX).exists()
+    assert mistakes.result == "not looked at: No data at 'photos'." and not (run / run_files.MISTAKES).exists()
+    assert timings.file is not None and report.file is not None
 
 
 def test_a_network_that_cannot_be_folded_is_reported_on_all_the_same(run, monkeypatch):

@@ -14,7 +14,7 @@ from torch import nn
 
 import repfold
 from repfold import models, run_files
-from repfold.data import in_memory, open_source
+from repfold.data import DataSettings, in_memory, open_source
 from repfold.deploy.mistakes import SHOWN, answers_of, write_mistakes
 from repfold.errors import RepFoldError
 
@@ -98,7 +98,7 @@ def test_files_are_named_as_in_the_folder(tmp_path):
             path = tmp_path / "data" / part / name / "one.png"
             path.parent.mkdir(parents=True)
             Image.fromarray(np.full((8, 8), level, np.uint8)).save(path)
-    source = open_source(tmp_path / "data", image_size=8, parts=("val",))
+    source = open_source(DataSettings(tmp_path / "data", image_size=8), parts=("val",))
     assert [source.val.name(index) for index in range(2)] == ["bright/one.png", "dark/one.png"]
     assert source.val.subset([1]).name(0) == "dark/one.png"
 

@@ -10,7 +10,7 @@ import pytest
 
 import repfold
 from repfold.cli import main
-from repfold.data import open_source
+from repfold.data import DataSettings, open_source
 from repfold.deploy import quantize_model
 from repfold.errors import RepFoldError
 
@@ -34,7 +34,7 @@ def test_the_command_writes_int8_weights_a_channel_and_says_what_they_cost(class
 
 
 def test_settings_that_make_no_sense_are_refused(classifier, photos, tmp_path):
-    source = open_source(photos, image_size=32, resize=36)
+    source = open_source(DataSettings(photos, image_size=32, resize=36))
     loaders = [source.loader(part, 8, train=False) for part in ("train", "val")]
     with pytest.raises(RepFoldError, match="--images 0"):
         quantize_model(classifier, *loaders, tmp_path / "int8.onnx", images=0)

@@ -16,7 +16,7 @@ import torch
 
 import repfold
 from repfold import engine, models
-from repfold.data import open_source
+from repfold.data import DataSettings, open_source
 from repfold.deploy import Choice, deploy_model, predict
 from repfold.deploy.candidates import Candidate, prepare
 from repfold.deploy.provenance import Provenance
@@ -44,7 +44,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def images(photos):
-    return open_source(photos, image_size=32, resize=36, parts=("val",))
+    return open_source(DataSettings(photos, image_size=32, resize=36), parts=("val",))
 
 
 def deployed(classifier, images, folder: Path, *engines: str) -> Choice:

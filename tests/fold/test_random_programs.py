@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from repfold.fold import Certificate, FoldError, fold
 
-pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 PROGRAMS = int(os.environ.get("REPFOLD_RANDOM_PROGRAMS", "2000"))
 CHUNKS = 20

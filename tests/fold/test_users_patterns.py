@@ -33,7 +33,6 @@ from repfold.fold import Certificate, FoldError, fold
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),
-    pytest.mark.usefixtures("one_thread"),
 ]
 
 

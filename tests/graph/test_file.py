@@ -232,10 +232,10 @@ def test_the_plain_graph_that_the_hostile_ones_are_made_of_is_good(plain: Any) -
 def test_a_hostile_graph_is_refused_at_once(attack: str, plain: Any) -> None:
     content, shapes = copy.deepcopy(plain[0]), plain[1]
     HOSTILE[attack](content)
-    start = time.monotonic()
+    start = time.thread_time()  # which stands still while other programs have the core
     with pytest.raises(RepFoldError):
         from_json(content, shapes)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
     for item in (None, [], 3, "graph", {}):
         with pytest.raises(RepFoldError):
             from_json(item, shapes)

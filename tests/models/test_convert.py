@@ -5,6 +5,7 @@ The oracle runs a foreign state_dict by its own names with plain functions, the 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 
@@ -89,23 +90,30 @@ def error(y: torch.Tensor, wanted: torch.Tensor) -> float:
     return ((y - wanted).abs().max() / wanted.abs().max()).item()
 
 
-@pytest.fixture(scope="module", params=["train", "folded"])
-def form(request):
-    return request.param
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """By family and form, each made once: our file, an input, and what the network answers to it."""
+
+    @functools.cache
+    def made(family: str, form: str):
+        network = trained(MODEL[family])
+        x = torch.randn(2, 3, 96, 64)
+        source = tmp_path_factory.mktemp("ours") / "ours.safetensors"
+        if form == "train":
+            repfold.save(network, source)
+        else:
+            plain, _ = repfold.fold(network, x)
+            architecture = models.architecture_of(network)
+            repfold.save(plain, source, description=models.Description(architecture, form="folded"))
+        return source, x, network(x)
+
+    return made
 
 
+@pytest.mark.parametrize("form", ["train", "folded"])
 @pytest.mark.parametrize(("family", "code_base"), FOREIGN)
-def test_both_directions_keep_the_function_and_every_bit(tmp_path, family, code_base, form):
-    network = trained(MODEL[family])
-    x = torch.randn(2, 3, 64, 48)
-    wanted = network(x)
-    source = tmp_path / "ours.safetensors"
-    if form == "train":
-        repfold.save(network, source)
-    else:
-        plain, _ = repfold.fold(network, x)
-        architecture = models.architecture_of(network)
-        repfold.save(plain, source, description=models.Description(architecture, form="folded"))
+def test_both_directions_keep_the_function_and_every_bit(ours, tmp_path, family, code_base, form):
+    source, x, wanted = ours(family, form)
     there = convert(source, tmp_path / "theirs.pth", to=code_base)
     theirs = torch.load(tmp_path / "theirs.pth", weights_only=True)
     assert there.tensors == len(theirs) and there.form == form
@@ -209,7 +217,7 @@ def test_a_checkpoint_of_no_known_network_is_refused_by_name(tmp_path, spoil, me
 
 def test_names_of_another_library_are_refused():
     with pytest.raises(RepFoldError, match="no known layout"):
-        to_ours({"layer1.0.conv1.weight": torch.zeros(1)})
+        to_ours({"encoder.layer.0.attention.weight": torch.zeros(1)})
 
 
 def test_what_other_code_has_no_names_for_is_refused(tmp_path):

@@ -62,7 +62,8 @@ def test_blocks_are_depthwise_and_pointwise_in_turn():
 
 def test_s0_folds_whole_and_says_the_same():
     network = models.create("mobileone-s0", num_classes=3, preset="32px").eval()
-    x = torch.rand(1, 3, 16, 16)
+    x = torch.rand(1, 3, 32, 32)  # a smaller map would come down to a pixel, and be recorded again, larger
     plain, certificate = repfold.fold(network, x)
     assert len(certificate.regions) == 43 and not certificate.left
-    torch.testing.assert_close(plain(x), network(x), rtol=1e-4, atol=1e-5)
+    y = network(x)
+    assert (plain(x) - y).abs().max() < 1e-5 * y.abs().max()

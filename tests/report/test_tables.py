@@ -17,6 +17,18 @@ def test_text_is_aligned_by_terminal_cells():
     ]
 
 
+def test_titles_that_make_a_table_too_wide_take_several_lines():
+    table = Table(columns("arm", "#seeds to decide", "verdict of a kind"), (("none", "3", "holds"),))
+    assert to_text(table, width=40).splitlines() == to_text(table).splitlines()  # 40 wide already
+    assert to_text(table, width=39).splitlines() == [
+        "       seeds  verdict",
+        "          to  of a",
+        "arm   decide  kind",
+        "────  ──────  ───────",
+        "none       3  holds",
+    ]
+
+
 def test_html_heads_columns_and_rows():
     page = Page(to_html(Table(TABLE.columns, TABLE.rows, TABLE.caption, marked=frozenset({1}))))
     assert page.faults == []

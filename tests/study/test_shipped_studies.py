@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from repfold import models
+from repfold.cli import main
 from repfold.study import study_file
 from repfold.study.study import SCALES, Study
 from repfold.train import train
@@ -89,3 +91,18 @@ def test_the_middle_arm_at_small_scale_trains(tmp_path, name: str) -> None:
     arms = found(name, "small").arms
     result = train(shortened(arms[len(arms) // 2].recipe), tmp_path / "run")
     assert 0 <= result.records[-1]["val_top1"] <= 100
+
+
+def test_the_list_fits_a_screen_and_one_study_tells_its_scales(capsys):
+    main(["study", "list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 100
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in study_file.shipped())
+    main(["study", "list", "repopt"])
+    told = capsys.readouterr().out
+    assert all(f"--scale {scale} " in told for scale in study_file.scales_of(study_file.shipped()["repopt"]))
+    main(["study", "list", "repopt", "--json"])
+    assert set(json.loads(capsys.readouterr().out)["repopt"]["scales"]) == {"small", "medium", "full"}
+    with pytest.raises(SystemExit):
+        main(["study", "list", "repotp"])
+    assert "Did you mean 'repopt'" in capsys.readouterr().err

@@ -21,7 +21,7 @@ TINY = Recipe(
 
 
 def fingerprint(recipe):
-    return open_source(**vars(resolve(recipe).data)).fingerprint.content
+    return open_source(resolve(recipe).data).fingerprint.content
 
 
 def test_seeds_draw_other_images_unless_the_data_have_a_seed_of_their_own():

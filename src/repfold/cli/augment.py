@@ -77,18 +77,13 @@ def augment(
 
 def _images(data: str, count: int, image_size: int | None, seed: int, skip_broken: bool, max_pixels: int) -> Tensor:
     """Return uint8 [N, C, S, S]: some training images as the network would see them without augmentation."""
-    from repfold.data import CropSettings, open_source
+    from repfold.data import CropSettings, DataSettings, open_source
 
-    source = open_source(
-        data,
-        image_size=image_size,
-        crop=CropSettings("centre"),
-        seed=seed,
-        skip_broken=skip_broken,
-        max_pixels=max_pixels,
-        parts=("train",),
-        cache_bytes=0,
+    crop = CropSettings("centre")
+    settings = DataSettings(
+        data, image_size=image_size, crop=crop, seed=seed, skip_broken=skip_broken, max_pixels=max_pixels
     )
+    source = open_source(settings, parts=("train",), cache_bytes=0)
     shown = source.train.sample(count, seed)
     loader = source.loader(shown, len(shown), train=False, workers=1)
     return next(iter(loader.epoch(0))).x_NCHW

@@ -8,12 +8,13 @@ from typing import Any
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from repfold.cli.terminal import clean
 
-# Columns of what is no terminal: a file or another program, for which nothing is to be wrapped.
-_WIDE = 10_000
+# Columns of what is no terminal, a file or another program: no line is wrapped, but the cells of a table may be.
+_WIDE, _WIDEST_TABLE = 10_000, 120
 
 
 class Console(rich.console.Console):
@@ -23,6 +24,12 @@ class Console(rich.console.Console):
         super().__init__(stderr=stderr, markup=False, emoji=False)
         if not self.is_terminal:
             self.width = _WIDE
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print; a table in a file is no wider than people read."""
+        if not self.is_terminal and any(isinstance(one, Table) for one in objects):
+            how.setdefault("width", _WIDEST_TABLE)
+        super().print(*objects, **how)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Text to be laid out: clean before its width is measured."""

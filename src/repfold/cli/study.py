@@ -59,7 +59,7 @@ def study(
 
     Args:
         action: run: train what is missing, seed by seed, then report; report: table and page of what there is; list:
-            the studies that come with RepFold; show: the file of one, to begin one's own with.
+            the studies that come with RepFold, or the scales of one; show: the file of one, to begin one's own with.
         file: A TOML file, or the name of a study that comes with RepFold; for report also the directory of one.
         out: Where table.json and report.html go; runs/NAME if not given.
         scale: The size at which to run it, where its file has several; small if not given.
@@ -75,8 +75,10 @@ def study(
         export: Also write the table: files that end in .csv, .tex or .md (a page of results with its provenance).
         json: Print one JSON object; progress goes to stderr.
     """
+    from repfold.cli.study_list import list_studies, tell
+
     if action == "list":
-        _list(json)
+        list_studies(json=json) if file is None else tell(str(file), json=json)
     elif file is None:
         raise RepFoldError(f"study {action} takes a file, or the name of a study: see repfold study list.")
     elif action == "show":
@@ -146,23 +148,6 @@ def _report(given: Given, export: Sequence[Path], json: bool) -> None:
     _print(place, place.write(measure=False), export, json)
 
 
-def _list(json: bool) -> None:
-    from repfold.study import study_file
-    from repfold.train.recipe_file import first_comment
-
-    texts = study_file.shipped()
-    if json:
-        print_json(
-            {name: {"about": first_comment(text), "scales": study_file.scales_of(text)} for name, text in texts.items()}
-        )
-        return
-    for name, text in texts.items():
-        echo(f"{name}\n    {first_comment(text)}")
-        for scale, about in study_file.scales_of(text).items():
-            echo(f"    {scale:<7} {about}")
-    echo("\nRun one with: repfold study run NAME --out DIR; print its file with: repfold study show NAME")
-
-
 def _show(file: Path) -> None:
     from repfold.study import study_file
 
@@ -191,7 +176,7 @@ def _command(given: Given, out: Path) -> str:
 def _show_plan(place: StudyDirectory, resources: Resources, console: Any, json: bool) -> None:
     from dataclasses import asdict
 
-    from repfold.cli.study_display import in_words
+    from repfold.cli.remaining import in_words
     from repfold.report.tables import Table, columns, to_text
     from repfold.study.plan import make_plan
 
@@ -233,7 +218,7 @@ def _print(place: StudyDirectory, shown: Shown, export: Sequence[Path], json: bo
         counts = {"finished": results.finished, "total": results.total, "failed": results.failed}
         print_json({"directory": str(place.path), "study": place.study.name, **counts, "arms": rows})
         return
-    used = table.columns(results, shown.latency)
+    used = [column for column in table.columns(results, shown.latency) if not column.detail]
     cells = tuple(tuple(column.text(row) for column in used) for row in rows)
     echo(to_text(Table(tuple(Column(column.title, column.number) for column in used), cells)))
     echo()

@@ -5,22 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import MofNCompleteColumn
 
 from repfold import run_files
 from repfold.cli.console import Console
+from repfold.cli.display import Display, Handlers
 from repfold.cli.few_classes import TOP5_ABOVE
 from repfold.cli.remaining import Remaining, in_words
 from repfold.cli.terminal import echo
-from repfold.signals import look
 from repfold.train.events import EpochDone, Note, Preparing, Started, Stepped
 
 if TYPE_CHECKING:
     from repfold.train import Recipe
-    from repfold.train.events import Event, Pace, Record
+    from repfold.train.events import Pace, Record
 
 Column = tuple[str, int, Callable[["Record"], str]]
 
@@ -41,40 +40,16 @@ _COLUMNS: tuple[Column, ...] = (
 _LINE_SECONDS = 30.0
 
 
-class TrainDisplay:
+class TrainDisplay(Display):
     """A listener of ``train``, and a context in which the bars live."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
+        super().__init__(console, "{task.description:<9}", MofNCompleteColumn())
         self.epochs = 0
         self.begun = self.complete = False
         self.columns: tuple[Column, ...] = _COLUMNS
         self.remaining: Remaining | None = None
         self.printed = time.monotonic()
-        self.bars: dict[str, TaskID] = {}
-        self.progress = Progress(
-            TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> TrainDisplay:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.progress.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Show an event; raises Interrupted when a signal asked to stop."""
-        look()
-        _HANDLERS[type(event)](self, event)
 
     def where_it_was(self, directory: Path, recipe: Recipe) -> str:
         """Describe what a signal has left undone that came where no checkpoint could be written."""
@@ -91,11 +66,11 @@ class TrainDisplay:
     def line(self, text: str, style: str | None = None) -> None:
         """Print one line above the bars."""
         self.printed = time.monotonic()
-        self.progress.console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+        super().line(text, style)
 
     def prepare(self, event: Preparing) -> None:
         """Show how much of the data is read."""
-        self._bar("images", event.done, event.total)
+        self.bar("images", event.done, event.total)
 
     def note(self, event: Note) -> None:
         """Show something that the user should know."""
@@ -107,12 +82,15 @@ class TrainDisplay:
         """Show what will happen, and the head of the table of epochs."""
         for name, text in event.summary.items():
             self.line(f"{name:<11}{text}")
-        if (event.epoch, event.step) != (0, 0):
-            self.line(f"{'goes on':<11}after step {event.step} of {event.steps} of epoch {event.epoch + 1}")
         self.epochs = event.epochs
         self.begun, self.complete = True, event.epoch == event.epochs
+        if self.complete:
+            self.line(f"{'goes on':<11}after the last epoch: training is complete")
+            return
+        if (event.epoch, event.step) != (0, 0):
+            self.line(f"{'goes on':<11}after step {event.step} of {event.steps} of epoch {event.epoch + 1}")
         self.remaining = Remaining(event.pace, event.epochs, event.steps, event.epoch, event.step)
-        if event.pace is not None and not self.complete:
+        if event.pace is not None:
             self.line(f"{'takes':<11}{self._expected(event.pace, event.steps)}")
         self.columns = tuple(c for c in _COLUMNS if c[0] != "top-5 %" or event.classes > TOP5_ABOVE)
         self.line("  ".join([f"{'epoch':>9}", *(f"{name:>{width}}" for name, width, _ in self.columns)]), "bold")
@@ -122,8 +100,8 @@ class TrainDisplay:
         status = f"loss {event.loss:.4f}  lr {event.lr:.3g}  {event.images_per_second:.0f} images/s"
         if self.remaining is not None:
             self.remaining.stepped(event.epoch, event.step)
-        self._bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps, self._left())
-        self._bar("epoch", event.step, event.steps, status)
+        self.bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps, self._left())
+        self.bar("epoch", event.step, event.steps, status)
         if not self.console.is_terminal and time.monotonic() - self.printed > _LINE_SECONDS:
             epoch = f"{event.epoch + 1}/{self.epochs}"
             self.line(f"{epoch:>9}  step {event.step} of {event.steps}  {status}  {self._left()}")
@@ -149,16 +127,10 @@ class TrainDisplay:
         seconds = self.remaining.seconds() if self.remaining is not None else None
         return "" if seconds is None else f"{in_words(seconds)} left"
 
-    def _bar(self, name: str, done: int, total: int, status: str = "") -> None:
-        if name not in self.bars:
-            self.bars[name] = self.progress.add_task(name, status=status)
-        self.progress.update(self.bars[name], completed=done, total=total, status=status)
-
-
-_HANDLERS: dict[type, Callable[[TrainDisplay, Any], None]] = {
-    Preparing: TrainDisplay.prepare,
-    Note: TrainDisplay.note,
-    Started: TrainDisplay.start,
-    Stepped: TrainDisplay.step,
-    EpochDone: TrainDisplay.end_epoch,
-}
+    handlers: ClassVar[Handlers] = {
+        Preparing: prepare,
+        Note: note,
+        Started: start,
+        Stepped: step,
+        EpochDone: end_epoch,
+    }

@@ -6,6 +6,7 @@ from repfold.data.images import BrokenImageError, read_image
 from repfold.data.loader import Batch, Loader
 from repfold.data.preprocessing import preprocess
 from repfold.data.seeding import batch_generator
+from repfold.data.settings import DataSettings
 from repfold.data.source import Source, Survey, look_through, open_source, refuse_inside
 from repfold.data.statistics import channel_statistics
 
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "BrokenImageError",
     "CropSettings",
+    "DataSettings",
     "Framing",
     "Images",
     "Loader",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from repfold.data.crops import CropSettings
 from repfold.limits import MOST_PIXELS
@@ -10,9 +11,18 @@ from repfold.limits import MOST_PIXELS
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The arguments of ``open_source``; what is None is left to the images."""
+    """A data set by its name or path, and what is made of it.
 
-    spec: str
+    Attributes:
+        spec: "digits", or the path of images.
+        image_size, resize, crop, channels: how pictures become squares; None: as the pictures are, see ``framing_of``.
+        val_fraction: of a set without validation images; these become them, drawn by ``seed``.
+        per_class: so many training and validation images of each class are drawn; None: all.
+        skip_broken: leave files out that cannot be decoded.
+        max_pixels: files of more are broken ones.
+    """
+
+    spec: str | Path
     image_size: int | None = None
     resize: int | None = None
     crop: CropSettings | None = None

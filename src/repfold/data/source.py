@@ -20,8 +20,8 @@ from repfold.data.folder import holds, read_folder
 from repfold.data.images import BrokenImageError
 from repfold.data.loader import Loader
 from repfold.data.parts import Advance, Listing, Part
+from repfold.data.settings import DataSettings
 from repfold.errors import RepFoldError, nearest
-from repfold.limits import MOST_PIXELS
 
 Progress = Callable[[int, int], None]
 PartName = Literal["train", "val"]
@@ -125,86 +125,50 @@ class Survey:
 
 
 def look_through(
-    spec: str | Path,
-    *,
-    image_size: int | None = None,
-    resize: int | None = None,
-    crop: CropSettings | None = None,
-    channels: int | None = None,
-    val_fraction: float = 0.2,
-    per_class: tuple[int, int] | None = None,
-    seed: int = 0,
-    skip_broken: bool = False,
-    parts: Sequence[PartName] = PARTS,
-    max_pixels: int = MOST_PIXELS,
-    on_progress: Progress | None = None,
+    data: DataSettings, *, parts: Sequence[PartName] = PARTS, on_progress: Progress | None = None
 ) -> Survey:
     """Look through a data set as ``open_source`` does, with its arguments, without keeping pictures.
 
     Raises: RepFoldError as ``open_source``.
     """
-    listing = list_images(spec)
-    both = dict(zip(PARTS, listing.parts(val_fraction, per_class, seed), strict=True))
+    listing = list_images(data.spec)
+    both = dict(zip(PARTS, listing.parts(data.val_fraction, data.per_class, data.seed), strict=True))
     advance = _counter(sum(both[name].work for name in parts), on_progress)
     surveyed: dict[PartName, Part] = {}
     broken: list[BrokenImageError] = []
     for name in parts:
-        surveyed[name], found = both[name].survey(advance, max_pixels)
+        surveyed[name], found = both[name].survey(advance, data.max_pixels)
         broken += found
-    _refuse(broken, skip_broken)
+    _refuse(broken, data.skip_broken)
     framing = framing_of(
         np.concatenate([part.sizes() for part in surveyed.values()]),
         all(part.gray() for part in surveyed.values()),
-        image_size=image_size,
-        resize=resize,
-        crop=crop,
-        channels=channels,
+        image_size=data.image_size,
+        resize=data.resize,
+        crop=data.crop,
+        channels=data.channels,
     )
     unasked = {name: both[name].take(np.zeros(0, dtype=np.int64)) for name in PARTS if name not in surveyed}
     return Survey(listing, surveyed | unasked, framing, tuple(broken), advance)
 
 
 def open_source(
-    spec: str | Path,
+    data: str | Path | DataSettings,
     *,
-    image_size: int | None = None,
-    resize: int | None = None,
-    crop: CropSettings | None = None,
-    channels: int | None = None,
-    val_fraction: float = 0.2,
-    per_class: tuple[int, int] | None = None,
-    seed: int = 0,
-    skip_broken: bool = False,
     parts: Sequence[PartName] = PARTS,
     cache_bytes: int | None = None,
-    max_pixels: int = MOST_PIXELS,
     on_progress: Progress | None = None,
 ) -> Source:
-    """Open "digits", a folder of class folders, CIFAR-10/100, or MNIST-style IDX files, whichever ``spec`` is.
+    """Open "digits", a folder of class folders, CIFAR-10/100, or MNIST-style IDX files, whichever ``data`` names.
 
-    ``image_size``, ``resize``, ``crop`` and ``channels`` follow from the pictures where they are None: see
-    ``framing_of``. ``val_fraction`` of a set without validation images become these; ``per_class`` draws so many
-    training and validation images of each class. Decoded pictures are cached when they fit ``cache_bytes`` (None: a
-    share of the free memory). Files of more than ``max_pixels`` are broken ones. ``on_progress(done, total)`` counts
-    steps of checking and decoding.
+    Decoded pictures of ``parts`` are cached when they fit ``cache_bytes`` (None: a share of the free memory).
+    ``on_progress(done, total)`` counts steps of checking and decoding.
 
-    Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless ``skip_broken``) files cannot
-    be decoded; all of these are named and counted.
+    Raises: RepFoldError when nothing is found, classes are empty or differ, or (unless they are to be skipped) files
+    cannot be decoded; all of these are named and counted.
     """
-    found = look_through(
-        spec,
-        image_size=image_size,
-        resize=resize,
-        crop=crop,
-        channels=channels,
-        val_fraction=val_fraction,
-        per_class=per_class,
-        seed=seed,
-        skip_broken=skip_broken,
-        parts=parts,
-        max_pixels=max_pixels,
-        on_progress=on_progress,
-    )
+    settings = data if isinstance(data, DataSettings) else DataSettings(data)
+    found = look_through(settings, parts=parts, on_progress=on_progress)
     listing, framing, broken = found.listing, found.framing, list(found.broken)
     budget = _cache_budget() if cache_bytes is None else cache_bytes
     framed: dict[PartName, Images] = {}
@@ -214,7 +178,7 @@ def open_source(
         broken += spoilt
         budget -= framed[name].cached_bytes
         if name in parts:
-            _refuse(spoilt, skip_broken)
+            _refuse(spoilt, settings.skip_broken)
             _refuse_empty_classes(framed[name], listing.classes, name, broken)
     return Source(
         name=listing.name,

@@ -169,9 +169,10 @@ def _export(
             "The network is in train mode; an exported one computes as in eval mode: call .eval() first."
         )
     batch: dict[int, Any] = {0: Dim("batch")}
-    first = 1 if isinstance(network, FromPixels) else 2
+    # A side of 1 would be permuted without a copy, which is another program.
+    first, least = (1, 2) if isinstance(network, FromPixels) else (2, None)
     free = zip(range(first, example.dim()), ("height", "width", "depth")[: example.dim() - 2], strict=False)
-    sizes = {axis: Dim(name) for axis, name in free}
+    sizes = {axis: Dim(name, min=least) for axis, name in free}
     # An example of one image would let the exporter take the batch for a constant.
     example = example if len(example) > 1 else torch.cat([example, example])
     failures = []

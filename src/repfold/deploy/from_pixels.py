@@ -25,7 +25,8 @@ class FromPixels(nn.Module):
 
     def forward(self, x_NHWC: torch.Tensor) -> torch.Tensor:
         """Return the probabilities of the classes."""
-        x_NCHW = x_NHWC.permute(0, 3, 1, 2).float() * self.scale_C11 + self.shift_C11
+        # Without the copy the last maps' strides, which an exporter takes for constants, would depend on their sizes.
+        x_NCHW = x_NHWC.permute(0, 3, 1, 2).contiguous().float() * self.scale_C11 + self.shift_C11
         dtype = next((parameter.dtype for parameter in self.network.parameters()), x_NCHW.dtype)
         return torch.softmax(self.network(x_NCHW.to(dtype)).float(), dim=1)
 

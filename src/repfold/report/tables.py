@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from repfold.report.markup import Markup, escape, tag
@@ -56,13 +57,30 @@ def to_html(table: Table) -> Markup:
     return tag("div", caption, tag("div", written, class_="scroll", tabindex=0, role="region", aria_label=label))
 
 
-def to_text(table: Table) -> str:
-    """Return the table as aligned plain text, for a terminal of a fixed-width font."""
-    lines = [[column.title for column in table.columns], *table.rows]
-    widths = [max(_cells(line[index]) for line in lines) for index in range(len(table.columns))]
-    written = [_aligned(line, widths, table.columns) for line in lines]
-    written.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join([*([table.caption] if table.caption else []), *written])
+def to_text(table: Table, width: int = 120) -> str:
+    """Return the table as aligned plain text, for a terminal of a fixed-width font.
+
+    Titles that make it wider than ``width`` take several lines.
+    """
+    titles = [[column.title] for column in table.columns]
+    cells = [[row[index] for row in table.rows] for index in range(len(titles))]
+    if sum(_widest(both) + 2 for both in zip(titles, cells, strict=True)) - 2 > width:
+        titles = [_narrow(column.title, _widest([own])) for column, own in zip(table.columns, cells, strict=True)]
+    most = max(map(len, titles))
+    heads = zip(*([""] * (most - len(title)) + title for title in titles), strict=True)
+    widths = [_widest(both) for both in zip(titles, cells, strict=True)]
+    lines = [_aligned(line, widths, table.columns) for line in (*heads, *table.rows)]
+    lines.insert(most, "  ".join("─" * width for width in widths))
+    return "\n".join([*([table.caption] if table.caption else []), *lines])
+
+
+def _widest(texts: Iterable[Sequence[str]]) -> int:
+    return max((_cells(text) for group in texts for text in group), default=0)
+
+
+def _narrow(title: str, width: int) -> list[str]:
+    """A title in lines that are no wider than the cells below, where its words allow that."""
+    return textwrap.wrap(title, max(width, *map(len, title.split()), 1)) or [title]
 
 
 def bar(value: float, text: str, *, low: float | None = None, high: float | None = None) -> Markup:

@@ -60,11 +60,12 @@ def _names(result: ArmResult, results: Results) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Column:
-    """A column for people: its title, and what it says of a row of ``rows``."""
+    """A column for people: its title, and what it says of a row of ``rows``; ``detail``: terminals do without it."""
 
     title: str
     text: Callable[[Mapping[str, Any]], str]
     number: bool = True
+    detail: bool = False
 
 
 def columns(results: Results, latency: Latency) -> list[Column]:
@@ -77,8 +78,8 @@ def columns(results: Results, latency: Latency) -> list[Column]:
         Column(f"{metric.title}{unit}", lambda row: spread(row["mean"], row["std"])),
         Column("difference", lambda row: "reference" if row["is_reference"] else signed(row["difference"])),
         Column("95 % interval", _interval),
-        Column("P(better)", lambda row: _rounded(row["probability_better"], 3)),
-        Column("p, Holm", lambda row: _rounded(row["p_holm"], 3)),
+        Column("P(better)", lambda row: _rounded(row["probability_better"], 3), detail=True),
+        Column("p, Holm", lambda row: _rounded(row["p_holm"], 3), detail=True),
         Column("verdict", lambda row: "" if row["is_reference"] else str(row["verdict"]), number=False),
         Column("seeds to decide", _needed),
         Column("minutes a run", lambda row: "" if row["seconds"] is None else f"{row['seconds'] / 60:.2f}"),

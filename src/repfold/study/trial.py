@@ -13,6 +13,7 @@ from typing import Any
 
 from repfold import run_files
 from repfold.data.fingerprint import fingerprint
+from repfold.data.settings import DataSettings
 from repfold.data.source import PARTS, look_through
 from repfold.errors import RepFoldError
 from repfold.study import code
@@ -97,9 +98,10 @@ def is_told(fields: Mapping[str, Any], recipe: Recipe) -> bool:
 
 @cache
 def _fingerprint(spec: str, val_fraction: float, per_class: tuple[int, int] | None, seed: int, max_pixels: int) -> str:
-    found = look_through(
+    settings = DataSettings(
         spec, val_fraction=val_fraction, per_class=per_class, seed=seed, max_pixels=max_pixels, skip_broken=True
     )
+    found = look_through(settings)
     return fingerprint([found.parts[name] for name in PARTS]).content
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from repfold import run_files
-from repfold.data import Source, open_source
+from repfold.data import DataSettings, Source, open_source
 from repfold.errors import RepFoldError, few
 from repfold.limits import MOST_PIXELS
 from repfold.models import Model, Preprocessing
@@ -91,15 +91,8 @@ def open_data(
         how["per_class"] = recipe.per_class if any(recipe.per_class) else None
     if not data:
         raise RepFoldError(f"On what? {path} is a model file: name the data too, as in: repfold evaluate MODEL DATA.")
-    return open_source(
-        data,
-        image_size=seen.image_size,
-        resize=seen.resize,
-        channels=seen.channels,
-        max_pixels=max_pixels or MOST_PIXELS,
-        parts=(part,),
-        **how,
-    )
+    how |= {"image_size": seen.image_size, "resize": seen.resize, "channels": seen.channels}
+    return open_source(DataSettings(data, max_pixels=max_pixels or MOST_PIXELS, **how), parts=(part,))
 
 
 def are_its_own(path: Path, data: str | None) -> bool:

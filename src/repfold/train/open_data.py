@@ -23,7 +23,7 @@ def open_data(settings: DataSettings, emit: Listener) -> Source:
     """
     if not settings.spec:
         raise RepFoldError("The recipe names no data: give a folder of class folders, or 'digits' to try.")
-    source = open_source(**vars(settings), on_progress=lambda done, total: emit(Preparing(done, total)))
+    source = open_source(settings, on_progress=lambda done, total: emit(Preparing(done, total)))
     if len(source.classes) < 2:
         raise RepFoldError(
             f"{settings.spec} has one class only ('{source.classes[0]}'): there is nothing to tell apart. If that "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import statistics
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -52,7 +53,7 @@ def rehearse(run: Assembly) -> Speed:
         seconds = [_step_seconds(run, batch, position) for batch, position in _first_batches(run)]
         evaluated = _evaluation_seconds(run)
     run.loaders.train.waited = waited
-    return Speed(sum(seconds[1:]) / len(seconds[1:]), evaluated)
+    return Speed(statistics.median(seconds[1:]), evaluated)  # a step that another process delayed is not the rule
 
 
 def batches(run: Assembly) -> Generator[tuple[Batch, Position]]:

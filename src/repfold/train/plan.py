@@ -75,7 +75,7 @@ def plan(recipe: Recipe, given: Collection[str], minutes: float, emit: Listener 
         raise RepFoldError(f"--minutes is {minutes:g}: give the minutes that training may take, as --minutes 20.")
     machine = choose(recipe)
     prepare_process(machine)
-    found = look_through(**vars(resolve(recipe).data), on_progress=lambda done, total: emit(Preparing(done, total)))
+    found = look_through(resolve(recipe).data, on_progress=lambda done, total: emit(Preparing(done, total)))
     ladder = rungs(recipe, given, found)
     if len(ladder) == 1 and "epochs" in given:
         return Plan(recipe)

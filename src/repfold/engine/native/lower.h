@@ -59,7 +59,8 @@ private:
     const Sizes& shape_of(const std::string& tensor) const;
     void check_shape(const std::string& tensor, const Sizes& shape) const;
     void check_count(const Shape& made) const;
-    const Shape& shape(const Value& value) const { return network_.shapes[value.index]; }
+    /// By value: the network's shapes move when one is added.
+    Shape shape(const Value& value) const { return network_.shapes[value.index]; }
     /// Append the operation, whose result is an image of this shape.
     Value add(Operation operation, std::vector<size_t> inputs, const Shape& result);
 

@@ -88,7 +88,7 @@ Meaning Lowering::convolution(const Arguments& arguments) {
 
 /// What a transposed convolution is an ordinary one of: zeros between the pixels, and around them.
 Value Lowering::spread(const Value& x, const Window& w, HW more) {
-    const Shape& in = shape(x);
+    const Shape in = shape(x);
     // Of the spread image before the first pixel; behind the last it is `more`. Where it is negative, the image is cut.
     const HW before{w.dilation.h * (w.kernel.h - 1) - w.padding.h, w.dilation.w * (w.kernel.w - 1) - w.padding.w};
     const HW behind{before.h + more.h, before.w + more.w};
