@@ -18,6 +18,9 @@ from repfold.cli import main
 # What a reader waits minutes for is cut short here; the command is otherwise as it stands.
 SHORTER = {
     "--epochs 25 --warmup 5": "--epochs 2 --warmup 1",
+    # Few images, and few rounds.
+    "--recipe digits": "--recipe digits --per-class 20 5",
+    "bench runs/demo": "bench runs/demo --rounds 2",
     "-o served": "-o served --engines onnxruntime repfold --rounds 2",
     # What follows a training is tried with the first.
     "--out runs/photos-1": "--out runs/photos-1 --no-finish",
