@@ -181,7 +181,7 @@ def _show_plan(place: StudyDirectory, resources: Resources, console: Any, json: 
     from repfold.study.plan import make_plan
 
     with console.status("measuring a few steps of each arm ..."):
-        plan = make_plan(place.study, place.store, *resources.divided(), trust=resources.trust)
+        plan = make_plan(place.study, place.store, *resources.divided(place.study.processes), trust=resources.trust)
     if json:
         print_json(asdict(plan) | {"missing": plan.missing, "seconds": plan.seconds})
         return

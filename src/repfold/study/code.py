@@ -97,6 +97,10 @@ class Watch:
             # By the globals, not the file: the functions that dataclasses make have no file.
             self.modules.add(frame.f_globals.get("__name__", ""))
 
+    def add_loaded(self, packages: tuple[str, ...]) -> None:
+        """Note all modules of ``packages`` that are loaded by now."""
+        self.modules |= {name for name in list(sys.modules) if name.startswith(packages)}
+
     def digests(self) -> dict[str, str]:
         """Return file -> digest of what ran, and of where what ran has its constants from."""
         loaders = {name for name in list(sys.modules) if name.startswith(_IN_THREADS) and not name.startswith(_CHOSEN)}

@@ -9,16 +9,17 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from repfold.study import worker
 from repfold.study.events import ENDS, Ended, Event, Progress, Waiting
-from repfold.study.worker import Order
+from repfold.study.order import Order
+from repfold.study.watched import PROGRESS
 
 ATTEMPTS = 3  # of a trial whose process is killed
 _LOOK_EVERY = 1.0  # seconds, at what other runners do
@@ -31,6 +32,7 @@ _PRELOADED = ["repfold.study.worker", "repfold.train.training", "repfold.train.r
 @dataclass
 class _Running:
     order: Order
+    slot: int
     process: BaseProcess
     pipe: Connection
     last: tuple[Any, ...] = ()
@@ -38,13 +40,15 @@ class _Running:
     began: float = field(default_factory=time.monotonic)
 
 
-def run(orders: Iterator[Order], jobs: int, emit: Callable[[Event], None], *, is_free: Callable[[Order], bool]) -> None:
-    """Carry out ``orders``, ``jobs`` at a time, in their order.
+def run(
+    orders: Iterator[Order], slots: Sequence[str], emit: Callable[[Event], None], *, is_free: Callable[[Order], bool]
+) -> None:
+    """Carry out ``orders``, one in each of ``slots`` at a time, in their order; a slot is the GPUs it has, or "".
 
     What another runner has taken is waited for, and taken over when that runner dies. ``orders`` is asked for the next
     one only when there is a process for it. ``is_free``: whether nobody has taken an order any more.
     """
-    pool = _Pool(jobs, emit, is_free)
+    pool = _Pool(slots, emit, is_free)
     try:
         for order in orders:
             pool.begin_when_there_is_room(order)
@@ -55,15 +59,15 @@ def run(orders: Iterator[Order], jobs: int, emit: Callable[[Event], None], *, is
 
 
 class _Pool:
-    def __init__(self, jobs: int, emit: Callable[[Event], None], is_free: Callable[[Order], bool]) -> None:
+    def __init__(self, slots: Sequence[str], emit: Callable[[Event], None], is_free: Callable[[Order], bool]) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(_PRELOADED)
-        self.jobs, self.emit, self.is_free = jobs, emit, is_free
+        self.slots, self.emit, self.is_free = slots, emit, is_free
         self.running: list[_Running] = []
         self.taken: deque[Order] = deque()
 
     def begin_when_there_is_room(self, order: Order) -> None:
-        while len(self.running) >= self.jobs:
+        while len(self.running) >= len(self.slots):
             self._listen()
         self._begin(order)
 
@@ -72,7 +76,7 @@ class _Pool:
         while self.running or self.taken:
             for _ in range(len(self.taken)):
                 order = self.taken.popleft()
-                if len(self.running) < self.jobs and self.is_free(order):
+                if len(self.running) < len(self.slots) and self.is_free(order):
                     self._begin(order)
                 else:
                     self.taken.append(order)
@@ -95,11 +99,13 @@ class _Pool:
             one.pipe.close()
 
     def _begin(self, order: Order, attempts: int = 1) -> None:
+        taken = {one.slot for one in self.running}
+        slot = next(index for index in range(len(self.slots)) if index not in taken)
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=worker.run, args=(order, theirs), daemon=False)
+        process = self.context.Process(target=worker.run, args=(replace(order, gpus=self.slots[slot]), theirs))
         process.start()
         theirs.close()
-        self.running.append(_Running(order, process, ours, attempts=attempts))
+        self.running.append(_Running(order, slot, process, ours, attempts=attempts))
         self.emit(Progress(order.trial, 0.0, order.trial.recipe.epochs, None, None))
 
     def _listen(self) -> None:
@@ -111,7 +117,7 @@ class _Pool:
             except (EOFError, OSError):
                 self._end(one)
                 continue
-            if message[0] == worker.PROGRESS:
+            if message[0] == PROGRESS:
                 self.emit(Progress(one.order.trial, *message[1:]))
             else:
                 one.last = message

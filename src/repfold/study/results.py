@@ -157,7 +157,7 @@ def _run(trial: Trial, study: Study, store: Store) -> Run | None:
         return None
     directory, current = found
     result = store.result(directory) or {}
-    epochs = _epochs(directory / run_files.RECORD)
+    epochs = read_epochs(directory / run_files.RECORD)
     value = value_of(study.metric, study.epoch, epochs, result)
     environment = _json(directory / run_files.ENVIRONMENT)
     return None if value is None else Run(trial.seed, directory, epochs, result, environment, value, current)
@@ -177,7 +177,8 @@ def value_of(metric: str, epoch: str, epochs: Sequence[Record], result: Mapping[
     return value if finite(value) else None
 
 
-def _epochs(path: Path) -> tuple[Record, ...]:
+def read_epochs(path: Path) -> tuple[Record, ...]:
+    """Return the lines of a record; none where there is no file, or what it holds is damaged."""
     try:
         lines = regular.read_text(path, _MOST_BYTES).splitlines()
         return tuple(json.loads(line) for line in lines if line.strip())

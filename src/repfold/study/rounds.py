@@ -18,7 +18,8 @@ def trials_before(study: Study) -> dict[str, Trial]:
     made: dict[str, Trial] = {}
     for name, recipe in study.before.items():
         fixed = comparable(recipe, recipe.seed)
-        made[name] = Trial("", fixed.seed, fixed, key_of(fixed, {}), keeps_weights=True)
+        key = key_of(fixed, {}, processes=study.processes)
+        made[name] = Trial("", fixed.seed, fixed, key, keeps_weights=True, processes=study.processes)
     return made
 
 
@@ -30,8 +31,7 @@ def rounds(study: Study, store: Store) -> list[list[Trial]]:
     before = {name: store.directory(trial) for name, trial in trials_before(study).items()}
     keys = {str(before[name]): f"trial {trial.key}" for name, trial in trials_before(study).items()}
     return [
-        [_trial(arm.name, seed, placed(arm.recipe, before), keys, measured(study)) for arm in study.arms]
-        for seed in study.seeds
+        [_trial(arm.name, seed, placed(arm.recipe, before), keys, study) for arm in study.arms] for seed in study.seeds
     ]
 
 
@@ -54,6 +54,7 @@ def in_order(of_seeds: Sequence[Sequence[Trial]]) -> Iterator[Trial]:
         yield from of_seed
 
 
-def _trial(arm: str, seed: int, recipe: Recipe, keys: Mapping[str, str], measure: str) -> Trial:
-    fixed = comparable(recipe, seed)
-    return Trial(arm, seed, fixed, key_of(fixed, keys, measure), measured=measure)
+def _trial(arm: str, seed: int, recipe: Recipe, keys: Mapping[str, str], study: Study) -> Trial:
+    fixed, measure = comparable(recipe, seed), measured(study)
+    key = key_of(fixed, keys, measure, study.processes)
+    return Trial(arm, seed, fixed, key, measured=measure, processes=study.processes)

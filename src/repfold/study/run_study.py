@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,10 +14,13 @@ from repfold import allowance
 from repfold.errors import RepFoldError
 from repfold.study import pool, rounds
 from repfold.study.events import Begun, Ended, Event, OutOfTime
+from repfold.study.order import Order
 from repfold.study.store import Store, check_writable
 from repfold.study.study import Study
 from repfold.study.trial import Trial
-from repfold.study.worker import Order
+
+if TYPE_CHECKING:
+    from repfold.study.on_ray import Cluster
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Resources:
 
     Attributes:
         jobs: trials at a time; 0: one a core, or one a GPU.
-        threads: of each; 0: the cores, divided among the jobs.
+        threads: of each process of a trial; 0: the cores, divided among the jobs.
         hours: within which trials are begun; None: no limit.
         keep: keep the networks too.
         trust: run the code that the study's file names.
@@ -38,11 +43,14 @@ class Resources:
     trust: bool = False
     on: str = "here"
 
-    def divided(self) -> tuple[int, int]:
-        """Return jobs and threads: for small networks a process a core is faster in all than one of many threads."""
+    def divided(self, processes: int = 1) -> tuple[int, int]:
+        """Return jobs, and threads of each process of a trial.
+
+        For small networks a process a core is faster in all than one of many threads.
+        """
         cores, gpus = allowance.cores(), torch.cuda.device_count()
-        jobs = self.jobs or gpus or cores
-        return jobs, self.threads or max(1, cores // jobs)
+        jobs = self.jobs or max(1, (gpus or cores) // processes)
+        return jobs, self.threads or max(1, cores // (jobs * processes))
 
 
 def run_study(study: Study, store: Store, resources: Resources, emit: Callable[[Event], None]) -> None:
@@ -56,14 +64,13 @@ def run_study(study: Study, store: Store, resources: Resources, emit: Callable[[
     refuse_code(study, resources)
     check_writable(store.path)
     before = list(rounds.trials_before(study).values())
-    jobs, threads = resources.divided()
-    execute = _executor(resources, jobs, threads, store, emit)
-    execute(_Missing(store, [before], None, emit))
-    of_seeds = rounds.rounds(study, store)
-    every = [*before, *rounds.in_order(of_seeds)]
-    emit(Begun(sum(store.finished(trial) is not None for trial in every), len(every), jobs, threads))
-    missing = _Missing(store, of_seeds, resources.hours, emit)
-    execute(missing)
+    with _workers(resources, store, study.processes) as workers:
+        workers.run(_Missing(store, [before], None, emit))
+        of_seeds = rounds.rounds(study, store)
+        every = [*before, *rounds.in_order(of_seeds)]
+        finished = sum(store.finished(trial) is not None for trial in every)
+        emit(Begun(finished, len(every), workers.jobs, workers.threads))
+        workers.run(_Missing(store, of_seeds, resources.hours, emit))
 
 
 def refuse_code(study: Study, resources: Resources) -> None:
@@ -113,25 +120,57 @@ class _Missing:
         return time.monotonic() - self.began + expected < self.seconds
 
 
-Execute = Callable[[_Missing], None]
+class _Here:
+    """A pool of processes on this machine."""
+
+    def __init__(self, resources: Resources, store: Store, processes: int) -> None:
+        self.store, self.resources, self.processes = store, resources, processes
+        self.jobs, self.threads = resources.divided(processes)
+
+    def run(self, missing: _Missing) -> None:
+        store = self.store
+
+        def order(trial: Trial) -> Order:
+            assert store.code.whole, "all of it is read before anything is trained"
+            return replace(_order(trial, store, self.resources, self.threads), code=store.code)
+
+        pool.run(
+            map(order, missing.in_time(self.jobs)),
+            [self._gpus(slot) for slot in range(self.jobs)],
+            missing.heard,
+            is_free=lambda one: not store.is_claimed(one.trial.key),
+        )
+
+    def _gpus(self, slot: int) -> str:
+        """The GPUs of the trial in a slot: its own, as long as there are enough."""
+        here = torch.cuda.device_count()
+        numbers = (slot * self.processes + number for number in range(self.processes))
+        return ",".join(str(number % here) for number in numbers) if here > 1 else ""
 
 
-def _executor(resources: Resources, jobs: int, threads: int, store: Store, emit: Callable[[Event], None]) -> Execute:
-    def order(trial: Trial) -> Order:
-        return Order(trial, store.path.absolute(), threads, keep=resources.keep, trust=resources.trust)
+class _OnRay:
+    """A cluster: as many trials at a time as it has GPUs or, without, cores for."""
 
-    def order_here(index: int, trial: Trial) -> Order:
-        assert store.code.whole, "all of it is read before anything is trained"
-        gpus = torch.cuda.device_count()
-        return replace(order(trial), gpus=str(index % gpus) if gpus > 1 else "", code=store.code)
+    def __init__(self, cluster: Cluster, resources: Resources, store: Store, processes: int) -> None:
+        self.cluster, self.store, self.resources = cluster, store, resources
+        self.threads = resources.threads or 1
+        self.jobs = resources.jobs or max(1, (cluster.gpus or cluster.cores // self.threads) // processes)
 
-    def here(missing: _Missing) -> None:
-        orders = (order_here(index, trial) for index, trial in enumerate(missing.in_time(jobs)))
-        pool.run(orders, jobs, missing.heard, is_free=lambda one: not store.is_claimed(one.trial.key))
+    def run(self, missing: _Missing) -> None:
+        orders = (_order(trial, self.store, self.resources, self.threads) for trial in missing.in_time(self.jobs))
+        self.cluster.run(orders, self.jobs, missing.heard)
 
-    def ray(missing: _Missing) -> None:
+
+def _order(trial: Trial, store: Store, resources: Resources, threads: int) -> Order:
+    return Order(trial, store.path.absolute(), threads, keep=resources.keep, trust=resources.trust)
+
+
+@contextmanager
+def _workers(resources: Resources, store: Store, processes: int) -> Iterator[_Here | _OnRay]:
+    if resources.on == "here":
+        yield _Here(resources, store, processes)
+    else:
         from repfold.study import on_ray
 
-        on_ray.run(map(order, missing.in_time(jobs)), missing.heard, gpus=1.0 if torch.cuda.is_available() else 0.0)
-
-    return {"here": here, "ray": ray}[resources.on]
+        with on_ray.cluster() as cluster:
+            yield _OnRay(cluster, resources, store, processes)

@@ -60,6 +60,7 @@ class Study:
         margin: the claim of each arm is that it is better than the reference by more than this.
         before: trainings that come first, once, whose directories arms name: scales that were searched, teachers.
         about: what the scale is: data, sizes, time.
+        processes: how many train each trial together, as torchrun starts them.
         best_over: axes whose best value is chosen for each arm, by the other seeds.
     """
 
@@ -75,6 +76,7 @@ class Study:
     scale: str = ""
     about: str = ""
     best_over: tuple[str, ...] = ()
+    processes: int = 1
 
     def arm(self, name: str) -> Arm:
         """Return the arm of that name."""

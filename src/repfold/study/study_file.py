@@ -25,6 +25,7 @@ _SCALABLE: dict[str, type | tuple[type, ...]] = {
     "arms": dict,
     "axes": dict,
     "before": dict,
+    "processes": int,
 }
 _OF_SCALE = {**_SCALABLE, "about": str, "drop": list}
 _OF_FILE = {
@@ -131,6 +132,7 @@ def _study(content: Mapping[str, Any], scale: str, about: str, data: str) -> Stu
         scale=scale,
         about=about,
         best_over=best_over,
+        processes=_processes(content.get("processes", 1)),
     )
 
 
@@ -150,7 +152,10 @@ def _scale(content: Mapping[str, Any], wanted: str) -> tuple[str, Mapping[str, A
 
 def _at_scale(content: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the file's content with what the scale says of itself put over it, table by table."""
-    merged = {**content, **{key: own[key] for key in ("recipe", "seeds", "reference", "axes") if key in own}}
+    merged = {
+        **content,
+        **{key: own[key] for key in ("recipe", "seeds", "reference", "axes", "processes") if key in own},
+    }
     merged["settings"] = {**content.get("settings", {}), **own.get("settings", {})}
     for key in ("arms", "before"):
         ours, theirs = dict(_tables(content, key)), dict(_tables(own, key))
@@ -180,6 +185,12 @@ def _seeds(value: list[Any] | int) -> tuple[int, ...]:
     if len(seeds) > 10_000:
         raise RepFoldError(f"seeds is {value}: nobody trains so many.")
     return tuple(seeds)
+
+
+def _processes(value: int) -> int:
+    if not 1 <= value <= 64:
+        raise RepFoldError(f"processes is {value}: how many processes of one machine train a trial together, 1 to 64.")
+    return value
 
 
 def _values(axis: str, values: Any) -> list[Any]:

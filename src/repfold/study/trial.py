@@ -31,7 +31,8 @@ _WEIGHTS = (run_files.SCALES, run_files.BEST)
 class Trial:
     """``recipe`` is complete, seed included. ``arm`` is "" of a training that comes before the arms.
 
-    ``measured``: what is to be measured of its network after training, a metric, or "".
+    ``measured``: what is to be measured of its network after training, a metric, or "". ``processes``: how many train
+    it together; on CPUs each has BatchNorm statistics of its own, so that the result depends on it.
     """
 
     arm: str
@@ -40,6 +41,7 @@ class Trial:
     key: str
     keeps_weights: bool = False
     measured: str = ""
+    processes: int = 1
 
     @property
     def label(self) -> str:
@@ -54,12 +56,13 @@ def comparable(recipe: Recipe, seed: int) -> Recipe:
     return recipe.replace(seed=seed, **fixed, **exact)
 
 
-def key_of(recipe: Recipe, before: Mapping[str, str], measured: str = "") -> str:
+def key_of(recipe: Recipe, before: Mapping[str, str], measured: str = "", processes: int = 1) -> str:
     """Return the key: a digest of the recipe, of the data themselves, and of networks and scales to start from.
 
     Args:
         before: directory -> key of the trainings that this one starts from.
         measured: what has to be measured besides training.
+        processes: how many train it together.
 
     Raises: RepFoldError when the data cannot be read.
     """
@@ -69,7 +72,13 @@ def key_of(recipe: Recipe, before: Mapping[str, str], measured: str = "") -> str
     if not settings.spec:
         raise RepFoldError("The recipe names no data: give them as --data, or under [settings] of the study.")
     data = _fingerprint(settings.spec, settings.val_fraction, settings.per_class, settings.seed, settings.max_pixels)
-    content = {"recipe": fields, "data": data, "factory": code.digest_of_factory(recipe.model), "measured": measured}
+    content: dict[str, Any] = {
+        "recipe": fields,
+        "data": data,
+        "factory": code.digest_of_factory(recipe.model),
+        "measured": measured,
+    }
+    content |= {"processes": processes} if processes > 1 else {}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from repfold.errors import RepFoldError
 from repfold.signals import KNOWN
 
+ELSEWHERE = "Another process of this run cannot go on; it says why."
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
@@ -91,7 +92,7 @@ class Ranks:
         if refused is not None:
             raise refused
         if refusals:
-            raise RepFoldError("Another process of this run cannot go on; it says why.")
+            raise RepFoldError(ELSEWHERE)
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """Return what to call forward in training: gradients become means over the processes' shares of the batch."""
