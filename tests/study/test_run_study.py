@@ -136,6 +136,30 @@ def test_before_the_arms(tmp_path):
     assert keys[0]["none"] == keys[1]["none"] and keys[0]["tuned"] != keys[1]["tuned"]
 
 
+def test_a_disk_that_takes_nothing_more(trained, place, monkeypatch):
+    """What was finished stays; what could not be written is said to have failed, with why, and is trained again."""
+    from repfold.study import store as stores
+    from repfold.study import worker
+    from repfold.study.order import Order
+
+    study, _, _ = trained
+    store = Store(place)
+    trial, other = rounds.rounds(study, store)[0]
+    shutil.rmtree(store.finished(trial))
+    store.look_again()
+
+    def full(*given, **more):
+        raise OSError(28, "No space left on device", str(given[0]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.atomic, "write_json", full)
+        how, why = worker.attempt(Order(trial, place, 1), None)
+    assert how == worker.FAILED and "No space left on device" in why
+    store.look_again()
+    assert store.finished(trial) is None and store.finished(other) is not None
+    assert worker.attempt(Order(trial, place, 1), None)[0] == worker.DONE
+
+
 def test_code_is_not_run_at_the_word_of_a_file(tmp_path):
     with pytest.raises(RepFoldError, match="--trust"):
         run(TINY + '[arms.own]\nmodel = "os:system"\n', tmp_path)

@@ -59,36 +59,30 @@ def attempt(order: Order, pipe: Connection | None) -> tuple[Any, ...]:
             if (finished := store.finished(order.trial)) is not None:
                 return FOUND, finished.name
             directory = store.directory(order.trial)
-            return _train(order, directory, pipe)
+            _train(order, directory, pipe)
+            return DONE, directory.name
     except TakenError:
         return (TAKEN,)
-
-
-def _train(order: Order, directory: Path, pipe: Connection | None) -> tuple[Any, ...]:
-    began, recipe = time.perf_counter(), order.trial.recipe
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with _printing_into(directory / stores.LOG):
-            trained = _by_its_processes(order, directory, pipe)
     except Stopped:
         return (STOPPED,)
     except (OrphanedError, RunLostError):
         raise
     except Exception as error:
-        text = (
-            str(error)
-            if isinstance(error, RepFoldError | OSError | MemoryError)
-            else f"{type(error).__name__}: {error}"
-        )
-        failure = Failure(text, command_of(order.trial, directory), traceback.format_exc())
-        with suppress(OSError, RepFoldError):
-            recipe_file.write(recipe, directory / run_files.RECIPE)
-            stores.write_failure(directory, failure)
+        plain = isinstance(error, RepFoldError | OSError | MemoryError)
+        text = str(error) if plain else f"{type(error).__name__}: {error}"
+        give_up(order, text, traceback.format_exc())
         return FAILED, text
+
+
+def _train(order: Order, directory: Path, pipe: Connection | None) -> None:
+    began = time.perf_counter()
+    directory.mkdir(parents=True, exist_ok=True)
+    with _printing_into(directory / stores.LOG):
+        trained = _by_its_processes(order, directory, pipe)
     content = {
         "arm": order.trial.arm,
         "seed": order.trial.seed,
-        "recipe": told(recipe),
+        "recipe": told(order.trial.recipe),
         "code": {"torch": torch_version(), "files": trained.code},
         **trained.measured,
         "seconds": trained.seconds,
@@ -98,16 +92,15 @@ def _train(order: Order, directory: Path, pipe: Connection | None) -> tuple[Any,
     }
     stores.write_finished(directory, content)
     _clear(directory, keep=order.keep or order.trial.keeps_weights)
-    return DONE, directory.name
 
 
-def give_up(order: Order, why: str) -> None:
-    """Write that the trial of ``order`` failed, for a reason that its process could not tell."""
+def give_up(order: Order, why: str, trace: str = "") -> None:
+    """Write why the trial of ``order`` failed, if the disk takes it; whoever asked for the trial is told besides."""
     directory = Store(order.store, order.code).directory(order.trial)
     recipe = order.trial.recipe
     with suppress(OSError, RepFoldError):
         recipe_file.write(recipe, directory / run_files.RECIPE)
-        stores.write_failure(directory, Failure(why, command_of(order.trial, directory)))
+        stores.write_failure(directory, Failure(why, command_of(order.trial, directory), trace))
 
 
 def _by_its_processes(order: Order, directory: Path, pipe: Connection | None) -> Trained:
