@@ -17,7 +17,8 @@ demo: install
 	$(BIN)/repfold demo --overwrite
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@# Three on two cores: many tests wait, for processes that they have started, been killed by or locked out.
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
