@@ -49,7 +49,8 @@ def test_a_folder_is_framed_by_what_its_pictures_are(write_folder: Write, suffix
     assert (small.image_size, small.resize, small.crop.kind, small.channels) == (32, 32, "padded", 3)
     large = open_source(write_folder({"a": 3, "b": 3}, size=(300, 280), suffix=suffix, name="large"))
     assert (large.image_size, large.resize, large.crop.kind) == (224, 256, "resized")
-    assert open_source(DataSettings(write_folder({"a": 2, "b": 2}, size=(140, 150), name="mid"), image_size=128)).resize == 140
+    middle = write_folder({"a": 2, "b": 2}, size=(140, 150), name="mid")
+    assert open_source(DataSettings(middle, image_size=128)).resize == 140
 
 
 def test_gray_folders_have_one_channel_unless_asked(write_image: Write, tmp_path: Path) -> None:
@@ -72,7 +73,8 @@ def batches(source: Source, train: bool) -> list[np.ndarray]:
 def test_a_cache_changes_no_pixel(write_folder: Write, kind: str, size: tuple[int, int] | None) -> None:
     root = write_folder({"a": 5, "b": 4}, size=size, suffix="jpg")
     crop = CropSettings(kind, scale=(0.2, 1.0))  # type: ignore[arg-type]
-    cached, lazy = (open_source(DataSettings(root, image_size=16, crop=crop), cache_bytes=budget) for budget in (10**9, 0))
+    settings = DataSettings(root, image_size=16, crop=crop)
+    cached, lazy = (open_source(settings, cache_bytes=budget) for budget in (10**9, 0))
     assert cached.train.cache is not None and lazy.train.cache is None and lazy.val.cache is None
     for train in (True, False):
         for kept, decoded in zip(batches(cached, train), batches(lazy, train), strict=True):
@@ -162,7 +164,8 @@ def test_progress_runs_to_its_total(write_folder: Write) -> None:
     for budget in (None, 0):
         seen: list[tuple[int, int]] = []
         record = seen.append
-        open_source(DataSettings(root, image_size=16), cache_bytes=budget, on_progress=lambda done, total, to=record: to((done, total)))
+        settings = DataSettings(root, image_size=16)
+        open_source(settings, cache_bytes=budget, on_progress=lambda done, total, to=record: to((done, total)))
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
         assert seen[-1] == (24, 24)
 
