@@ -43,21 +43,28 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 NETS = {
     **{
         name: (name, "imagenet", 224)
-        for name in ("repvgg-a0", "repvgg-a2", "repvgg-b1", "resnet50", "vgg16", "resnet18")
+        for name in (
+            *("repvgg-a0", "repvgg-a2", "repvgg-b1", "resnet50", "vgg16", "resnet18"),
+            *("mobileone-s0", "mobileone-s1", "mobileone-s4"),
+        )
     },
-    **{name: (name, "imagenet", 224) for name in ("mobileone-s0", "mobileone-s1", "mobileone-s4")},
     "repvgg-a0-cifar": ("repvgg-a0", "32px", 32),
     "repvgg-pico": ("repvgg-pico", "32px", 8),
-    "regnetx002": ("pytorchcv.models.regnet:regnetx002", "imagenet", 224),
-    "inceptionv3": ("pytorchcv.models.inceptionv3:inceptionv3", "imagenet", 299),
-    "densenet121": ("pytorchcv.models.densenet:densenet121", "imagenet", 224),
-    "mobilenet_w1": ("pytorchcv.models.mobilenet:mobilenet_w1", "imagenet", 224),
-    "mobilenetv2_w1": ("pytorchcv.models.mobilenetv2:mobilenetv2_w1", "imagenet", 224),
-    "mobilenetv3_large_w1": ("pytorchcv.models.mobilenetv3:mobilenetv3_large_w1", "imagenet", 224),
-    "shufflenetv2_w1": ("pytorchcv.models.shufflenetv2:shufflenetv2_w1", "imagenet", 224),
-    "efficientnet_b0": ("pytorchcv.models.efficientnet:efficientnet_b0", "imagenet", 224),
-    "ghostnet": ("pytorchcv.models.ghostnet:ghostnet", "imagenet", 224),
-    "squeezenet_v1_1": ("pytorchcv.models.squeezenet:squeezenet_v1_1", "imagenet", 224),
+    **{
+        name: (f"pytorchcv.models.{module}:{name}", "imagenet", 299 if module == "inceptionv3" else 224)
+        for module, name in (
+            ("regnet", "regnetx002"),
+            ("inceptionv3", "inceptionv3"),
+            ("densenet", "densenet121"),
+            ("mobilenet", "mobilenet_w1"),
+            ("mobilenetv2", "mobilenetv2_w1"),
+            ("mobilenetv3", "mobilenetv3_large_w1"),
+            ("shufflenetv2", "shufflenetv2_w1"),
+            ("efficientnet", "efficientnet_b0"),
+            ("ghostnet", "ghostnet"),
+            ("squeezenet", "squeezenet_v1_1"),
+        )
+    },
 }
 LARGE_BATCHES = {"repvgg-a0"}  # networks that are timed with more than 8 images at once, too
 

@@ -42,9 +42,7 @@ def test_a_pattern_finds_names_and_a_name_tells_all(capsys):
         find("repvgg-a00")
 
 
-@pytest.mark.parametrize(
-    "name", ["repvgg-pico", "resnet20-cifar", "mgnet-64", "vgg-pico", "repopt-vgg-pico-hs", "mobilenetv1-x0.25"]
-)
+@pytest.mark.parametrize("name", FOLDED)
 def test_the_costs_are_those_of_the_network_and_of_its_fold(name):
     (entry,) = find(name)
     side, preset = image_of(name)

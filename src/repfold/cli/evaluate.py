@@ -68,7 +68,7 @@ def evaluate(
             echo(f"\nmistakes: {mistakes.result}{page}")
         return
     numbers = {name: getattr(metrics, name) for name in ("images", "loss", "top1", "top5", "precision", "recall")}
-    rows = [{"class": name, **row} for name, row in zip(source.classes, metrics.of_classes(), strict=True)]
+    rows = _rows_of_classes(source.classes, metrics)
     confusion = {"classes": source.classes, "matrix_TP": metrics.confusion_TP.tolist()}
     kept = {"mistakes": None if mistakes is None or mistakes.file is None else str(mistakes.file)}
     print_json({**named, "computes": opened.computes, **numbers, "classes": rows, "confusion": confusion, **kept})
@@ -114,7 +114,28 @@ def _print_tables(named: dict[str, str], computes: str, classes: tuple[str, ...]
             table.add_row(name, value)
     console.print(table)
     console.print()
-    console.print(_table_of_classes(classes, metrics.of_classes()))
+    console.print(_table_of_classes(classes, _rows_of_classes(classes, metrics)))
+
+
+def _rows_of_classes(classes: tuple[str, ...], metrics: Metrics) -> list[dict[str, Any]]:
+    """Of each class its images, recall and precision in percent, and the number of what it is most often taken for.
+
+    None stands for a share of nothing, and where no image of the class was taken for another.
+    """
+    from repfold.report.confusion import Confusion, class_scores, worst_pairs
+
+    confusion = Confusion(classes, metrics.confusion_TP.numpy())
+    most_often = {pair.true: pair for pair in reversed(worst_pairs(confusion, len(classes) ** 2))}
+    rows = []
+    for score in sorted(class_scores(confusion), key=lambda score: classes.index(score.name)):
+        pair = most_often.get(score.name)
+        taken_for = {
+            "taken_for": classes.index(pair.predicted) if pair else None,
+            "taken_for_images": pair.images if pair else 0,
+        }
+        figures = {"images": score.images, "recall": score.recall, "precision": score.precision}
+        rows.append({"class": score.name, **figures, **taken_for})
+    return rows
 
 
 def _table_of_classes(classes: tuple[str, ...], rows: list[dict[str, Any]]) -> object:

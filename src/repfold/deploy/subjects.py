@@ -15,7 +15,7 @@ from repfold import models, run_files
 from repfold.deploy.bench import onnx_form, pytorch_form
 from repfold.deploy.export import export_onnx, onnx_session
 from repfold.deploy.memory import Load
-from repfold.deploy.runtimes import Call, Material, engine_of, open_artefact, runtime_named, runtime_of
+from repfold.deploy.runtimes import ARTEFACTS, Call, Material, engine_of, open_artefact, runtime_named, runtime_of
 from repfold.errors import RepFoldError
 from repfold.models import described
 
@@ -145,7 +145,8 @@ def engine_form(engine: str) -> str:
 
 def is_artefact(path: str | Path) -> bool:
     """Whether ``path`` is a file that is timed as it is: all but model files, of which there are several forms."""
-    return Path(path).suffix in (".onnx", ".pt2", ".xml", ".param") and Path(path).is_file()
+    suffix = Path(path).suffix
+    return suffix != ".safetensors" and suffix in ARTEFACTS and Path(path).is_file()
 
 
 def artefact(path: str | Path, shape: Sequence[int] | None = None) -> Artefact:

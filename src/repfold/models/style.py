@@ -58,7 +58,6 @@ class Style:
             raise RepFoldError(f"Block '{self.block}' has its norms inside its branches: norm=False is for plain ones.")
         if self.init != "default" and self.block != "plain":
             raise RepFoldError(f"init '{self.init}' is for plain networks (block='plain'), not for '{self.block}'.")
-
         if not isinstance(self.branches, int) or not 1 <= self.branches <= _MOST_BRANCHES:
             raise RepFoldError(f"branches is {self.branches}; it must be a whole number from 1 to {_MOST_BRANCHES}.")
         if self.branches != 1 and self.block != "mobileone":

@@ -44,10 +44,7 @@ class Resources:
     on: str = "here"
 
     def divided(self, processes: int = 1) -> tuple[int, int]:
-        """Return jobs, and threads of each process of a trial.
-
-        For small networks a process a core is faster in all than one of many threads.
-        """
+        """Return jobs, by default one a core or one a GPU, and threads of each process of a trial."""
         cores, gpus = allowance.cores(), torch.cuda.device_count()
         jobs = self.jobs or max(1, (gpus or cores) // processes)
         return jobs, self.threads or max(1, cores // (jobs * processes))

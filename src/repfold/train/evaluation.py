@@ -34,29 +34,6 @@ class Metrics:
     recall: float
     confusion_TP: Tensor
 
-    def of_classes(self) -> list[dict[str, Any]]:
-        """Return for each class its images, recall and precision in percent, and the class it is most often taken for.
-
-        None stands for a share of nothing, and where no image of the class was taken for another.
-        """
-        rows = []
-        predicted_P = self.confusion_TP.sum(dim=0)
-        for label, row_P in enumerate(self.confusion_TP):
-            right, images, named = int(row_P[label]), int(row_P.sum()), int(predicted_P[label])
-            wrong_P = row_P.clone()
-            wrong_P[label] = 0
-            most = int(wrong_P.max()) if len(wrong_P) else 0
-            rows.append(
-                {
-                    "images": images,
-                    "recall": 100 * right / images if images else None,
-                    "precision": 100 * right / named if named else None,
-                    "taken_for": int(wrong_P.argmax()) if most else None,
-                    "taken_for_images": most,
-                }
-            )
-        return rows
-
 
 @torch.no_grad()
 def evaluate(
