@@ -5,7 +5,11 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable, Sequence
+
+# Lines of OpenVINO's and PyTorch's messages that tell where in C++ an error was found.
+_PLACE = re.compile(r"Exception from \S+:\d+:$|Check '.*' failed at \S+:\d+:$|FrontEnd API failed with \w+:$")
 
 
 class RepFoldError(ValueError):
@@ -21,6 +25,13 @@ class NotWritten(OSError, RepFoldError):
         if self.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENXIO):
             remedy = "Give the path of an ordinary file, in a directory."
         return f"{self.filename} could not be written: {self.strerror}.{kept} {remedy}"
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """Return what another library's exception says, in one line: the first that is no place in its source code."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = next((line for line in lines if line and not _PLACE.match(line)), type(error).__name__)
+    return said if len(said) <= most else f"{said[: most - 1]}\u2026"
 
 
 def few(names: Sequence[object], most: int = 3) -> str:

@@ -46,3 +46,10 @@ def test_what_no_runtime_reads_is_refused(tmp_path):
     for path, message in ((tmp_path / "model.onnx", "cannot open"), (tmp_path / "model.tflite", "No engine reads")):
         with pytest.raises(RepFoldError, match=message):
             open_artefact(path)
+
+
+def test_what_openvino_says_is_passed_on(tmp_path):
+    pytest.importorskip("openvino")
+    (tmp_path / "torn.xml").write_bytes(b"no such thing")
+    with pytest.raises(RepFoldError, match="OpenVINO cannot open .*: Unable to read the model"):
+        open_artefact(tmp_path / "torn.xml")

@@ -111,6 +111,21 @@ def test_the_program_needs_its_engine_numpy_and_pillow_alone(classifier, served,
         assert line.startswith(f"{path}  {best} ") and line.endswith("%")
 
 
+def test_the_program_names_files_that_are_no_images_and_goes_on(served, pictures, tmp_path):
+    torn, eps = tmp_path / "torn.jpg", tmp_path / "eps.jpg"
+    torn.write_bytes(Path(pictures[0]).read_bytes()[:90])
+    eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would start Ghostscript
+    program, absent = str(served[0] / "predict.py"), str(tmp_path / "absent.png")
+    done = subprocess.run(
+        [sys.executable, program, str(torn), pictures[0], str(eps), absent], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stdout.startswith(f"{pictures[0]}  ") and done.stdout.count("\n") == 1
+    lines = done.stderr.splitlines()
+    for line, path in zip(lines, (torn, eps, absent), strict=True):
+        assert line.startswith(f"{path}  no answer: ")
+
+
 @pytest.mark.skipif(engine.available() is not None, reason="there is no native engine")
 def test_our_own_engine_needs_no_pytorch(classifier, folders, pictures, tmp_path):
     packages = clean_place(tmp_path / "packages")

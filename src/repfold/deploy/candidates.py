@@ -11,6 +11,7 @@ import torch
 
 from repfold.deploy.compare import NATIVE_TOLERANCE
 from repfold.deploy.runtimes import PRECISIONS, RUNTIMES, Call, Material, Precision, Runtime
+from repfold.errors import first_line
 from repfold.fold.compare import distance
 
 
@@ -64,7 +65,7 @@ def prepare(
             try:
                 candidates.append(_prepared(material, folder, engine, precision, threads))
             except Exception as error:  # each engine has exceptions of its own
-                without[title(engine, precision)] = _first_line(error)
+                without[title(engine, precision)] = first_line(error, 300)
     return candidates, without
 
 
@@ -86,8 +87,3 @@ def _prepared(material: Material, folder: Path, engine: str, precision: Precisio
     if precision == "fp32" and error > NATIVE_TOLERANCE["fp32"]:
         raise RuntimeError(f"it differs from PyTorch by {error:.1e} (relative)")
     return Candidate(engine, precision, path, call)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__

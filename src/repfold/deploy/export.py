@@ -20,7 +20,7 @@ from torch.fx.experimental import _config as export_config
 
 from repfold import atomic
 from repfold.deploy.from_pixels import FromPixels
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 from repfold.fold.compare import distance
 from repfold.models.carried import carried
 from repfold.models.description import Description
@@ -188,8 +188,7 @@ def _export(
         except Exception as error:  # the exporters run the user's forward, which may raise anything
             failures.append(error)
     last = failures[-1]
-    reason = str(last).strip().splitlines()[0] if str(last).strip() else type(last).__name__
-    raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {reason}") from last
+    raise RepFoldError(f"{type(network).__name__} cannot be exported to {path.suffix}: {first_line(last)}") from last
 
 
 class AnotherFunction(RepFoldError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from repfold.data.images import FORMATS
 from repfold.deploy.runtimes import Runtime
 
 SCRIPT = "predict.py"
@@ -22,6 +23,8 @@ from PIL import Image, ImageOps
 
 MODEL = json.loads(Path(__file__).with_name("model.json").read_text(encoding="utf-8"))
 SEEN = MODEL["preprocessing"]
+FORMATS = {formats}  # others, whatever the file is called, are not opened
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises of a broken file
 
 
 {load}
@@ -32,7 +35,7 @@ network = load(str(Path(__file__).with_name(MODEL["file"])), MODEL["threads"], M
 def pixels(path):
     """The central square of a picture, upright: uint8 [S, S, channels]."""
     mode, size, resize = {{1: "L", 3: "RGB"}}[SEEN["channels"]], SEEN["image_size"], SEEN["resize"]
-    image = Image.open(path)
+    image = Image.open(path, formats=FORMATS)
     image.draft(mode, (resize, resize))  # a large JPEG is decoded at a half, quarter or eighth of its size
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -54,14 +57,21 @@ def probabilities(paths):
 
 
 if __name__ == "__main__":
+    failed = 0
     for path in sys.argv[1:]:
-        row = probabilities([path])[0]
+        try:
+            row = probabilities([path])[0]
+        except BROKEN as error:
+            failed = 1
+            print(f"{{path}}  no answer: {{error}}", file=sys.stderr)
+            continue
         best = row.argsort()[::-1][:3]
         print(path, *(f"{{MODEL['classes'][k]}} {{row[k]:.1%}}" for k in best), sep="  ")
+    sys.exit(failed)
 '''
 
 
 def script(runtime: Runtime) -> str:
     """Return ``predict.py`` for an engine; what opens the file in it is the source of ``runtime.load``."""
     _, *body = inspect.getsource(runtime.load).splitlines(keepends=True)
-    return _PROGRAM.format(load="def load(path, threads, precision):\n" + "".join(body))
+    return _PROGRAM.format(formats=FORMATS, load="def load(path, threads, precision):\n" + "".join(body))

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx, nn
 
+from repfold.errors import first_line
+
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -72,4 +74,4 @@ def _graph_of(network: nn.Module) -> fx.Graph:
     try:
         return _Tracer(reads_buffers=False).trace(network)
     except Exception as error:
-        raise NotFollowed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+        raise NotFollowed(f"{type(error).__name__}: {first_line(error)}") from error

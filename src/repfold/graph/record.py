@@ -20,6 +20,7 @@ from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext
 
+from repfold.errors import first_line
 from repfold.graph.composites import Composites, Marks
 from repfold.graph.copying import private_copy, register_plain_tensors
 from repfold.graph.decisions import SizeDecisions
@@ -149,7 +150,7 @@ def _record(
         cause = _cause(error)
         if isinstance(cause, (TooSlow, NotFollowed)):
             raise cause from error
-        raise NotFollowed(_first_line(error)) from error
+        raise NotFollowed(f"{type(error).__name__}: {first_line(error)}") from error
     return session.result(network, arguments, output)
 
 
@@ -157,11 +158,6 @@ def _cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 
 
 class _Session:

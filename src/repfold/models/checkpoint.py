@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from repfold import regular
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 from repfold.models import weights
 from repfold.modules import differences, shapes
 
@@ -89,7 +89,7 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise RepFoldError(
             f"{path} holds more than tensors, and reading such a file can run code, so it is not read. Save the "
-            f"network's state_dict() alone with torch.save or safetensors. ({str(error).splitlines()[0]})"
+            f"network's state_dict() alone with torch.save or safetensors. ({first_line(error)})"
         ) from error
     except Exception as error:  # whatever a damaged file makes the unpickler raise
         raise RepFoldError(f"{path} is damaged or not a file of torch.save: {error!s:.200}") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repfold import regular
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 
 # Tried in this order: a safetensors file holds nothing but tensors.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -136,5 +136,4 @@ def _licence(path: Path | None) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300].rstrip('.')}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error, 300).rstrip('.')}"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from repfold import regular, run_files
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 from repfold.models import weights
 from repfold.models.checkpoint import strip_prefixes, unwrap
 from repfold.models.file import find_file
@@ -126,7 +126,7 @@ def _read_checkpoint(file: Path) -> Scales:
     except FileNotFoundError as error:
         raise RepFoldError(f"{file} does not exist. Give the file or the run of a hyper-search.") from error
     except Exception as error:  # whatever a damaged or hostile file makes the unpickler raise
-        raise RepFoldError(f"it cannot be read safely ({str(error).splitlines()[0]}).") from error
+        raise RepFoldError(f"it cannot be read safely ({first_line(error)}).") from error
     if isinstance(content, list | tuple):
         return _from_list(content)
     return from_tensors(strip_prefixes(unwrap(content)))

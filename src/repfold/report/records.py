@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from repfold import regular, run_files, toml
 from repfold.counted import counted
-from repfold.errors import RepFoldError, few
+from repfold.errors import RepFoldError, few, first_line
 from repfold.report.confusion import Confusion, confusion_of
 from repfold.report.masks import LayerMask, masks_of
 from repfold.report.mistakes import Mistakes, mistakes_of
@@ -198,8 +198,7 @@ def _mapping(content: object) -> Mapping[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    text = f"misses {error}" if isinstance(error, KeyError) else str(error)
-    return text.splitlines()[0][:160] if text else type(error).__name__
+    return f"misses {error}" if isinstance(error, KeyError) else first_line(error, 160)
 
 
 def _files(directory: Path) -> tuple[tuple[str, int], ...]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from repfold import run_files
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 from repfold.signals import asked_to_stop
 from repfold.study import worker
 from repfold.study.events import ENDS, Ended, Event, Progress
@@ -61,7 +61,7 @@ class Cluster:
                 self._look()
         except self.ray.exceptions.RayError as error:
             self.lost = True
-            raise _gone(_first_line(error)) from error
+            raise _gone(_sentence(error)) from error
         finally:
             if not self.lost:
                 tasks.cancel()
@@ -92,7 +92,7 @@ def cluster() -> Iterator[Cluster]:
         _call(address)  # an address where nobody is keeps Ray busy for many minutes
         ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        where = f"at '{address}', which RAY_ADDRESS names: {_first_line(error)}" if address else "on this machine."
+        where = f"at '{address}', which RAY_ADDRESS names: {_sentence(error)}" if address else "on this machine."
         raise RepFoldError(
             f"There is no Ray cluster {where} Begin one with 'ray start --head', name another in RAY_ADDRESS, or leave "
             "--on ray out."
@@ -174,7 +174,7 @@ class _Tasks:
         try:
             return tuple(self.ray.get(reference))
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as error:
-            why = f"Its process ended {_RETRIES + 1} times before the trial did: {_first_line(error)}"
+            why = f"Its process ended {_RETRIES + 1} times before the trial did: {_sentence(error)}"
         except (errors.RayTaskError, errors.RuntimeEnvSetupError) as error:
             why = f"The cluster could not run it: {str(error).strip().splitlines()[-1]}"
         worker.give_up(order, why)
@@ -206,5 +206,5 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") + "."
+def _sentence(error: Exception) -> str:
+    return first_line(error).rstrip(".") + "."

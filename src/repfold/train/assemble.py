@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from repfold import models, norms
 from repfold.data import Loader, Source
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 from repfold.expand import ExpandWarning, expand
 from repfold.fold import OnlineFold
 from repfold.models import Description, Initialised, Preprocessing, Pretrained
@@ -238,7 +238,7 @@ def _check_runs(network: nn.Module, name: str, shape: Sequence[int], classes: in
             logits = network(torch.zeros(shape, device=machine.device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise RepFoldError(
-            f"{name} cannot run on images {list(shape)}: {str(error).splitlines()[0]} "
+            f"{name} cannot run on images {list(shape)}: {first_line(error)} "
             "Give an image_size, channels or preset that suit it."
         ) from error
     found = list(getattr(logits, "shape", [])) or type(logits).__name__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from repfold import models
-from repfold.errors import RepFoldError, few
+from repfold.errors import RepFoldError, few, first_line
 from repfold.models import Preprocessing
 from repfold.train.machine import Machine
 
@@ -86,6 +86,6 @@ def _check_logits(path: str, teacher: Teacher, student: Preprocessing, classes: 
     try:
         shape = list(teacher(probe).shape)
     except (RuntimeError, ValueError) as error:
-        raise RepFoldError(f"The teacher {path} cannot run on the images: {str(error).splitlines()[0]}") from error
+        raise RepFoldError(f"The teacher {path} cannot run on the images: {first_line(error)}") from error
     if shape != [2, classes]:
         raise RepFoldError(f"The teacher {path} returns {shape} for 2 images of data with {classes} classes.")

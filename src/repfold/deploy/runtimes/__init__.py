@@ -13,7 +13,7 @@ from repfold.deploy.runtimes.onnx_runtime import ONNX_RUNTIME
 from repfold.deploy.runtimes.openvino import OPENVINO
 from repfold.deploy.runtimes.pytorch import COMPILED, EAGER
 from repfold.deploy.runtimes.runtime import PRECISIONS, Call, Material, Precision, Runtime
-from repfold.errors import RepFoldError, nearest
+from repfold.errors import RepFoldError, first_line, nearest
 
 __all__ = [
     "PRECISIONS",
@@ -80,7 +80,6 @@ def open_artefact(
         with quiet():
             return runtime.open(path, threads=threads, precision=precision)
     except Exception as error:  # each runtime has exceptions of its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         known = path.suffix in (runtime.suffix, *runtime.reads)
         takes = "" if known else f". It takes files that end in {runtime.suffix}"
-        raise RepFoldError(f"{runtime.title} cannot open {path}: {reason.rstrip('.')}{takes}.") from error
+        raise RepFoldError(f"{runtime.title} cannot open {path}: {first_line(error).rstrip('.')}{takes}.") from error

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from repfold.errors import RepFoldError
+from repfold.errors import RepFoldError, first_line
 
 OLDEST_OPSET = 9
 LARGEST = 2**31 - 1  # bytes; what the format itself, protobuf, can hold
@@ -40,7 +40,7 @@ def load_model(path: Path) -> Any:
     try:
         model.ParseFromString(content)
     except Exception as error:  # protobuf's exception moves between its versions
-        raise RepFoldError(f"{path} is no ONNX file, or not all of one: {_first_line(error)}") from error
+        raise RepFoldError(f"{path} is no ONNX file, or not all of one: {first_line(error, 300)}") from error
     if not model.graph.node:
         raise RepFoldError(f"{path} is no ONNX file, or not all of one: it holds no node.")
     opset = opset_of(model, path)
@@ -64,7 +64,7 @@ def load_model(path: Path) -> Any:
         onnx.checker.check_model(model)
         return onnx.inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # the checker is C++ and reports in several classes
-        raise RepFoldError(f"{path} is not valid ONNX: {_first_line(error)}") from error
+        raise RepFoldError(f"{path} is not valid ONNX: {first_line(error, 300)}") from error
 
 
 def opset_of(model: Any, path: Path) -> int:
@@ -168,8 +168,3 @@ def _read(path: Path, offset: int, length: int | None) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(wanted)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from repfold.errors import first_line
 from repfold.graph.graph import Graph, Value
 from repfold.graph.onnx import kept
 from repfold.graph.onnx.names import onnx_dtype
@@ -67,7 +68,7 @@ def _lifted(w: Writer, node: Any, a: Arguments) -> list[Any]:
     except Exception as error:  # the converter is C++ and reports in several classes
         raise NotWritten(
             f"it is the node {node.name or node.op_type} ({node.op_type}), kept from a file of opset "
-            f"{a['opset']}, which onnx's converter cannot lift ({str(error).splitlines()[0][:99]}); convert the file"
+            f"{a['opset']}, which onnx's converter cannot lift ({first_line(error, 99)}); convert the file"
         ) from error
     constants = [
         w.onnx.helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in lifted.graph.initializer
