@@ -30,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "limits": set(),
     "processor": set(),
     "published": set(),
-    "run_files": set(),
+    "run_files": {"regular"},
     "modules": {"errors"},
     "toml": {"errors"},
     "specs": {"errors"},

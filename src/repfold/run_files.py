@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from repfold import regular
 
 Stage = Literal["train", "fold", "export", "time", "look", "report"]
 
@@ -25,6 +29,8 @@ INT8 = "int8.onnx"
 TIMINGS = "timings.json"
 MISTAKES = "mistakes.json"
 REPORT = "report.html"
+
+_MOST_BYTES = 2**26  # of a file that describes a run
 
 # Marks on the directory itself, which hold nothing about the run.
 LOCK = ".lock"  # there while a run is being trained
@@ -65,3 +71,21 @@ NAMES = tuple(file.name for file in FILES)
 ALWAYS = tuple(file.name for file in FILES if file.always)
 # What follows from a finished training; another training makes it stale.
 DERIVED = tuple(file.name for file in FILES if file.stage != "train")
+
+
+def environment_of(directory: Path) -> dict[str, Any]:
+    """What a run's environment.json says; nothing where there is none, or it is damaged."""
+    try:
+        content = json.loads(regular.read_text(directory / ENVIRONMENT, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def epochs_of(directory: Path) -> tuple[dict[str, Any], ...]:
+    """The lines of a run's record; none where there is no file, or what it holds is damaged."""
+    try:
+        lines = regular.read_text(directory / RECORD, _MOST_BYTES).splitlines()
+        return tuple(json.loads(line) for line in lines if line.strip())
+    except (OSError, ValueError, RecursionError):
+        return ()

@@ -114,6 +114,9 @@ def test_every_class_has_its_row(run, capsys):
 def test_a_run_on_its_own_images_keeps_its_mistakes_and_its_report_shows_them(run, capsys):
     (run / run_files.RECORD).write_text(json.dumps({"epoch": 1, "val_top1": 80.0}) + "\n")
     assert evaluated(capsys, run, "--no-pictures")["mistakes"] is None and not (run / run_files.MISTAKES).exists()
+    (run / run_files.ENVIRONMENT).write_text(json.dumps({"command": ["repfold", "train", "--no-pictures"]}))
+    assert evaluated(capsys, run)["mistakes"] is None
+    (run / run_files.ENVIRONMENT).unlink()
     assert evaluated(capsys, run, "--part", "train")["mistakes"] is None
     assert evaluated(capsys, run / "best.safetensors", run.parent / "data")["mistakes"] is None
     assert evaluated(capsys, run, run.parent / "data")["mistakes"] == str(run / run_files.MISTAKES)

@@ -51,5 +51,5 @@ def test_what_no_runtime_reads_is_refused(tmp_path):
 def test_what_openvino_says_is_passed_on(tmp_path):
     pytest.importorskip("openvino")
     (tmp_path / "torn.xml").write_bytes(b"no such thing")
-    with pytest.raises(RepFoldError, match="OpenVINO cannot open .*: Unable to read the model"):
+    with pytest.raises(RepFoldError, match=r"OpenVINO cannot open .*: Unable to read the model"):
         open_artefact(tmp_path / "torn.xml")

@@ -37,7 +37,7 @@ def evaluate(
     """Evaluate a model: loss, top-1, mean precision and recall, and both of every class.
 
     For a run on its own validation images the worst mistakes are written into its directory, where the report finds
-    them.
+    them, unless it was trained with --no-pictures.
 
     Args:
         model: A run directory, a model file, or a file of any engine, as .onnx.
@@ -58,7 +58,7 @@ def evaluate(
     source, metrics = evaluate_model(
         opened.model, model, data, part=part, batch=batch, max_pixels=max_pixels, device=where
     )
-    own = pictures and part == "val" and model_evaluation.are_its_own(model, data)
+    own = pictures and part == "val" and model_evaluation.are_its_own(model, data) and not _without_pictures(model)
     mistakes = _look(model, opened.model, source, flags) if own else None
     named = {"model": str(model), "form": opened.model.description.form, "data": source.name, "part": part}
     if not json:
@@ -72,6 +72,14 @@ def evaluate(
     confusion = {"classes": source.classes, "matrix_TP": metrics.confusion_TP.tolist()}
     kept = {"mistakes": None if mistakes is None or mistakes.file is None else str(mistakes.file)}
     print_json({**named, "computes": opened.computes, **numbers, "classes": rows, "confusion": confusion, **kept})
+
+
+def _without_pictures(run: Path) -> bool:
+    """Whether a run was trained with --no-pictures: whoever passes the run on wants it to stay so."""
+    from repfold import run_files
+
+    command = run_files.environment_of(run).get("command")
+    return isinstance(command, list) and "--no-pictures" in command
 
 
 def _look(run: Path, evaluated: Model, source: Source, flags: EngineFlags) -> Outcome:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated
 
 import tyro
 
 from repfold.cli.terminal import echo, print_json
+
+_WIDTH = 118
 
 
 def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json: bool = False) -> None:
@@ -42,5 +45,7 @@ def recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /, *, json
         print_json(known)
         return
     for name, text in texts.items():
-        echo(f"{name}\n    {recipe_file.first_comment(text)}\n    {in_brief(remarks(text))}")
-    echo("\nUse one with: repfold train DATA --recipe NAME; see its figures with: repfold recipes NAME")
+        echo(textwrap.shorten(f"{name}: {recipe_file.first_comment(text)}", _WIDTH, placeholder=" …"))
+        if figures := remarks(text):
+            echo(f"    {textwrap.shorten(in_brief(figures), _WIDTH - 4, placeholder=' …')}")
+    echo("\nUse one with: repfold train DATA --recipe NAME; see all of its figures with: repfold recipes NAME")

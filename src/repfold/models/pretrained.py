@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import urllib.parse
 import urllib.request
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from repfold import regular, run_files
+from repfold import run_files
 from repfold.errors import RepFoldError
 from repfold.models import download, hub, weights
 from repfold.models.checkpoint import read_checkpoint
@@ -23,7 +22,7 @@ from repfold.models.description import Description, Preprocessing
 from repfold.models.file import find_file, read_description
 from repfold.models.recognise import read_names
 
-_MOST_BYTES, _LONGEST = 2**22, 400  # of a run's environment; characters of a licence
+_LONGEST = 400  # characters of a licence
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,8 @@ def locate(source: str | os.PathLike[str]) -> Located:
 def _licence_in(path: Path) -> str:
     """The licence of the weights that a run started from, as it keeps it, or ""; ``path``: the run or a file in it."""
     directory = path if path.is_dir() else path.parent
-    try:
-        told = json.loads(regular.read_text(directory / run_files.ENVIRONMENT, _MOST_BYTES))["init"]["licence"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
+    init = run_files.environment_of(directory).get("init")
+    told = init.get("licence") if isinstance(init, dict) else None
     return told[:_LONGEST] if isinstance(told, str) else ""
 
 

@@ -25,7 +25,6 @@ from repfold.signals import asked_to_stop
 from repfold.study import worker
 from repfold.study.events import ENDS, Ended, Event, Progress
 from repfold.study.order import Order
-from repfold.study.results import read_epochs
 
 _RETRIES = 3  # of a trial whose process or machine dies
 _AHEAD = 2  # times the trials that run at a time: what Ray knows of, so that --hours still has a say
@@ -185,7 +184,7 @@ class _Tasks:
         for order, _ in self.pending.values():
             trial = order.trial
             record = next(iter(sorted(order.store.glob(f"{trial.key}-*/{run_files.RECORD}"), key=_changed)[-1:]), None)
-            epochs = read_epochs(record) if record else ()
+            epochs = run_files.epochs_of(record.parent) if record else ()
             if len(epochs) > self.epochs.get(trial.key, 0):
                 self.epochs[trial.key] = len(epochs)
                 last = epochs[-1]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from repfold import regular, run_files
+from repfold import run_files
 from repfold.report.numbers import finite, number
 from repfold.study import rounds
 from repfold.study.comparison import Comparison, compare, holm
@@ -18,7 +17,6 @@ from repfold.study.store import Failure, Store
 from repfold.study.study import Arm, Study
 from repfold.study.trial import Trial
 
-_MOST_BYTES = 2**26
 Record = Mapping[str, Any]
 
 
@@ -157,9 +155,9 @@ def _run(trial: Trial, study: Study, store: Store) -> Run | None:
         return None
     directory, current = found
     result = store.result(directory) or {}
-    epochs = read_epochs(directory / run_files.RECORD)
+    epochs = run_files.epochs_of(directory)
     value = value_of(study.metric, study.epoch, epochs, result)
-    environment = _json(directory / run_files.ENVIRONMENT)
+    environment = run_files.environment_of(directory)
     return None if value is None else Run(trial.seed, directory, epochs, result, environment, value, current)
 
 
@@ -175,20 +173,3 @@ def value_of(metric: str, epoch: str, epochs: Sequence[Record], result: Mapping[
         error = None if of_train is None else 100 - of_train
         value = error if metric == "train_error" else number(record.get(metric))
     return value if finite(value) else None
-
-
-def read_epochs(path: Path) -> tuple[Record, ...]:
-    """Return the lines of a record; none where there is no file, or what it holds is damaged."""
-    try:
-        lines = regular.read_text(path, _MOST_BYTES).splitlines()
-        return tuple(json.loads(line) for line in lines if line.strip())
-    except (OSError, ValueError):
-        return ()
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(regular.read_text(path, _MOST_BYTES))
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError):
-        return {}

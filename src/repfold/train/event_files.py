@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from types import TracebackType
@@ -59,8 +58,7 @@ class EventFiles:
 
     def _begin(self) -> None:
         """Open a file, and write the epochs that are done as if they had followed one another up to now."""
-        lines = (self.directory / run_files.RECORD).read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        records = run_files.epochs_of(self.directory)
         purge = 1 if found(self.directory) else None
         self.writer = self.writer_of(str(self.directory), purge_step=purge)
         at = time.time() - sum(record["seconds"] for record in records)
