@@ -71,6 +71,8 @@ class TrainDisplay(Display):
     def prepare(self, event: Preparing) -> None:
         """Show how much of the data is read."""
         self.bar("images", event.done, event.total)
+        if self._log_waits():
+            self.line(f"{'images':<11}{event.done / event.total:.0%} read")
 
     def note(self, event: Note) -> None:
         """Show something that the user should know."""
@@ -102,7 +104,7 @@ class TrainDisplay(Display):
             self.remaining.stepped(event.epoch, event.step)
         self.bar("run", event.epoch * event.steps + event.step, self.epochs * event.steps, self._left())
         self.bar("epoch", event.step, event.steps, status)
-        if not self.console.is_terminal and time.monotonic() - self.printed > _LINE_SECONDS:
+        if self._log_waits():
             epoch = f"{event.epoch + 1}/{self.epochs}"
             self.line(f"{epoch:>9}  step {event.step} of {event.steps}  {status}  {self._left()}")
 
@@ -116,6 +118,9 @@ class TrainDisplay(Display):
         best = "best" if event.best else "    "
         left = "" if self.complete or self.console.is_terminal else self._left()
         self.line("  ".join([f"{epoch:>9}", *cells, best, left]).rstrip())
+
+    def _log_waits(self) -> bool:
+        return not self.console.is_terminal and time.monotonic() - self.printed > _LINE_SECONDS
 
     def _expected(self, pace: Pace, steps: int) -> str:
         assert self.remaining is not None
