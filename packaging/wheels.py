@@ -23,11 +23,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The Linux that the wheels are for ("manylinux2014"); its compiler brings the C++ library along.
 OLDEST = "linux-gnu.2.17"
-# In the engine's Python files -> alone. It uses nothing of RepFold but this one leaf.
-LEAF = "allowance"
+# In the engine's Python files -> alone. It uses nothing of RepFold but these leaves.
+LEAVES = ("allowance", "processor")
 NAMES = {
     r"\brepfold\.engine\b": "repfold_engine",
-    rf"\bfrom repfold import {LEAF}\b": f"from repfold_engine import {LEAF}",
+    rf"\bfrom repfold import ({'|'.join(LEAVES)})\b": r"from repfold_engine import \1",
 }
 
 
@@ -52,7 +52,7 @@ def assemble_engine(target: Path) -> Path:
     """Lay the sources of repfold-engine into ``target``, which is returned."""
     engine, package = ROOT / "src/repfold/engine", target / "src/repfold_engine"
     package.mkdir(parents=True)
-    for file in [*engine.glob("*.py"), ROOT / f"src/repfold/{LEAF}.py"]:
+    for file in [*engine.glob("*.py"), *(ROOT / f"src/repfold/{leaf}.py" for leaf in LEAVES)]:
         text = file.read_text(encoding="utf-8")
         for pattern, name in NAMES.items():
             text = re.sub(pattern, name, text)

@@ -20,7 +20,7 @@ TORCH_LEAVES = LEAVES | {"modules"}
 ARROWS: dict[str, set[str]] = {
     "algebra": set(),
     "allowance": set(),
-    "engine": {"allowance"},
+    "engine": {"allowance", "processor"},
     "counted": set(),
     "errors": set(),
     "atomic": {"errors"},

@@ -59,7 +59,7 @@ def test_what_the_engine_alone_would_lack_is_seen(tmp_path, wheels, monkeypatch)
     engine.mkdir(parents=True)
     (engine / "face.py").write_text("from repfold import atomic\n")
     monkeypatch.setattr(wheels, "ROOT", tmp_path)
-    monkeypatch.setattr(wheels, "LEAF", "engine/face")
+    monkeypatch.setattr(wheels, "LEAVES", ("engine/face",))
     with pytest.raises(SystemExit, match="from repfold import atomic"):
         wheels.assemble_engine(tmp_path / "out")
 

@@ -1,14 +1,15 @@
-"""``repfold engine info``: what the native engine does with a model, layer by layer."""
+"""``repfold engine``: what the native engine does with a model, layer by layer, and what is fastest here."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from repfold.cli.model_flags import ModelFlags
-from repfold.cli.terminal import print_json
+from repfold.cli.terminal import echo, print_json
 from repfold.counted import counted
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def engine(
-    action: Annotated[Literal["info"], tyro.conf.Positional],
+    action: Annotated[Literal["info", "tune"], tyro.conf.Positional],
     model: Annotated[Path, tyro.conf.Positional],
     /,
     *,
@@ -28,8 +29,11 @@ def engine(
 ) -> None:
     """RepFold's own engine. "info" prints its plan for a folded model: each layer's algorithm, and the buffers.
 
+    "tune" times every algorithm of every convolution on this machine, and keeps what is fastest in the user's cache,
+    for repfold.engine.load(FILE, tuned=True).
+
     Args:
-        action: What to do: info.
+        action: What to do: info or tune.
         model: A folded model file, a run directory (its plain.safetensors), or an ONNX file.
         batch: Images at once.
         image_size: Side of the square images. The model's own by default, else 224.
@@ -52,6 +56,8 @@ def engine(
     try:
         with suppress(FileNotFoundError):  # which the engine reports
             regular.opened(path).close()
+        if action == "tune":
+            return _tune(path, batch, image_size, threads, precision, json=json)
         loaded = _load(path, threads, precision)
         size = image_size or loaded.image_size or 224
         plan = loaded.plan(batch, loaded.channels or 3, size, size)
@@ -79,6 +85,38 @@ def _load(path: Path, threads: int | None, precision: str) -> Engine:
         file = Path(folder) / "model.safetensors"
         models.save(models.fold_model(read, example).network, file)
         return engines.load(file, threads=threads, precision=precision)  # which keeps the file open
+
+
+def _tune(path: Path, batch: int, side: int | None, threads: int | None, precision: str, *, json: bool) -> None:
+    from rich.progress import Progress
+
+    from repfold import engine as engines
+    from repfold import models
+    from repfold.cli.console import Console
+    from repfold.errors import RepFoldError
+
+    if models.is_onnx(path):
+        raise RepFoldError(f"{path} is ONNX. Fold it into a model file first: repfold fold {path} -o FILE.safetensors")
+    loaded = engines.load(path, threads=threads, precision=precision)
+    size = side or loaded.image_size or 224
+    shape = (batch, loaded.channels or 3, size, size)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("timing", total=1.0)
+        found = engines.tune(
+            path,
+            shape=shape,
+            threads=threads,
+            precision=precision,
+            advance=lambda share: progress.update(task, completed=share),
+        )
+    if json:
+        print_json({"images": shape, **asdict(found)})
+        return
+    for name, algorithm in found.choices.items():
+        echo(f"{name}: {algorithm}")
+    times = f"{found.usual_ms:.2f} ms by the cost model, {found.tuned_ms:.2f} ms with the fastest of each layer"
+    kept = f"kept for load(tuned=True): {counted(len(found.choices), 'layer')} by another algorithm"
+    echo(f"{times}; {kept if found.choices else 'which is not faster, so that the model is kept'}")
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

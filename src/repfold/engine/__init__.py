@@ -6,7 +6,8 @@
 The work is done by a small native library (``native/``); this package finds it and passes numpy arrays to it.
 """
 
-from repfold.engine.face import Engine, load
+from repfold.engine.face import Engine, load, tune
 from repfold.engine.library import EngineError, available, cpu_kernels
+from repfold.engine.tuning import Tuning
 
-__all__ = ["Engine", "EngineError", "available", "cpu_kernels", "load"]
+__all__ = ["Engine", "EngineError", "Tuning", "available", "cpu_kernels", "load", "tune"]

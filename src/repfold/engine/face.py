@@ -6,14 +6,17 @@ import ctypes
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from repfold import allowance
+from repfold.engine import tuning
 from repfold.engine.library import EngineError, library
 from repfold.engine.prepared import MESSAGE_BYTES, Images, Prepared
+from repfold.engine.tuning import Tuning
 
 _SHAPES_KEPT = 64  # for which calls are prepared
 _LARGEST = 2**31 - 1  # that C's int holds
@@ -28,6 +31,7 @@ def load(
     convolution: str = "auto",
     contexts: int | None = None,
     strict: bool = False,
+    tuned: bool = False,
 ) -> Engine:
     """Open a folded model file.
 
@@ -36,7 +40,9 @@ def load(
     where the CPU can. ``kernels`` ("avx512", "avx2", "scalar") and ``convolution`` ("direct", "2x2", ...) override what
     the engine would choose. ``contexts``: calls that run at once and share the weights, by default as many as the cores
     have room for with so many threads each; further calls wait, in the order in which they came. ``strict``: the same
-    bits for every number of threads, contexts and images in a batch, at some cost in speed.
+    bits for every number of threads, contexts and images in a batch, at some cost in speed. ``tuned``: each layer's
+    algorithm is what ``tune`` found to be the fastest; where it has not run on this file and processor with these
+    settings, it does so first, on one image of the model's own size.
     Raises: EngineError for a file that is no folded model, or a layer that the engine cannot run, which it names.
     """
     cores = allowance.cores()
@@ -47,7 +53,39 @@ def load(
         if convolution != "auto":
             raise EngineError(f"strict chooses the convolutions itself: leave convolution '{convolution}' out.")
         convolution = "strict"
+    if tuned:
+        if convolution != "auto":
+            raise EngineError(f"tuned chooses the convolutions itself: leave '{convolution}' out.")
+        settings = (threads, precision, kernels)
+        known = tuning.read(tuning.kept_in(Path(path), *settings))
+        found = known or tune(path, threads=threads, precision=precision, kernels=kernels)
+        convolution = tuning.as_text(found.choices)
     return Engine(path, threads, contexts, precision, kernels, convolution)
+
+
+def tune(
+    path: str | os.PathLike[str],
+    *,
+    shape: tuple[int, int, int, int] | None = None,
+    threads: int | None = None,
+    precision: str = "fp32",
+    kernels: str = "auto",
+    advance: Callable[[float], None] = lambda share: None,
+) -> Tuning:
+    """Time every algorithm of every convolution of a model file on this machine, and keep what is fastest for ``load``.
+
+    Takes about a hundred calls of the network. ``shape``: of the images, by default one of the model's own size.
+    ``advance`` is told which share is done. What it finds depends on the machine's mood: ``load`` without ``tuned`` is
+    the same everywhere. Raises: EngineError as ``load`` does.
+    """
+    threads = allowance.cores() if threads is None else threads
+    usual = Engine(path, threads, 1, precision, kernels, "auto")
+    if shape is None:
+        size = usual.image_size or 224
+        shape = (1, usual.channels or 3, size, size)
+    found = tuning.find(lambda text: Engine(path, threads, 1, precision, kernels, text), precision, shape, advance)
+    tuning.write(tuning.kept_in(Path(path), threads, precision, kernels), found)
+    return found
 
 
 class _Network:
@@ -140,6 +178,15 @@ class Engine:
             self._open_network().call("describe", *_sizes(batch, channels, height, width))
         )
         return layers
+
+    def time_layers(self, images_NCHW: Images) -> npt.NDArray[np.float64]:
+        """The seconds that each of the plan's layers takes in one call on such images."""
+        images = np.ascontiguousarray(images_NCHW, np.float32)
+        layers = self.plan(*images.shape)["layers"]
+        seconds = np.zeros(len(layers))
+        sizes = _sizes(*images.shape)
+        self._open_network().call("time_layers", images.ctypes.data, *sizes, seconds.ctypes.data, len(layers))
+        return seconds
 
     def close(self) -> None:
         """Free the network, as soon as no call is under way; further calls raise EngineError."""

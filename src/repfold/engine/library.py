@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-VERSION = 3  # of the C interface
+VERSION = 4  # of the C interface
 
 _NAMES = {"darwin": "librepfold_engine.dylib", "win32": "repfold_engine.dll"}
 _HANDLE, _TEXT, _INT, _SIZE = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
@@ -24,6 +24,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "image_size": (_INT, [_HANDLE]),
     "outputs": (_SIZE, [_HANDLE, _INT, _INT, _INT, _INT, _TEXT, _SIZE]),
     "output_sizes": (_INT, [_HANDLE, _INT, _INT, _INT, _INT, _HANDLE, _TEXT, _SIZE]),
+    "time_layers": (_SIZE, [_HANDLE, _HANDLE, _INT, _INT, _INT, _INT, _HANDLE, _SIZE, _TEXT, _SIZE]),
     "describe": (_TEXT, [_HANDLE, _INT, _INT, _INT, _INT, _TEXT, _SIZE]),
     "close": (None, [_HANDLE]),
 }

@@ -77,7 +77,8 @@ bool reads_single_channels(const Op& op, const Kernels& kernels) {
     return conv && conv->groups == 1 && conv->in_channels < kernels.lanes;
 }
 
-Choice choose(const Conv& conv, const Tensor& in, const Tensor& out, const Settings& settings) {
+Choice choose(const std::string& name, const Conv& conv, const Tensor& in, const Tensor& out,
+              const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
     if (!kernels.direct) return {Algorithm::reference};
     if (is_depthwise(conv)) return {Algorithm::depthwise};
@@ -85,11 +86,13 @@ Choice choose(const Conv& conv, const Tensor& in, const Tensor& out, const Setti
     if (conv.groups > 1 && (conv.in_channels / conv.groups) % kernels.channel_step) return {Algorithm::reference};
     Choice best{Algorithm::direct};
     if (!is_winograd(conv, kernels)) return best;
+    const auto given = settings.given.find(name);
+    const bool is_given = given != settings.given.end();
     double least = direct_cost(conv, out, settings);
-    for (const HW tile : settings.tiles) {
+    for (const HW tile : is_given ? given->second : settings.tiles) {
         const Choice choice = winograd_choice(in, out, tile, settings);
         const double cost = winograd_cost(in, out, choice, settings);
-        if (settings.cheapest && cost >= least) continue;
+        if (settings.cheapest && !is_given && cost >= least) continue;
         least = cost;
         best = choice;
     }

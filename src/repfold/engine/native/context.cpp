@@ -20,10 +20,25 @@ size_t Context::run(const float* images, const Shape& shape, float* outputs, siz
     Plan& plan = plan_for(shape);
     const size_t count = count_outputs(plan);
     if (count > capacity) fail("the result has ", count, " values, but there is room for ", capacity);
-    const auto& [file, settings, store] = shared_;
-    if (!plan.small && !pool_) pool_ = std::make_unique<Pool>(settings.threads);
-    execute(file, settings, plan, store, plan.small ? alone_ : *pool_, images, outputs);
+    execute(shared_.file, shared_.settings, plan, shared_.store, pool_for(plan), images, outputs);
     return count;
+}
+
+std::vector<double> Context::time_layers(const float* images, const Shape& shape) {
+    const std::lock_guard<ForkMutex> lock(mutex_);
+    Plan& plan = plan_for(shape);
+    std::vector<float> outputs(count_outputs(plan));
+    std::vector<double> of_steps, seconds;
+    execute(shared_.file, shared_.settings, plan, shared_.store, pool_for(plan), images, outputs.data(), &of_steps);
+    for (size_t i = 0; i < of_steps.size(); ++i)
+        if (plan.steps[i].is_layer()) seconds.push_back(of_steps[i]);
+    return seconds;
+}
+
+Pool& Context::pool_for(const Plan& plan) {
+    if (plan.small) return alone_;
+    if (!pool_) pool_ = std::make_unique<Pool>(shared_.settings.threads);
+    return *pool_;
 }
 
 Sizes Context::output_sizes(const Shape& images) {

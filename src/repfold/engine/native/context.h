@@ -24,10 +24,13 @@ public:
     /// The number of values that were written. Throws Error.
     size_t run(const float* images, const Shape& shape, float* outputs, size_t capacity);
     Sizes output_sizes(const Shape& images);
+    /// The seconds that each layer takes, in the order of describe().
+    std::vector<double> time_layers(const float* images, const Shape& shape);
     std::string describe(const Shape& images);
 
 private:
     Plan& plan_for(const Shape& images);
+    Pool& pool_for(const Plan& plan);
     std::unique_ptr<Plan> new_plan(const Shape& images);
 
     const Shared& shared_;

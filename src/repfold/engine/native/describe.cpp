@@ -69,7 +69,7 @@ std::string describe(const Plan& plan, const Settings& settings, int threads) {
         << "}, \"layers\": [";
     const char* before = "";
     for (const Step& step : plan.steps) {
-        if (step.op->inputs.empty()) continue;  // what the network holds is not computed
+        if (!step.is_layer()) continue;
         out << before;
         write_step(out, step, threads);
         before = ", ";

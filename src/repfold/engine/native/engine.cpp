@@ -29,6 +29,10 @@ public:
     }
 
     Sizes output_sizes(const Shape& images) { return Leases::Lease(leases_)->output_sizes(images); }
+    std::vector<double> time_layers(const float* images, const Shape& shape) {
+        return Leases::Lease(leases_)->time_layers(images, shape);
+    }
+
     std::string describe(const Shape& images) { return Leases::Lease(leases_)->describe(images); }
     const Network& network() const { return network_; }
 
@@ -66,7 +70,7 @@ struct repfold_engine : Engine {
 
 extern "C" {
 
-int repfold_engine_version(void) { return 3; }
+int repfold_engine_version(void) { return 4; }
 
 const char* repfold_engine_cpu(void) {
     static const std::string names = cpu_kernels();
@@ -108,6 +112,16 @@ int repfold_engine_output_sizes(repfold_engine* engine, int n, int channels, int
         const Sizes found = engine->output_sizes({n, channels, height, width});
         std::copy(found.begin(), found.end(), sizes);
         return static_cast<int>(found.size());
+    });
+}
+
+size_t repfold_engine_time_layers(repfold_engine* engine, const float* images, int n, int channels, int height,
+                                  int width, double* seconds, size_t capacity, char* error, size_t error_size) {
+    return guarded<size_t>(0, error, error_size, [&] {
+        const std::vector<double> found = engine->time_layers(images, {n, channels, height, width});
+        if (found.size() > capacity) fail("there are ", found.size(), " layers, but there is room for ", capacity);
+        std::copy(found.begin(), found.end(), seconds);
+        return found.size();
     });
 }
 

@@ -1,6 +1,7 @@
 #include "execute.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <exception>
 
@@ -39,7 +40,7 @@ Convolution convolution(const Conv& conv, const Step& step, const PackedWeights&
 class Execution {
 public:
     Execution(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool,
-              const float* images, float* logits)
+              const float* images, float* logits, std::vector<double>* seconds)
         : file_(file),
           kernels_(*settings.kernels),
           settings_(settings),
@@ -48,18 +49,21 @@ public:
           pool_(pool),
           images_(images),
           logits_(logits),
+          seconds_(seconds),
           again_(plan.steps.size()) {}
 
     void run(int thread) {
         clear_border(plan_.input);
         rows(plan_.input, [&](Range range) { kernels_.load_image(images_, plan_.input, range); });
+        Clock::time_point begun = Clock::now();
         for (Step& step : plan_.steps) {
             // What the network holds was read when the plan was made.
-            if (step.op->inputs.empty() || (filled_ && step.op->once)) continue;
+            if (!step.is_layer() || (filled_ && step.op->once)) continue;
             clear_odd(step.out);
             clear_border(step.out);
             run_step(step, thread);
             if (failed_) return;
+            if (seconds_ && thread == 0) begun = note_seconds(step, begun);
         }
         rows(plan_.output, [&](Range range) { kernels_of(plan_.output).store_vector(plan_.output, logits_, range); });
     }
@@ -67,6 +71,15 @@ public:
     std::exception_ptr failure() const { return failure_; }
 
 private:
+    using Clock = std::chrono::steady_clock;
+
+    /// The threads meet at the end of every phase, so that one of them knows when a step is over.
+    Clock::time_point note_seconds(const Step& step, Clock::time_point begun) {
+        const Clock::time_point ended = Clock::now();
+        (*seconds_)[&step - plan_.steps.data()] = std::chrono::duration<double>(ended - begun).count();
+        return ended;
+    }
+
     /// A layer whose result is not finite is computed again, from its input in elements.
     struct Again {
         std::atomic<bool> needed{false};
@@ -274,6 +287,7 @@ private:
     Pool& pool_;
     const float* images_;
     float* logits_;
+    std::vector<double>* seconds_;
     std::vector<Again> again_;  // of each step
     const bool filled_ = plan_.filled;
     std::atomic<bool> failed_{false};
@@ -283,8 +297,9 @@ private:
 }  // namespace
 
 void execute(const ModelFile& file, const Settings& settings, Plan& plan, WeightStore& store, Pool& pool,
-             const float* images, float* logits) {
-    Execution execution(file, settings, plan, store, pool, images, logits);
+             const float* images, float* logits, std::vector<double>* seconds) {
+    if (seconds) seconds->assign(plan.steps.size(), 0.0);
+    Execution execution(file, settings, plan, store, pool, images, logits, seconds);
     pool.run([&](int thread) { execution.run(thread); });
     if (execution.failure()) std::rethrow_exception(execution.failure());
     plan.filled = true;

@@ -92,23 +92,23 @@ private:
 
     void choose_algorithms() {
         for (Step& step : plan_->steps)
-            if (const auto* conv = std::get_if<Conv>(&step.op->operation))
-                step.choice = choice_of(*conv, input(*step.op), output(*step.op));
+            if (const auto* conv = std::get_if<Conv>(&step.op->operation)) step.choice = choice_of(*step.op, *conv);
     }
 
     /// Strictly: the algorithm and tile that one image would be computed with by one thread.
-    Choice choice_of(const Conv& conv, const Tensor& in, const Tensor& out) const {
-        if (!settings_.strict) return choose(conv, in, out, settings_);
+    Choice choice_of(const Op& op, const Conv& conv) {
+        const Tensor &in = input(op), &out = output(op);
+        if (!settings_.strict) return choose(op.name, conv, in, out, settings_);
         Tensor one_in = in, one_out = out;
         one_in.n = one_out.n = 1;
         Settings fixed = settings_;
         fixed.threads = 1;
-        const Choice first = choose(conv, one_in, one_out, fixed);
+        const Choice first = choose(op.name, conv, one_in, one_out, fixed);
         fixed.threads = settings_.threads;
         fixed.tiles.clear();
         if (first.algorithm == Algorithm::winograd) fixed.tiles.push_back(first.tile);
         fixed.cheapest = false;
-        return choose(conv, in, out, fixed);
+        return choose(op.name, conv, in, out, fixed);
     }
 
     /// Whether one thread is done in about the time that waking another takes: 100 us, counted pessimistically.

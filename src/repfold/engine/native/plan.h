@@ -42,6 +42,9 @@ struct Step {
     // of an interpolation: [output][tap], along height and width
     std::vector<Size> tap_index[2];
     std::vector<float> tap_weight[2];
+
+    /// Not what the network holds, which is there without being computed.
+    bool is_layer() const { return !op->inputs.empty(); }
 };
 
 struct Plan {

@@ -32,7 +32,7 @@ REPFOLD_API const char* repfold_engine_cpu(void);
  * process may hold, beyond which a call is refused; 0 stands for the machine's memory. precision: "fp32" or "bf16".
  * kernels: "auto" or one of repfold_engine_cpu(). convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ...
  * for all layers that can; "strict" chooses as for one image and one thread, so that every batch size and number of
- * threads gives the same bits. */
+ * threads gives the same bits. Further lines choose for one layer each: "NAME 4x4", names as describe() has them. */
 REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, int contexts, size_t memory,
                                                 const char* precision, const char* kernels, const char* convolution,
                                                 char* error, size_t error_size);
@@ -65,6 +65,12 @@ REPFOLD_API size_t repfold_engine_outputs(repfold_engine* engine, int n, int cha
 /* The sizes of what run() writes for this input, at most 8 of them; returns how many there are, or 0. */
 REPFOLD_API int repfold_engine_output_sizes(repfold_engine* engine, int n, int channels, int height, int width,
                                             int64_t* sizes, char* error, size_t error_size);
+
+/* One call, of which the seconds of each layer are told, in the order of describe(); returns how many layers there are,
+ * or 0. */
+REPFOLD_API size_t repfold_engine_time_layers(repfold_engine* engine, const float* images, int n, int channels,
+                                              int height, int width, double* seconds, size_t capacity, char* error,
+                                              size_t error_size);
 
 /* The plan for this input as a JSON text, valid until the next call on this thread; NULL on error. */
 REPFOLD_API const char* repfold_engine_describe(repfold_engine* engine, int n, int channels, int height, int width,

@@ -1,5 +1,7 @@
 #include "settings.h"
 
+#include <sstream>
+
 #include "error.h"
 #include "processor.h"
 
@@ -34,8 +36,19 @@ const Kernels* parse_kernels(const std::string& precision, const std::string& na
     fail("this CPU cannot run the kernels '", name, "'; it has: ", cpu_kernels());
 }
 
-void parse_convolution(const std::string& text, Settings& settings) {
-    if (text == "direct") return;
+constexpr const char* known_convolutions = "direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6";
+
+/// Of "direct" none.
+std::vector<HW> parse_tile(const std::string& text, const Kernels& kernels) {
+    if (text == "direct") return {};
+    if (text.size() == 3 && text[1] == 'x') {
+        const HW tile{text[0] - '0', text[2] - '0'};
+        if (kernels.has_tile && kernels.has_tile(tile)) return {tile};
+    }
+    fail("unknown convolution '", text, "'; known: auto, strict, ", known_convolutions);
+}
+
+void parse_all(const std::string& text, Settings& settings) {
     settings.strict = text == "strict";
     if (text == "auto" || settings.strict) {
         // F(6) loses the digits that a logit error of 1e-5 leaves; in bf16 only F(2) keeps the error of plain bf16.
@@ -44,9 +57,19 @@ void parse_convolution(const std::string& text, Settings& settings) {
         return;
     }
     settings.cheapest = false;
-    if (text.size() == 3 && text[1] == 'x') settings.tiles = {{text[0] - '0', text[2] - '0'}};
-    if (settings.tiles.empty() || !settings.kernels->has_tile || !settings.kernels->has_tile(settings.tiles[0]))
-        fail("unknown convolution '", text, "'; known: auto, strict, direct, 2x2, 4x2, 3x3, 4x4, 5x5, 6x6");
+    settings.tiles = parse_tile(text, *settings.kernels);
+}
+
+void parse_convolution(const std::string& text, Settings& settings) {
+    std::istringstream lines(text);
+    std::string line;
+    std::getline(lines, line);
+    parse_all(line, settings);
+    while (std::getline(lines, line)) {
+        const size_t space = line.rfind(' ');
+        if (space == std::string::npos) fail("'", line, "' does not name an operation and its convolution");
+        settings.given[line.substr(0, space)] = parse_tile(line.substr(space + 1), *settings.kernels);
+    }
 }
 
 }  // namespace

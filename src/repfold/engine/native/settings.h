@@ -1,6 +1,7 @@
 // What the caller of the C interface asks for, parsed and checked.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,15 +11,17 @@ namespace repfold {
 
 struct Settings {
     int threads = 1;
-    size_t memory = 0;                 // bytes that the process may hold; 0: those of the machine
-    const Kernels* kernels = nullptr;  // of the precision
-    const Kernels* wide = nullptr;     // float32 kernels of the same vectors
-    std::vector<HW> tiles;             // of Winograd that a convolution may take
-    bool strict = false;               // the same choices for every batch size and number of threads
-    bool cheapest = true;              // a tile is taken only where it is cheaper than a direct convolution
+    size_t memory = 0;                             // bytes that the process may hold; 0: those of the machine
+    const Kernels* kernels = nullptr;              // of the precision
+    const Kernels* wide = nullptr;                 // float32 kernels of the same vectors
+    std::vector<HW> tiles;                         // of Winograd that a convolution may take
+    bool strict = false;                           // the same choices for every batch size and number of threads
+    bool cheapest = true;                          // a tile is taken only where it is cheaper than a direct convolution
+    std::map<std::string, std::vector<HW>> given;  // operation -> its tile, or none of a direct convolution
 };
 
-/// Throws Error when a text is unknown, or this CPU cannot run what it asks for.
+/// Throws Error when a text is unknown, or this CPU cannot run what it asks for. Behind the first line of `convolution`
+/// each line gives one operation's: its name and "direct" or a tile.
 Settings parse_settings(int threads, size_t memory, const std::string& precision, const std::string& kernels,
                         const std::string& convolution);
 
