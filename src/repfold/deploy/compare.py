@@ -108,28 +108,14 @@ def time_subjects(
     return Timings(machine, tuple(rows))
 
 
-def native_form(
-    plain: nn.Module, x_NCHW: torch.Tensor, path: Path, *, threads: int, precision: str = "fp32"
-) -> Callable[[], Any]:
-    """A forward pass of a folded network in RepFold's engine, which reads it from ``path``."""
-    models.save(plain, path)
-    try:
-        loaded = engine.load(path, threads=threads, precision=precision)
-        images = x_NCHW.detach().cpu().float().numpy()
-        loaded(images)
-    except engine.EngineError as error:
-        raise RepFoldError(str(error)) from error
-    return lambda: loaded(images)
-
-
 def why_not_native(plain: nn.Module, example_NCHW: torch.Tensor, precision: str = "fp32") -> str | None:
     """None where RepFold's engine runs the folded network on this machine and agrees with PyTorch, else the reason."""
     with tempfile.TemporaryDirectory() as directory:
         try:
-            path = Path(directory) / run_files.PLAIN
-            found = native_form(plain, example_NCHW, path, threads=1, precision=precision)()
-            computed = torch.from_numpy(found).flatten(1)
-        except RepFoldError as refusal:
+            models.save(plain, Path(directory) / run_files.PLAIN)
+            loaded = engine.load(Path(directory) / run_files.PLAIN, threads=1, precision=precision)
+            computed = torch.from_numpy(loaded(example_NCHW.detach().cpu().float().numpy())).flatten(1)
+        except (engine.EngineError, RepFoldError) as refusal:
             return str(refusal)
     with torch.inference_mode():
         expected = plain(example_NCHW).cpu().float().flatten(1)
