@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch._C._functorch import _unwrap_functional_tensor, is_functionaltensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -70,7 +71,7 @@ class Recorder(TorchDispatchMode):
         self.aliases: dict[str, Value] = {}  # of tensors that modules share, by their other names
         self.known: dict[int, Any] = {}
         self.kept: list[Any] = []  # keeps them alive, so that no id is reused
-        self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias or clone: Value, source, result
+        self.same: tuple[Value, Tensor, Tensor] | None = None  # of the last alias: Value, source, result
 
     def __torch_dispatch__(self, func: Any, types: object, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if time.thread_time() > self.deadline:
@@ -134,9 +135,8 @@ class Recorder(TorchDispatchMode):
     ) -> Tensor:
         """The output of ``run``, recorded as one operator of ``arguments``; the operators inside it are pruned later.
 
-        A clone maps a tensor on this side of PyTorch's functionalization to its Value, with all that was written to it;
-        an alias maps the output. Where that ``stands_in`` for the result, having only its shape, all its names mean the
-        result.
+        An alias maps the output on this side of PyTorch's functionalization to its Value. Where that ``stands_in`` for
+        the result, having only its shape, all its names mean the result.
         """
         bound = {name: self._seen(a) if isinstance(a, Tensor) else self._argument(a) for name, a in arguments.items()}
         output: Tensor = torch.ops.aten.alias.default(run())
@@ -149,9 +149,11 @@ class Recorder(TorchDispatchMode):
         return output
 
     def _seen(self, tensor: Tensor) -> Value:
-        torch.ops.aten.clone.default(tensor)
-        assert self.same is not None
-        return self.same[0]
+        """The Value of a tensor as the forward holds it: around it is PyTorch's functionalization."""
+        if not is_functionaltensor(tensor):
+            return self.value(tensor)
+        torch._sync(tensor)  # type: ignore[attr-defined,no-untyped-call]  # what was written to it or its base
+        return self.value(_unwrap_functional_tensor(tensor, False))
 
     def add(self, op: str, arguments: dict[str, Any], like: object) -> Value:
         """A new Value of the shape and dtype of ``like``."""
@@ -194,7 +196,7 @@ class Recorder(TorchDispatchMode):
                     self._keep(item, self._item(result, index, item) if items is None else items[index])
         elif isinstance(output, Tensor):
             self._keep(output, result)
-            if func in (torch.ops.aten.alias.default, torch.ops.aten.clone.default):
+            if func is torch.ops.aten.alias.default:
                 assert isinstance(result, Value)
                 self.same = (result, args[0], output)
 
