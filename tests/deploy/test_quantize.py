@@ -39,3 +39,12 @@ def test_settings_that_make_no_sense_are_refused(classifier, photos, tmp_path):
     with pytest.raises(RepFoldError, match="--images 0"):
         quantize_model(classifier, *loaders, tmp_path / "int8.onnx", images=0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("images", [-1, 0, -(2**63) - 1, 10**9])
+def test_a_number_of_images_that_makes_no_sense_is_refused(images, classifier, photos, tmp_path, capsys):
+    model = tmp_path / "best.safetensors"
+    repfold.save(classifier.network, model, description=classifier.description)
+    with pytest.raises(SystemExit) as left:
+        main(["quantize", str(model), "--data", str(photos), "-o", str(tmp_path / "q.onnx"), "--images", str(images)])
+    assert left.value.code == 2 and f"--images {images}: calibrate on" in capsys.readouterr().err

@@ -38,9 +38,11 @@ def quantize(
     from repfold import run_files
     from repfold.cli.console import Console
     from repfold.deploy import quantize_model
+    from repfold.deploy.quantize import check_images
     from repfold.train.model_evaluation import labelled_images
 
     path = output_path(output, model, run_files.INT8, (".onnx",))
+    check_images(images)
     opened, _ = flags.open(model)
     calibrating = labelled_images(opened, Path(model), data, part="train")
     measuring = labelled_images(opened, Path(model), data)

@@ -107,8 +107,7 @@ def quantize_onnx(
 
     Raises: RepFoldError without images, or ONNX Runtime's tools.
     """
-    if not 1 <= images <= _MOST_IMAGES:
-        raise RepFoldError(f"--images {images}: calibrate on 1 to {_MOST_IMAGES:,} images; 256 are enough.")
+    check_images(images)
     tools = _tools()
     reader = _reader(tools, calibration_images, seen, images)
     with _quiet(), atomic.replacing(path) as temporary:
@@ -135,6 +134,12 @@ def _tools() -> Any:
         raise RepFoldError(
             f"Quantization needs ONNX Runtime's tools ({error}). Install the extra: pip install 'repfold[onnx]'."
         ) from error
+
+
+def check_images(images: int) -> None:
+    """Raise RepFoldError for a number of images that nobody calibrates on."""
+    if not 1 <= images <= _MOST_IMAGES:
+        raise RepFoldError(f"--images {images}: calibrate on 1 to {_MOST_IMAGES:,} images; 256 are enough.")
 
 
 def _reader(tools: Any, loader: Loader, seen: Preprocessing, images: int) -> Any:
