@@ -138,3 +138,15 @@ def test_recipes_are_found_by_name_file_and_run(tmp_path):
         recipe_file.find("digit")
     with pytest.raises(RepFoldError, match=r"nothing\.toml cannot be read"):
         recipe_file.find(str(tmp_path / "nothing.toml"))
+
+
+def test_a_folder_of_images_does_not_hide_the_recipe_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = recipe_file.find("digits")
+    (tmp_path / "digits" / "train").mkdir(parents=True)
+    assert recipe_file.find("digits") == shipped
+    recipe_file.write(Recipe(epochs=3), tmp_path / "digits" / "recipe.toml")
+    assert recipe_file.find("digits") == Recipe(epochs=3)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RepFoldError, match="photos"):
+        recipe_file.find("photos")

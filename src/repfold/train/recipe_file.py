@@ -82,7 +82,9 @@ def _file(name_or_path: str) -> Path:
 def is_path(name_or_path: str) -> bool:
     """Whether ``find`` looks for a file or a run directory, not for a recipe that comes with RepFold."""
     path = Path(name_or_path)
-    return path.is_dir() or bool(path.suffix) or len(path.parts) > 1
+    if path.suffix or len(path.parts) > 1 or (path / run_files.RECIPE).is_file():
+        return True
+    return path.is_dir() and name_or_path not in shipped()  # which a folder of images may share its name with
 
 
 def shipped() -> dict[str, str]:
