@@ -31,7 +31,9 @@ from repfold.graph.sizes import Expression, size_of
 from repfold.graph.structure import UnknownContainer, rebuild, take_apart
 from repfold.graph.symbols import Symbols
 
-SECONDS = 10.0  # for following free sizes; after that they are fixed to the example's
+# For following free sizes, of a hundred layers or fewer, and so many more of more; after that they are fixed to the
+# example's.
+SECONDS = 10.0
 
 Freedom = Literal["batch and image size", "batch size", "nothing"]
 IMAGES, BATCH, NOTHING = get_args(Freedom)
@@ -69,12 +71,14 @@ class Recorded:
 def record(network: nn.Module, arguments: tuple[object, ...], *, seconds: float = SECONDS) -> Recorded:
     """The graph of ``network`` called with ``arguments``, in the mode it is in; it is left untouched.
 
-    Batch and image size stay free where its forward lets them; where following them takes more than ``seconds``, they
-    are fixed to the example's and a remark says so. Raises: NotFollowed, NotCopied.
+    Batch and image size stay free where its forward lets them; where following them takes more than ``seconds`` for a
+    hundred layers, they are fixed to the example's and a remark says so. Raises: NotFollowed, NotCopied.
     """
     if isinstance(network, GraphNetwork) and any(value.op == "onnx_node" for value in network.repfold_graph.values):
         return _carried(network, arguments)
     remarks: tuple[str, ...] = ()
+    layers = sum(not any(module.children()) for module in network.modules())
+    seconds *= max(1.0, layers / 100)
     for free, limit, remark in (
         (IMAGES, seconds, ""),
         (BATCH, seconds, "only the batch size is free: following free image sizes through its forward {}"),
