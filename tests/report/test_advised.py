@@ -17,6 +17,7 @@ FOLLOWED = {
     "chance-classifier": ("chance", "val_top1"),
     "too-high": ("chance", "val_top1"),
     "underfits": ("underfits", "val_top1"),
+    "too-short": ("underfits", "val_top1"),  # with nothing to take away, so that more epochs are advised
     "overfits": ("overfits", "val_top1"),
 }
 # Settings of the place and of the machine, not of the training.
