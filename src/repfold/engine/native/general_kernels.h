@@ -2,6 +2,7 @@
 // `Target`.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "element.h"

@@ -1,6 +1,7 @@
 #include "general_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "error.h"

@@ -1,6 +1,7 @@
 // General operators that compute of many values: reductions, norms, softmax and matrix products, with sums in float64.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

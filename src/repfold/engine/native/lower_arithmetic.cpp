@@ -1,4 +1,5 @@
 // Arithmetic of two tensors, and functions of single values.
+#include <algorithm>
 #include <cmath>
 
 #include "lower.h"

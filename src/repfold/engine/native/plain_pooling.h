@@ -1,6 +1,7 @@
 // Pooling by its definition; see plain_kernels.h for `Target`.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 
 #include "general_sums.h"

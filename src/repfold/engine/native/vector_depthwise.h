@@ -5,6 +5,7 @@
 // that they are part of. All channels of a strip are done before the next, so that memory is read in its order.
 #pragma once
 
+#include <array>
 #include <iterator>
 
 #include "vector_convolution.h"

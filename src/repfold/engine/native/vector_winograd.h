@@ -1,6 +1,8 @@
 // Winograd convolution F(m_h x m_w, 3x3): transform a block of tiles, multiply point by point, transform back.
 #pragma once
 
+#include <algorithm>
+
 #include "vector_convolution.h"
 #include "winograd.h"
 
