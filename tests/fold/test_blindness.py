@@ -267,3 +267,34 @@ def test_a_size_that_the_forward_decides_by_is_free_elsewhere(network):
     assert certificate.regions and not any("30" in caveat for caveat in certificate.caveats), certificate.caveats
     torch.testing.assert_close(plain(SMALL), network(SMALL))
     torch.testing.assert_close(plain(LARGE), network(LARGE))
+
+
+class PadsOddWidths(DecidesWithoutParts):
+    """What it does there shows in the numbers, but seldom in what it returns of them."""
+
+    def __init__(self, returns: Callable[[Tensor], Any]) -> None:
+        super().__init__(harmful=True)
+        self.returns = returns
+
+    def forward(self, x):
+        y = self.linear(nn.functional.pad(x, (0, 1)) if x.shape[3] % 2 else x)
+        return self.returns(y.mean((2, 3)))
+
+
+BLUNT: dict[str, Callable[[Tensor], Any]] = {
+    "bools": lambda y: y > 1e6,
+    "labels": lambda y: (y - torch.arange(4.0) * 1e6).argmax(1),
+    "zeros": lambda y: (y - 1e6).relu(),
+    "a mask of floats": lambda y: (y > 1e6).to(y),
+    "beside numbers that do not depend on it": lambda y: (y > 1e6, torch.full_like(y, 0.25)),
+}
+
+
+@pytest.mark.parametrize("returns", BLUNT)
+def test_outputs_that_are_equal_by_chance_free_no_size(returns):
+    network = trained(PadsOddWidths(BLUNT[returns]))
+    plain, certificate = fold(network, X)
+    assert any("% 2" in caveat for caveat in certificate.caveats), certificate.caveats
+    assert_same_outputs(plain(X[..., :14]), network(X[..., :14]), 1e-4)
+    with pytest.raises(RepFoldError, match="% 2"):
+        plain(X[..., :13])
