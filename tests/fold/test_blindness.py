@@ -298,3 +298,23 @@ def test_outputs_that_are_equal_by_chance_free_no_size(returns):
     assert_same_outputs(plain(X[..., :14]), network(X[..., :14]), 1e-4)
     with pytest.raises(RepFoldError, match="% 2"):
         plain(X[..., :13])
+
+
+class CutsBeforeALayerNorm(nn.Module):
+    """Its LayerNorm fixes the width, so that the end of its slice is a number, of the example's width alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(3, 4, 3, padding=1), nn.LayerNorm(30)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.norm(y), y[..., : y.shape[-1] - 1] * 2
+
+
+def test_a_region_whose_slice_ends_at_a_number_is_proved_on_the_example():
+    network = trained(CutsBeforeALayerNorm())
+    x = torch.randn(2, 3, 30)
+    plain, certificate = fold(network, x, policy="always")
+    assert certificate.regions
+    assert_same_outputs(plain(x), network(x), 1e-5)

@@ -147,8 +147,8 @@ def _random_input(plan: Plan, region: Region) -> Tensor:
 
 
 def _is_sized(value: Value) -> bool:
-    """Whether an argument is a size, of this example or of any."""
-    return value.op in ("view", "expand") or any(
+    """Whether an argument is a size, of this example or of any: where sizes are fixed, that is a number."""
+    return value.op in ("view", "expand", "slice") or any(
         isinstance(argument, Expression) for argument in value.arguments.values()
     )
 
