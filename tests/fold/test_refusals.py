@@ -307,3 +307,21 @@ def test_a_pair_that_pads_by_reflection_is_joined():
     network = trained(Chooses())
     left_of(network)
     assert len(fold(network, torch.randn(2, 4, 9, 8))[1].regions) == 1
+
+
+class TakesNoChannels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        return torch.cat([y, y[:, 4:] * 2 + 1], 1)
+
+
+def test_a_slice_of_no_channels_is_no_layer():
+    network = TakesNoChannels().eval()
+    plain, certificate = fold(network, torch.randn(2, 3, 9, 9))
+    assert len(certificate.regions) == 1
+    x = torch.randn(1, 3, 12, 7)
+    torch.testing.assert_close(plain(x), network(x), rtol=1e-4, atol=1e-5)

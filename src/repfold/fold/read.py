@@ -60,6 +60,8 @@ def _checked(context: Context, value: Value, piece: Piece) -> Piece:
     last = piece.reading.channels_last
     if rank < 2 or (not last and len(geometry.axes) != rank - 2):
         return Opaque()
+    if 0 in (*source.shape, *value.shape):  # channels 1 to 1, say
+        return Opaque()
     if value.dtype != source.dtype:
         return Opaque("its dtype is not that of what it reads")
     channels = source.shape[-1 if last else 1]
