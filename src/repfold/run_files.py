@@ -30,7 +30,7 @@ TIMINGS = "timings.json"
 MISTAKES = "mistakes.json"
 REPORT = "report.html"
 
-_MOST_BYTES = 2**26  # of a file that describes a run
+MOST_BYTES = 2**26  # of a file that describes a run
 
 # Marks on the directory itself, which hold nothing about the run.
 LOCK = ".lock"  # there while a run is being trained
@@ -76,7 +76,7 @@ DERIVED = tuple(file.name for file in FILES if file.stage != "train")
 def environment_of(directory: Path) -> dict[str, Any]:
     """What a run's environment.json says; nothing where there is none, or it is damaged."""
     try:
-        content = json.loads(regular.read_text(directory / ENVIRONMENT, _MOST_BYTES))
+        content = json.loads(regular.read_text(directory / ENVIRONMENT, MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -85,7 +85,7 @@ def environment_of(directory: Path) -> dict[str, Any]:
 def epochs_of(directory: Path) -> tuple[dict[str, Any], ...]:
     """The lines of a run's record; none where there is no file, or what it holds is damaged."""
     try:
-        lines = regular.read_text(directory / RECORD, _MOST_BYTES).splitlines()
+        lines = regular.read_text(directory / RECORD, MOST_BYTES).splitlines()
         return tuple(json.loads(line) for line in lines if line.strip())
     except (OSError, ValueError, RecursionError):
         return ()

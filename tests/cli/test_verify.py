@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_damaged_files_are_named(run, capsys):
     assert failed >= {run_files.PREVIOUS_CHECKPOINT, run_files.BEST, run_files.RECORD, run_files.RECIPE}
     assert "lr: 0.05 -> 0.06" in checks[run_files.RECIPE][1] and "checksum" in checks[run_files.PREVIOUS_CHECKPOINT][1]
     assert checks[run_files.CHECKPOINT][0] == "passed"
+
+
+@pytest.mark.parametrize("name", [run_files.BEST, run_files.PREVIOUS_BEST, run_files.RECORD, run_files.CHECKPOINT])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(path.name, path)])
+def test_what_is_no_file_is_named_and_not_waited_for(name, make, run, capsys):
+    (run / name).unlink(missing_ok=True)
+    make(run / name)
+    if name == run_files.PREVIOUS_BEST:  # which is looked at when the other is not the checkpoint's
+        (run / run_files.BEST).write_bytes(b"torn")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(run), "--steps", "1"])
+    printed = capsys.readouterr()
+    wanted = run_files.BEST if name == run_files.PREVIOUS_BEST else name
+    assert ended.value.code == 1 and "Traceback" not in printed.err and wanted in printed.out
 
 
 def test_a_certificate_and_a_folded_file_of_other_weights_are_found(run, capsys):

@@ -177,6 +177,14 @@ def sha256(path: Path, length: int | None = None) -> str:
     return digest.hexdigest()
 
 
+def is_file_of(path: Path, known: str) -> bool:
+    """Whether there is a regular file whose SHA-256 is ``known``."""
+    try:
+        return sha256(path) == known
+    except OSError:
+        return False
+
+
 def _seal(path: Path) -> None:
     """Append the SHA-256 of an archive that has no comment to it, as its comment."""
     size = path.stat().st_size

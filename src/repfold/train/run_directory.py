@@ -112,9 +112,9 @@ class RunDirectory:
         best, previous = self.path / run_files.BEST, self.path / run_files.PREVIOUS_BEST
         if state.best_confusion is not None:
             record.write_confusion(self.path, self.run.source.classes, state.best_confusion)
-        if not state.best_sha256 or (best.exists() and checkpoint.sha256(best) == state.best_sha256):
+        if not state.best_sha256 or checkpoint.is_file_of(best, state.best_sha256):
             return ""
-        if previous.exists() and checkpoint.sha256(previous) == state.best_sha256:
+        if checkpoint.is_file_of(previous, state.best_sha256):
             previous.replace(best)
             return ""
         return (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from repfold import run_files
+from repfold import regular, run_files
 from repfold.counted import counted
 from repfold.errors import RepFoldError
 from repfold.train import checkpoint, recipe_file, record, run_lock
@@ -91,10 +91,10 @@ def _best(directory: Path, found: Found) -> Check:
     known, path = state.get("best_sha256"), directory / run_files.BEST
     if not known:
         return Check(name, "skipped", "the checkpoint does not know its SHA-256")
-    if path.exists() and checkpoint.sha256(path) == known:
+    if checkpoint.is_file_of(path, known):
         return Check(name, "passed", f"SHA-256 as recorded; epoch {state['best_epoch']}")
     previous = directory / run_files.PREVIOUS_BEST
-    if path.exists() and previous.exists() and checkpoint.sha256(previous) == known:
+    if path.exists() and checkpoint.is_file_of(previous, known):
         return Check(name, "passed", "of an epoch after the checkpoint; --resume trains it again")
     return Check(name, "failed", "missing" if not path.exists() else "not the file that the checkpoint knows")
 
@@ -102,7 +102,10 @@ def _best(directory: Path, found: Found) -> Check:
 def _records(directory: Path, found: Found) -> Check:
     known = found.content["state"]["records"]
     try:
-        lines = [json.loads(line) for line in (directory / run_files.RECORD).read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in regular.read_text(directory / run_files.RECORD, run_files.MOST_BYTES).splitlines()
+        ]
     except (OSError, ValueError) as error:
         return Check(run_files.RECORD, "failed", f"cannot be read: {error}")
     if lines[: len(known)] != known or len(lines) > len(known) + 1:
