@@ -16,6 +16,7 @@ from PIL import Image
 import repfold
 from repfold import models, run_files
 from repfold.cli import main
+from repfold.counted import counted
 from repfold.train import recipe_file
 
 QUICK = ["--model", "repvgg-pico", "--preset", "32px", "--epochs", "1", "--batch", "8", "--threads", "1"]
@@ -246,7 +247,7 @@ def test_what_is_not_given_is_picked_for_the_minutes_and_written_down(folder, ca
     main(["train", str(folder), "--minutes", "0.01", *small])
     output = capsys.readouterr().out
     recipe = recipe_file.read("runs/images/recipe.toml")
-    assert f"picked     {recipe.model} on images of 16 px, {recipe.epochs} epochs" in output
+    assert f"picked     {recipe.model} on images of 16 px, {counted(recipe.epochs, 'epoch')}" in output
     assert re.search(r"^takes      about .* an epoch", output, re.MULTILINE)
 
     main(["train", "--recipe", "runs/images", "--out", "again", "--no-finish"])

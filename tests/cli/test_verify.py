@@ -80,7 +80,7 @@ def test_damaged_files_are_named(run, capsys):
 
 
 @pytest.mark.parametrize("name", [run_files.BEST, run_files.PREVIOUS_BEST, run_files.RECORD, run_files.CHECKPOINT])
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(path.name, path)])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_is_no_file_is_named_and_not_waited_for(name, make, run, capsys):
     (run / name).unlink(missing_ok=True)
     make(run / name)
