@@ -122,6 +122,12 @@ def test_what_was_found_is_kept_and_used(model: Path, tmp_path: Path, monkeypatc
         engine.load(tmp_path / "absent.safetensors", tuned=True)
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 16, 16), (-1, 3, 16, 16), (1, 3, -5, 16), (2**40, 3, 16, 16), (1, 4, 16, 16)])
+def test_sizes_that_make_no_sense_are_refused(shape: tuple[int, int, int, int], model: Path) -> None:
+    with pytest.raises(engine.EngineError):
+        engine.tune(model, shape=shape, threads=1)
+
+
 def test_a_real_tuning_leaves_the_network_as_exact(model: Path) -> None:
     found = engine.tune(model, threads=1)
     assert set(found.choices.values()) <= set(tuning.ALGORITHMS["fp32"]) and min(found.usual_ms, found.tuned_ms) > 0

@@ -218,12 +218,16 @@ def budgets() -> Iterator[Case]:
 
 
 def engines() -> Iterator[Case]:
-    """Every engine on files that are not its own, and on ones that are spoilt."""
+    """Every engine on files that are not its own and on ones that are spoilt; timing with sizes that make no sense."""
     for engine in ENGINES:
         for file in ("run", "plain.safetensors", "model.onnx", "junk", "empty", "fifo", "picture.png", "images"):
             for command in (("predict", file, "picture.png"), ("evaluate", file, "images")):
                 words = (*command, "--engine", engine, "--precision", "bf16")
                 yield Case(f"{command[0]} {file} by {engine}", words, odd_files)
+    for flag in ("--batch", "--image-size", "--threads"):
+        for value in FLAGS["engine"]["--threads"]:
+            words = ("engine", "tune", "plain.safetensors", flag, value)
+            yield Case(f"engine tune {flag} {short(value)}", words)
 
 
 def _values(kind: Any) -> list[str]:

@@ -115,8 +115,10 @@ def _tune(path: Path, batch: int, side: int | None, threads: int | None, precisi
     for name, algorithm in found.choices.items():
         echo(f"{name}: {algorithm}")
     times = f"{found.usual_ms:.2f} ms by the cost model, {found.tuned_ms:.2f} ms with the fastest of each layer"
-    kept = f"kept for load(tuned=True): {counted(len(found.choices), 'layer')} by another algorithm"
-    echo(f"{times}; {kept if found.choices else 'which is not faster, so that the model is kept'}")
+    if found.choices:
+        echo(f"{times}; kept for load(tuned=True): {counted(len(found.choices), 'layer')} by another algorithm")
+    else:
+        echo(f"{times}; which is hardly faster, so that the choices of the cost model stay")
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

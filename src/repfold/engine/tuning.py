@@ -67,8 +67,9 @@ def find(opened: Callable[[str], Engine], precision: str, shape: Shape, advance:
         shape: of the images, [N, C, H, W].
         advance: is told which share is done.
     """
-    images_NCHW = np.random.default_rng(0).standard_normal(shape, np.float32)
     usual = opened("auto")
+    layers = usual.plan(*shape)["layers"]  # which refuses sizes that make no sense, before there are images of them
+    images_NCHW = np.random.default_rng(0).standard_normal(shape, np.float32)
     seconds, algorithms = {}, ("auto", *ALGORITHMS[precision])
     for number, algorithm in enumerate(algorithms):  # one after the other, since each has weights of its own form
         engine = usual if algorithm == "auto" else opened(algorithm)
@@ -76,7 +77,7 @@ def find(opened: Callable[[str], Engine], precision: str, shape: Shape, advance:
         seconds[algorithm] = np.min(rounds[1:], axis=0)
         advance((number + 1) / (len(algorithms) + 1))
     choices = {}
-    for row, layer in enumerate(usual.plan(*shape)["layers"]):
+    for row, layer in enumerate(layers):
         fastest = min(ALGORITHMS[precision], key=lambda algorithm: seconds[algorithm][row])
         if "multiply_adds" in layer and seconds[fastest][row] < _GAIN * seconds["auto"][row]:
             choices[layer["name"]] = fastest
