@@ -181,7 +181,7 @@ def test_plan_tells_what_is_done(model: Path) -> None:
     plan = engine.load(model, threads=2, convolution="4x4").plan(2, 3, 64, 64)
     assert (plan["threads"], plan["precision"], plan["input"]) == (2, "fp32", [2, 3, 64, 64])
     algorithms = [layer["algorithm"] for layer in plan["layers"] if layer["kind"] == "convolution"]
-    assert algorithms == ["direct", "winograd F(4x4,3x3)", "direct", "winograd F(4x4,3x3)", "direct"]
+    assert algorithms == ["direct", "winograd F(4x4,3x3)", "winograd F(4x4,3x3/2)", "winograd F(4x4,3x3)", "direct"]
     macs = [layer["multiply_adds"] for layer in plan["layers"] if layer["kind"] == "convolution"]
     assert macs[0] == 2 * 32 * 32 * 16 * 27
     assert plan["buffers"]["weights"] >= (16 * 27 + 16 * 16 * 36) * 4

@@ -13,6 +13,7 @@ from repfold import engine
 # The error of one convolution relative to its largest result, by tile: the transforms of larger tiles cancel more.
 # Ten times the root mean square that the points were chosen by.
 TOLERANCES = {"direct": 1e-6, "2x2": 2.5e-6, "4x2": 4e-6, "3x3": 3e-6, "4x4": 4e-6, "5x5": 7e-6, "6x6": 2e-5}
+STRIDE_2 = ("2x2", "4x2", "3x3", "4x4", "5x5")  # the tiles that it has
 VECTOR_KERNELS = [name for name in ("avx2", "avx512") if engine.available() is None and name in engine.cpu_kernels()]
 
 
@@ -32,6 +33,51 @@ def test_tile_equals_the_reference(convolution: str, kernels: str, tmp_path: Pat
         for threads in (1, 2, 3):
             got = engine.load(path, threads=threads, kernels=kernels, convolution=convolution)(graph.x)
             assert relative_error(got, expected) < TOLERANCES[convolution], (n, h, w, i, o, threads)
+
+
+@pytest.mark.parametrize("convolution", STRIDE_2)
+@pytest.mark.parametrize("kernels", VECTOR_KERNELS)
+def test_tile_of_stride_2_equals_the_definition(convolution: str, kernels: str, tmp_path: Path) -> None:
+    """On random geometry, with a residual or without, against float64; by any number of threads the same bits."""
+    path = tmp_path / "m.safetensors"
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        n, h, w = (int(size) for size in random.integers(1, [5, 34, 34]))
+        graph = Graph(images(n, int(random.integers(16, 90)), h, w), seed)
+        padding = tuple(int(size) for size in random.integers([h < 3, w < 3], 4))
+        out_channels = int(random.integers(1, 120))
+        made = graph.conv("x", out_channels, stride=2, padding=padding)
+        if random.random() < 0.5:
+            other = graph.conv("x", out_channels, stride=2, padding=padding)
+            made = graph.call("add", made, graph.values[made] + graph.values[other], other={"value": other})
+        expected = graph.save(path, graph.activation(made, str(random.choice(["relu", "silu", "relu6"]))))
+        got = []
+        for threads in (1, 2, 3):
+            loaded = engine.load(path, threads=threads, kernels=kernels, convolution=convolution)
+            got.append(loaded(graph.x))
+            assert relative_error(got[-1], expected) < TOLERANCES[convolution], (seed, n, h, w, padding, threads)
+        assert all(np.array_equal(one, got[0]) for one in got)
+        algorithms = {layer["algorithm"] for layer in loaded.plan(*graph.x.shape)["layers"] if "stride" in layer}
+        assert algorithms == {f"winograd F({convolution},3x3/2)"}
+
+
+def test_tile_of_stride_2_in_every_split(tmp_path: Path) -> None:
+    """Weights that stay in no cache: one image, threads on channels and points; many tiles, and few."""
+    path, splits = tmp_path / "m.safetensors", set()
+    for channels, n, size, threads in (
+        (160, 1, 14, 1),
+        (160, 1, 14, 2),
+        (160, 9, 14, 2),
+        (48, 2, 30, 2),
+        (390, 1, 9, 2),
+    ):
+        graph = Graph(images(n, channels, size, size))
+        expected = graph.save(path, graph.conv("x", channels, stride=2))
+        for convolution in ("3x3", "4x4"):
+            loaded = engine.load(path, threads=threads, convolution=convolution)
+            assert relative_error(loaded(graph.x), expected) < TOLERANCES[convolution]
+            splits |= {layer["split"] for layer in loaded.plan(*graph.x.shape)["layers"] if "split" in layer}
+    assert splits == {"tiles", "channels", "points"}
 
 
 def test_bf16_tile_has_the_error_of_bf16(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ bool is_depthwise(const Conv& conv) {
 
 bool is_winograd(const Conv& conv, const Kernels& kernels) {
     const Window& w = conv.window;
-    return kernels.has_tile && conv.groups == 1 && w.kernel.h == 3 && w.kernel.w == 3 && w.stride.area() == 1 &&
+    return kernels.has_tile && conv.groups == 1 && w.kernel.h == 3 && w.kernel.w == 3 && w.stride.h == w.stride.w &&
            w.dilation.area() == 1 && conv.in_channels >= kernels.lanes;
 }
 
@@ -30,44 +30,59 @@ Size tiles_of(const Tensor& out, HW tile) { return out.n * divide_up(out.h, tile
 /// Multiplications of weights that a cycle of one core does.
 double macs_per_cycle(const Kernels& kernels) { return kernels.lanes * kernels.channel_step * fma_per_cycle; }
 
-Choice winograd_choice(const Tensor& in, const Tensor& out, HW tile, const Settings& settings) {
-    const Kernels& kernels = *settings.kernels;
-    Choice choice{Algorithm::winograd, tile};
-    const Size tiles = tiles_of(out, tile), threads = settings.threads;
-    const auto points = static_cast<double>(choice.points()), element = static_cast<double>(kernels.element);
-    const double weights = points * in.c * out.stride_c * element, transformed = points * in.stride_c * element;
-    const double products = points * kernels.lanes * kernels.max_vectors * sizeof(float);
-    const Size slices = divide_up(divide_up(out.c, kernels.lanes), kernels.max_vectors);
-    const auto blocks_of = [&](double most) { return divide_up(tiles, static_cast<Size>(most)); };
-    Size blocks = 1;
-    // Weights that do not stay in a core's cache are better read once for many tiles.
-    if (weights > weights_kept && tiles > 48) {
-        choice.split = Split::points;
-        blocks = blocks_of(std::max(27.0, shared_cache / (transformed + points * out.stride_c * sizeof(float))));
-    } else if (weights > weights_kept && threads > 1) {
-        choice.split = slices % threads == 0 || slices >= 4 * threads ? Split::channels : Split::points;
-    } else {
-        blocks = divide_up(blocks_of(std::clamp(cache / (transformed + products), 9.0, 54.0)), threads) * threads;
-    }
-    choice.block = divide_up(tiles, blocks);
-    return choice;
+/// What computing takes when so many bytes come from beyond a core's own cache meanwhile: fetching ahead hides most of
+/// the shorter of the two, not all.
+double overlapped(double compute, double bytes) {
+    const double read = bytes / stream;
+    return std::max(compute, read) + 0.2 * std::min(compute, read);
 }
 
 double direct_cost(const Conv& conv, const Tensor& out, const Settings& settings) {
     const auto weights = static_cast<double>(conv.filters() * conv.window.kernel.area());
     const double compute = weights * out.n * out.h * out.w / macs_per_cycle(*settings.kernels);
-    return std::max(compute, weights * settings.kernels->element / stream) / settings.threads;
+    return overlapped(compute, weights * settings.kernels->element) / settings.threads;
 }
 
 double winograd_cost(const Tensor& in, const Tensor& out, const Choice& choice, const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
-    const double points = choice.points(), tiles = tiles_of(out, choice.tile);
+    const double points = choice.points(), tiles = tiles_of(out, choice.tile), element = kernels.element;
     const double multiply = tiles * points * in.c * out.stride_c / macs_per_cycle(kernels);
     const double transforms =
         tiles * points * (input_transform * in.stride_c + output_transform * out.stride_c) / kernels.lanes;
-    const double passes = std::ceil(tiles / choice.block);
-    const double bytes = passes * points * in.c * out.stride_c * kernels.element;
-    return (std::max(multiply, bytes / stream) + transforms) / settings.threads;
+    const bool at_once = choice.split == Split::points;  // all channels of a point
+    const Size channels = at_once ? out.stride_c : kernels.lanes * kernels.max_vectors;
+    const double transformed = points * in.stride_c * element;  // of one tile, and so its products
+    const double products = points * channels * double{sizeof(float)};
+    double bytes = std::ceil(tiles / choice.block) * points * in.c * out.stride_c * element;
+    if (choice.block * (transformed + products) > cache) bytes += tiles * 2 * (transformed + at_once * products);
+    return (overlapped(multiply, bytes) + transforms) / settings.threads;
+}
+
+Choice winograd_choice(const Tensor& in, const Tensor& out, const Tile& tile, const Settings& settings) {
+    const Kernels& kernels = *settings.kernels;
+    Choice by_tiles{Algorithm::winograd, tile};
+    const Size tiles = tiles_of(out, tile), threads = settings.threads;
+    const auto points = static_cast<double>(tile.points()), element = static_cast<double>(kernels.element);
+    const double weights = points * in.c * out.stride_c * element, transformed = points * in.stride_c * element;
+    const double products = points * kernels.lanes * kernels.max_vectors * sizeof(float);
+    const auto block_of = [&](double most, Size multiple) {
+        return divide_up(tiles, divide_up(divide_up(tiles, static_cast<Size>(most)), multiple) * multiple);
+    };
+    by_tiles.block = block_of(std::clamp(cache / (transformed + products), 9.0, 54.0), threads);
+    if (weights <= weights_kept) return by_tiles;
+    // Weights that do not stay in a core's cache may be better read once for many tiles.
+    Choice at_once = by_tiles;
+    at_once.split = Split::points;
+    at_once.block = block_of(std::max(27.0, shared_cache / (transformed + points * out.stride_c * sizeof(float))), 1);
+    if (threads == 1)
+        return winograd_cost(in, out, by_tiles, settings) < winograd_cost(in, out, at_once, settings) ? by_tiles
+                                                                                                      : at_once;
+    const Size slices = divide_up(divide_up(out.c, kernels.lanes), kernels.max_vectors);
+    if (tiles <= 48) {
+        at_once.block = tiles;
+        if (slices % threads == 0 || slices >= 4 * threads) at_once.split = Split::channels;
+    }
+    return at_once;
 }
 
 }  // namespace
@@ -89,7 +104,9 @@ Choice choose(const std::string& name, const Conv& conv, const Tensor& in, const
     const auto given = settings.given.find(name);
     const bool is_given = given != settings.given.end();
     double least = direct_cost(conv, out, settings);
-    for (const HW tile : is_given ? given->second : settings.tiles) {
+    for (const HW size : is_given ? given->second : settings.tiles) {
+        const Tile tile{size, conv.window.stride.h};
+        if (!kernels.has_tile(tile)) continue;
         const Choice choice = winograd_choice(in, out, tile, settings);
         const double cost = winograd_cost(in, out, choice, settings);
         if (settings.cheapest && !is_given && cost >= least) continue;

@@ -22,7 +22,8 @@ std::string algorithm(const Choice& choice) {
         case Algorithm::direct: return "direct";
         case Algorithm::depthwise: return "depthwise";
         case Algorithm::winograd:
-            return "winograd F(" + std::to_string(choice.tile.h) + "x" + std::to_string(choice.tile.w) + ",3x3)";
+            return "winograd F(" + std::to_string(choice.tile.h) + "x" + std::to_string(choice.tile.w) + ",3x3" +
+                   (choice.tile.stride == 1 ? ")" : "/" + std::to_string(choice.tile.stride) + ")");
     }
     return "";
 }

@@ -42,7 +42,7 @@ struct Convolution {
 
 /// Winograd's tiles of outputs; tile t lies in image t / (rows * columns).
 struct Tiling {
-    HW tile;
+    Tile tile;
     Size rows = 0, columns = 0;               // of one image
     Size first = 0, count = 0;                // the tiles of the block
     void* transformed = nullptr;              // [point][count][channels]: the block's transformed input
@@ -80,8 +80,8 @@ struct Kernels {
     void (*depthwise)(const Convolution&, Range rows);
     /// Any convolution by the definition, weights float32 OIHW.
     void (*reference)(const Convolution&, Range rows);
-    /// Whether a Winograd tile of this size is implemented.
-    bool (*has_tile)(HW tile);
+    /// Whether a Winograd tile of this size and stride is implemented.
+    bool (*has_tile)(const Tile& tile);
     void (*transform_input)(const Convolution&, const Tiling&, Range tiles);
     /// The products of these points of one slice, for the whole block.
     void (*multiply)(const Convolution&, const Tiling&, Range points, Size slice);

@@ -43,7 +43,7 @@ std::vector<HW> parse_tile(const std::string& text, const Kernels& kernels) {
     if (text == "direct") return {};
     if (text.size() == 3 && text[1] == 'x') {
         const HW tile{text[0] - '0', text[2] - '0'};
-        if (kernels.has_tile && kernels.has_tile(tile)) return {tile};
+        if (kernels.has_tile && kernels.has_tile({tile, 1})) return {tile};
     }
     fail("unknown convolution '", text, "'; known: auto, strict, ", known_convolutions);
 }

@@ -18,6 +18,15 @@ struct HW {
     REPFOLD_INLINE Size area() const { return h * w; }
 };
 
+/// A tile of outputs that Winograd's minimal filtering of a 3x3 convolution of this stride computes together. It takes
+/// as many products as it reads inputs.
+struct Tile : HW {
+    Size stride = 1;
+
+    REPFOLD_INLINE HW inputs() const { return {stride * (h - 1) + 3, stride * (w - 1) + 3}; }
+    REPFOLD_INLINE Size points() const { return inputs().area(); }
+};
+
 /// N images of H x W pixels of C channels.
 struct Shape {
     Size n = 0, c = 0, h = 0, w = 0;

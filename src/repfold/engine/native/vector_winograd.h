@@ -1,4 +1,5 @@
-// Winograd convolution F(m_h x m_w, 3x3): transform a block of tiles, multiply point by point, transform back.
+// Winograd convolution F(m_h x m_w, 3x3), of stride 1 and 2: transform a block of tiles, multiply point by point,
+// transform back.
 #pragma once
 
 #include <algorithm>
@@ -8,12 +9,12 @@
 
 namespace repfold {
 
-/// One direction of the transforms, on vectors of channels.
-template <class Isa, int m>
-struct WinogradLine {
+/// The transforms of F(m, r) on vectors of channels.
+template <class Isa, int m, int r>
+struct ToomCookLine {
     using Vector = typename Isa::Vector;
-    static constexpr int n = m + 2;
-    static constexpr int first_pair = Winograd<m>::first_pair, pairs = Winograd<m>::pairs;
+    using Matrices = ToomCook<m, r>;
+    static constexpr int n = Matrices::n, first_pair = Matrices::first_pair, pairs = Matrices::pairs;
 
     /// sum += factor * term; the first term begins the sum.
     static REPFOLD_INLINE void add_term(Vector& sum, bool& started, double factor, Vector term) {
@@ -28,8 +29,9 @@ struct WinogradLine {
     static REPFOLD_INLINE Vector combine(const Vector (&d)[n]) {
         Vector sum = Isa::zero();
         bool started = false;
-        unroll<n>([&](auto k) REPFOLD_LAMBDA {
-            constexpr double factor = winograd<m>.bt[row][k];
+        unroll<n>([&](auto i) REPFOLD_LAMBDA {
+            constexpr int k = n - 1 - i;  // the highest coefficient is 1
+            constexpr double factor = toom_cook<m, r>.bt[row][k];
             if constexpr (factor != 0 && (parity < 0 || k % 2 == parity)) add_term(sum, started, factor, d[k]);
         });
         return sum;
@@ -37,7 +39,7 @@ struct WinogradLine {
 
     /// out = Bᵀ d
     static REPFOLD_INLINE void input(const Vector (&d)[n], Vector (&out)[n]) {
-        if constexpr (Winograd<m>::zero) out[0] = combine<0, -1>(d);
+        if constexpr (Matrices::zero) out[0] = combine<0, -1>(d);
         unroll<pairs>([&](auto p) REPFOLD_LAMBDA {
             constexpr int plus = first_pair + 2 * p;
             // M(x) at a and -a: (x + a) q(x) and (x - a) q(x), q even or odd, one parity of coefficients shared.
@@ -59,14 +61,43 @@ struct WinogradLine {
         unroll<m>([&](auto i) REPFOLD_LAMBDA {
             Vector total = Isa::zero();
             bool started = false;
-            if constexpr (i == 0 && Winograd<m>::zero) total = p[0], started = true;
+            if constexpr (i == 0 && Matrices::zero) total = p[0], started = true;
             if constexpr (i == m - 1) total = p[n - 1], started = true;
             unroll<pairs>([&](auto j) REPFOLD_LAMBDA {
-                constexpr double factor = winograd<m>.at[i][first_pair + 2 * j];
+                constexpr double factor = toom_cook<m, r>.at[i][first_pair + 2 * j];
                 add_term(total, started, factor, i % 2 == 0 ? sum[j] : difference[j]);
             });
             y[i] = total;
         });
+    }
+};
+
+/// One direction of the transforms of a tile of m outputs.
+template <class Isa, int m, int stride>
+struct WinogradLine : ToomCookLine<Isa, m, 3> {
+    static_assert(stride == 1);
+};
+
+/// Of stride 2: F(m, 2) of the even inputs, and the odd ones as they are.
+template <class Isa, int m>
+struct WinogradLine<Isa, m, 2> {
+    using Vector = typename Isa::Vector;
+    using Even = ToomCookLine<Isa, m, 2>;
+    static constexpr int n = 2 * m + 1;
+
+    static REPFOLD_INLINE void input(const Vector (&d)[n], Vector (&out)[n]) {
+        Vector even[m + 1], transformed[m + 1];
+        unroll<m + 1>([&](auto i) REPFOLD_LAMBDA { even[i] = d[2 * i]; });
+        Even::input(even, transformed);
+        unroll<m + 1>([&](auto i) REPFOLD_LAMBDA { out[i] = transformed[i]; });
+        unroll<m>([&](auto i) REPFOLD_LAMBDA { out[m + 1 + i] = d[2 * i + 1]; });
+    }
+
+    static REPFOLD_INLINE void output(const Vector (&p)[n], Vector (&y)[m]) {
+        Vector even[m + 1];
+        unroll<m + 1>([&](auto i) REPFOLD_LAMBDA { even[i] = p[i]; });
+        Even::output(even, y);
+        unroll<m>([&](auto i) REPFOLD_LAMBDA { y[i] = Isa::add(y[i], p[m + 1 + i]); });
     }
 };
 
@@ -81,39 +112,39 @@ struct WinogradConvolution {
                 t % tiling.columns * tiling.tile.w};
     }
 
-    template <int m_h, int m_w, class From>
+    template <int m_h, int m_w, int stride, class From>
     static void transform_tile(const From* in, Size row, Size pixel, Element* out, Size point_stride) {
-        constexpr int n_h = m_h + 2, n_w = m_w + 2;
+        constexpr int n_h = WinogradLine<Isa, m_h, stride>::n, n_w = WinogradLine<Isa, m_w, stride>::n;
         Vector half[n_h][n_w];
         for (int x = 0; x < n_w; ++x) {
             Vector column[n_h], transformed[n_h];
             unroll<n_h>([&](auto y) REPFOLD_LAMBDA { column[y] = Isa::load(in + y * row + x * pixel); });
-            WinogradLine<Isa, m_h>::input(column, transformed);
+            WinogradLine<Isa, m_h, stride>::input(column, transformed);
             unroll<n_h>([&](auto y) REPFOLD_LAMBDA { half[y][x] = transformed[y]; });
         }
         for (int y = 0; y < n_h; ++y) {
             Vector line[n_w], transformed[n_w];
             unroll<n_w>([&](auto x) REPFOLD_LAMBDA { line[x] = half[y][x]; });
-            WinogradLine<Isa, m_w>::input(line, transformed);
+            WinogradLine<Isa, m_w, stride>::input(line, transformed);
             unroll<n_w>([&](auto x) REPFOLD_LAMBDA { Isa::store(out + x * point_stride, transformed[x]); });
             out += n_w * point_stride;
         }
     }
 
-    template <int m_h, int m_w>
+    template <int m_h, int m_w, int stride>
     static void transform(const Convolution& conv, const Tiling& tiling, Range tiles) {
-        with_values<Element>(conv.in,
-                             [&](auto value) { transform_from<m_h, m_w, decltype(value)>(conv, tiling, tiles); });
+        with_values<Element>(
+            conv.in, [&](auto value) { transform_from<m_h, m_w, stride, decltype(value)>(conv, tiling, tiles); });
     }
 
-    template <int m_h, int m_w, class From>
+    template <int m_h, int m_w, int stride, class From>
     static void transform_from(const Convolution& conv, const Tiling& tiling, Range tiles) {
-        constexpr int n_h = m_h + 2, n_w = m_w + 2;
+        constexpr int n_h = WinogradLine<Isa, m_h, stride>::n, n_w = WinogradLine<Isa, m_w, stride>::n;
         const Tensor& in = conv.in;
         const Size row = in.row(), pixel = in.stride_c;
         for (Size t = tiles.first; t < tiles.last; ++t) {
             const Position at = position(tiling, tiling.first + t);
-            const Size top = at.y - conv.window.padding.h, left = at.x - conv.window.padding.w;
+            const Size top = stride * at.y - conv.window.padding.h, left = stride * at.x - conv.window.padding.w;
             const From* from = in.pixel<const From>(at.image, top, left);
             Element* to = static_cast<Element*>(tiling.transformed) + t * in.stride_c;
             // The last tiles of a row or column may reach beyond the bordered image: there, zeros.
@@ -121,7 +152,7 @@ struct WinogradConvolution {
             const auto columns = static_cast<int>(std::min<Size>(n_w, in.w + in.border.w - left));
             for (Size c = 0; c < in.stride_c; c += Isa::lanes) {
                 if (rows == n_h && columns == n_w) {
-                    transform_tile<m_h, m_w>(from + c, row, pixel, to + c, tiling.point_stride);
+                    transform_tile<m_h, m_w, stride>(from + c, row, pixel, to + c, tiling.point_stride);
                     continue;
                 }
                 alignas(64) float patch[n_h][n_w][Isa::lanes];
@@ -129,7 +160,8 @@ struct WinogradConvolution {
                     for (int x = 0; x < n_w; ++x)
                         Isa::store(patch[y][x],
                                    y < rows && x < columns ? Isa::load(from + y * row + x * pixel + c) : Isa::zero());
-                transform_tile<m_h, m_w>(patch[0][0], n_w * Isa::lanes, Isa::lanes, to + c, tiling.point_stride);
+                transform_tile<m_h, m_w, stride>(patch[0][0], n_w * Isa::lanes, Isa::lanes, to + c,
+                                                 tiling.point_stride);
             }
         }
     }
@@ -188,16 +220,16 @@ struct WinogradConvolution {
     }
 
     /// One tile back to pixels, with what follows the convolution. False when a sum is infinite or NaN.
-    template <int m_h, int m_w, class To>
+    template <int m_h, int m_w, int stride, class To>
     static REPFOLD_INLINE bool finish_tile(const Finish<Isa>& finish, const Position& at, const float* products,
                                            Size point_stride, Size channel, Size count) {
-        constexpr int n_h = m_h + 2, n_w = m_w + 2;
+        constexpr int n_h = WinogradLine<Isa, m_h, stride>::n, n_w = WinogradLine<Isa, m_w, stride>::n;
         const Convolution& conv = finish.conv;
         Vector half[m_h][n_w];
         for (int x = 0; x < n_w; ++x) {
             Vector column[n_h], transformed[m_h];
             unroll<n_h>([&](auto y) REPFOLD_LAMBDA { column[y] = Isa::load(products + (y * n_w + x) * point_stride); });
-            WinogradLine<Isa, m_h>::output(column, transformed);
+            WinogradLine<Isa, m_h, stride>::output(column, transformed);
             unroll<m_h>([&](auto y) REPFOLD_LAMBDA { half[y][x] = transformed[y]; });
         }
         const Vector bias = Isa::load(conv.bias + channel);
@@ -208,7 +240,7 @@ struct WinogradConvolution {
         for (Size y = 0; y < rows; ++y) {
             Vector before[n_w], line[m_w];
             unroll<n_w>([&](auto x) REPFOLD_LAMBDA { before[x] = half[y][x]; });
-            WinogradLine<Isa, m_w>::output(before, line);
+            WinogradLine<Isa, m_w, stride>::output(before, line);
             unroll<m_w>([&](auto x) REPFOLD_LAMBDA {
                 if (x < columns) {
                     const Vector sum = Isa::add(line[x], bias);
@@ -224,13 +256,14 @@ struct WinogradConvolution {
     }
 
     /// Tiles of the block, channels of these slices; products begin at the first.
-    template <int m_h, int m_w>
+    template <int m_h, int m_w, int stride>
     static bool finish(const Convolution& conv, const Tiling& tiling, Range tiles, Range slices) {
-        return with_values<Element>(
-            conv.out, [&](auto value) { return finish_to<m_h, m_w, decltype(value)>(conv, tiling, tiles, slices); });
+        return with_values<Element>(conv.out, [&](auto value) {
+            return finish_to<m_h, m_w, stride, decltype(value)>(conv, tiling, tiles, slices);
+        });
     }
 
-    template <int m_h, int m_w, class To>
+    template <int m_h, int m_w, int stride, class To>
     static bool finish_to(const Convolution& conv, const Tiling& tiling, Range tiles, Range slices) {
         const Slice& end = conv.slices[slices.last - 1];
         const Size channel = conv.slices[slices.first].first, width = end.first + end.vectors * Isa::lanes - channel;
@@ -239,32 +272,40 @@ struct WinogradConvolution {
         for (Size t = tiles.first; t < tiles.last; ++t) {
             const Position at = position(tiling, tiling.first + t);
             for (Size c = 0; c < width; c += Isa::lanes)
-                finite &= finish_tile<m_h, m_w, To>(finish, at, tiling.products + t * tiling.product_row + c,
-                                                    tiling.product_point, channel + c, conv.out_channels - channel - c);
+                finite &= finish_tile<m_h, m_w, stride, To>(finish, at, tiling.products + t * tiling.product_row + c,
+                                                            tiling.product_point, channel + c,
+                                                            conv.out_channels - channel - c);
         }
         return finite;
     }
 };
 
-/// The tile sizes that are compiled, as one closed table.
+/// The tiles that are compiled, as one closed table.
 template <class Isa>
 struct WinogradTable {
     struct Entry {
-        Size h, w;
+        Size h, w, stride;
         void (*transform)(const Convolution&, const Tiling&, Range);
         bool (*finish)(const Convolution&, const Tiling&, Range, Range);
     };
-    template <int h, int w>
-    static constexpr Entry entry{h, w, WinogradConvolution<Isa>::template transform<h, w>,
-                                 WinogradConvolution<Isa>::template finish<h, w>};
-    static constexpr Entry entries[] = {entry<2, 2>, entry<4, 2>, entry<3, 3>, entry<4, 4>, entry<5, 5>, entry<6, 6>};
+    /// Stride 2 in float32 alone: bf16 halves the time of the products, and not that of the transforms.
+    template <int h, int w, int stride>
+    static constexpr Entry entry() {
+        using Convolve = WinogradConvolution<Isa>;
+        if constexpr (stride == 1 || Isa::step == 1)
+            return {h, w, stride, Convolve::template transform<h, w, stride>, Convolve::template finish<h, w, stride>};
+        return {};
+    }
+    static constexpr Entry entries[] = {entry<2, 2, 1>(), entry<4, 2, 1>(), entry<3, 3, 1>(), entry<4, 4, 1>(),
+                                        entry<5, 5, 1>(), entry<6, 6, 1>(), entry<2, 2, 2>(), entry<4, 2, 2>(),
+                                        entry<3, 3, 2>(), entry<4, 4, 2>(), entry<5, 5, 2>()};
 
-    static const Entry* find(HW tile) {
+    static const Entry* find(const Tile& tile) {
         for (const Entry& known : entries)
-            if (known.h == tile.h && known.w == tile.w) return &known;
+            if (known.h == tile.h && known.w == tile.w && known.stride == tile.stride) return &known;
         return nullptr;
     }
-    static bool has_tile(HW tile) { return find(tile) != nullptr; }
+    static bool has_tile(const Tile& tile) { return find(tile) != nullptr; }
     static void transform_input(const Convolution& conv, const Tiling& tiling, Range tiles) {
         find(tiling.tile)->transform(conv, tiling, tiles);
     }

@@ -9,25 +9,30 @@ namespace repfold {
 namespace {
 
 /// G of F(m, 3) as rows of three; nullptr for sizes that do not exist.
-const double (*filter_transform(Size m))[3] {
-    switch (m) {
-        case 2: return winograd<2>.g;
-        case 3: return winograd<3>.g;
-        case 4: return winograd<4>.g;
-        case 5: return winograd<5>.g;
-        case 6: return winograd<6>.g;
+const double (*transform_of(Size m, Size stride))[3] {
+    switch (m * 10 + stride) {
+        case 21: return filter_transform<2, 1>.g;
+        case 31: return filter_transform<3, 1>.g;
+        case 41: return filter_transform<4, 1>.g;
+        case 51: return filter_transform<5, 1>.g;
+        case 61: return filter_transform<6, 1>.g;
+        case 22: return filter_transform<2, 2>.g;
+        case 32: return filter_transform<3, 2>.g;
+        case 42: return filter_transform<4, 2>.g;
+        case 52: return filter_transform<5, 2>.g;
         default: return nullptr;
     }
 }
 
 /// U = G g Gᵀ of one 3x3 filter, in float64 before the one rounding.
-void transform_filter(const float* g, HW tile, float* out) {
-    const auto* left = filter_transform(tile.h);
-    const auto* right = filter_transform(tile.w);
-    for (Size y = 0; y < tile.h + 2; ++y) {
+void transform_filter(const float* g, const Tile& tile, float* out) {
+    const auto* left = transform_of(tile.h, tile.stride);
+    const auto* right = transform_of(tile.w, tile.stride);
+    const HW points = tile.inputs();
+    for (Size y = 0; y < points.h; ++y) {
         double half[3];
         for (int k = 0; k < 3; ++k) half[k] = left[y][0] * g[k] + left[y][1] * g[3 + k] + left[y][2] * g[6 + k];
-        for (Size x = 0; x < tile.w + 2; ++x)
+        for (Size x = 0; x < points.w; ++x)
             *out++ = static_cast<float>(half[0] * right[x][0] + half[1] * right[x][1] + half[2] * right[x][2]);
     }
 }

@@ -26,11 +26,11 @@ enum class Split {
 /// How one convolution is computed.
 struct Choice {
     Algorithm algorithm = Algorithm::reference;
-    HW tile{};       // of Winograd
+    Tile tile{};     // of Winograd
     Size block = 0;  // tiles transformed together
     Split split = Split::tiles;
 
-    Size points() const { return (tile.h + 2) * (tile.w + 2); }
+    Size points() const { return tile.points(); }
 };
 
 struct PackedWeights {
@@ -56,10 +56,10 @@ public:
     bool holds(const Conv& conv, const Kernels& kernels, const Choice& choice) const;
 
 private:
-    using Key = std::tuple<std::string, std::string, Size, bool, Algorithm, Size, Size, const Kernels*>;
+    using Key = std::tuple<std::string, std::string, Size, bool, Algorithm, Size, Size, Size, const Kernels*>;
     static Key key(const Conv& conv, const Kernels& kernels, const Choice& choice) {
-        return {conv.weight,      conv.bias,     conv.groups,   conv.transposed,
-                choice.algorithm, choice.tile.h, choice.tile.w, &kernels};
+        return {conv.weight,   conv.bias,     conv.groups,        conv.transposed, choice.algorithm,
+                choice.tile.h, choice.tile.w, choice.tile.stride, &kernels};
     }
     std::map<Key, std::weak_ptr<const PackedWeights>> held_;
     mutable std::mutex mutex_;
