@@ -706,6 +706,21 @@ def _strided() -> nn.Module:
     return nn.Sequential(*units, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
 
 
+class WritesToOneRow(nn.Module):
+    """At 6 px the map has one row, which the write to its flat alias goes back to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, (5, 2), stride=(2, 1))
+        self.norm = nn.BatchNorm2d(4)
+        self.last = nn.GroupNorm(1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.last(self.norm(self.conv(x)))
+        x.view(-1).mul_(2.0)
+        return x
+
+
 FORWARDS: dict[str, Pattern] = {
     "norm that asserts": Pattern(Asserting),
     "attribute looks": Pattern(Looking),
@@ -729,6 +744,7 @@ FORWARDS: dict[str, Pattern] = {
     "pool to the example": Pattern(lambda: TakesHundred(lambda x: F.adaptive_avg_pool2d(x, 16)), sizes=(32, 12)),
     "resize to the example": Pattern(lambda: TakesHundred(lambda x: F.interpolate(x, (16, 16))), sizes=(32, 12)),
     "maps down to one pixel": Pattern(_strided, sizes=(32, 64, 24, 17)),
+    "map down to one row": Pattern(WritesToOneRow, inputs=((2, 3, 6, 6),), sizes=(32, 9)),
     "two inputs": Pattern(TakesTwo, inputs=((2, 3, 16, 16), (2, 4, 16, 16)), sizes=(24,)),
     "selection by a buffer": Pattern(Selects, norms=1),
     "counter buffer": Pattern(Counts),

@@ -19,6 +19,7 @@ FOLLOWED = {
     "underfits": ("underfits", "val_top1"),
     "too-short": ("underfits", "val_top1"),  # with nothing to take away, so that more epochs are advised
     "overfits": ("overfits", "val_top1"),
+    "uneven": ("uneven", "val_recall"),
 }
 # Settings of the place and of the machine, not of the training.
 ELSEWHERE = {"data", "init"}

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
 
 import pytest
-from tests.study.conftest import TINY, run
+from tests.study.conftest import TINY, Heard, run
 
 from repfold import run_files
 from repfold.study import rounds, study_file
+from repfold.study.events import Progress
 from repfold.study.results import read_results
+from repfold.study.run_study import Resources, run_study
+from repfold.study.store import Store
 
 # Without BatchNorm, whose statistics are each process's own on CPUs, two processes compute what one does.
 ONE = TINY.replace("[0, 1]", "[0]").replace("[arms.low]\nlr = 0.001\n", "")
@@ -34,6 +42,24 @@ def test_two_processes_do_what_one_does(tmp_path):
     assert "train/distributed.py" in told["code"]["files"] and told["overhead"] < 60
 
 
+def test_where_one_of_them_is_killed_all_are_begun_again(tmp_path):
+    killed = []
+
+    def kill_once(event):
+        heard(event)
+        if isinstance(event, Progress) and not killed:
+            (trial,) = (child.pid for child in multiprocessing.active_children())
+            children = Path(f"/proc/{trial}/task/{trial}/children")
+            while len(members := children.read_text().split()) < 2:
+                time.sleep(0.02)
+            killed.append(int(members[1]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    study, store, heard = study_file.parse(TWO), Store(tmp_path), Heard()
+    run_study(study, store, Resources(jobs=1, threads=1), kill_once)
+    assert killed and heard.ended == {"none, seed 0": "trained"}
+
+
 def test_what_one_of_them_refuses_is_told_with_the_command(tmp_path):
     wrong = TWO.replace("[settings]", '[settings]\nmodel_options = "depth=9999"')
     study, store, heard = run(wrong, tmp_path)
@@ -44,7 +70,5 @@ def test_what_one_of_them_refuses_is_told_with_the_command(tmp_path):
 
 
 def test_processes_are_part_of_the_key(tmp_path):
-    from repfold.study.store import Store
-
     one, two = (rounds.rounds(study_file.parse(text), Store(tmp_path))[0][0] for text in (ONE, TWO))
     assert (one.processes, two.processes) == (1, 2) and one.key != two.key

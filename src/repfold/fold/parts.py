@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -88,7 +89,7 @@ def fold_module(
     checks = rewritten.graph.checks
     return Folded(
         build=lambda needed: build(recorded, rewritten, needed, original),
-        refold=lambda twin: fold_module(twin, twin, in_float64(arguments), policy).build(()),
+        refold=lambda twin: _alike(regions, fold_module(twin, twin, in_float64(arguments), policy, path)),
         regions=regions,
         left=left,
         fixed=tuple(check for check in checks if check.fixes),
@@ -153,11 +154,23 @@ def _fold_children(
     regions += [_renamed(region, path) for region in joined.regions]
     return Folded(
         build=lambda needed: private_copy(result),
-        refold=lambda twin: fold_module(twin, twin, in_float64(arguments), policy).build(()),
+        refold=lambda twin: _alike(regions, _fold_children(twin, twin, in_float64(arguments), policy, path, reason)),
         regions=regions,
         left=left,
         remarks=[*remarks, *joined.remarks],
     )
+
+
+def _alike(regions: list[FoldedRegion], twin: Folded) -> nn.Module:
+    """The folded float64 twin.
+
+    Raises: FoldError when it is folded in other regions, and so proves nothing of these.
+    """
+    here, there = (Counter(region.modules for region in found) for found in (regions, twin.regions))
+    if here != there:
+        other = next(iter((here - there) + (there - here)))
+        raise FoldError(f"in float64 other regions are folded, such as {' + '.join(other)} in one of the two alone")
+    return twin.build(())
 
 
 def _within(part: nn.Module, arguments: tuple[object, ...], policy: str, path: str) -> Folded:

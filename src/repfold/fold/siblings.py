@@ -84,7 +84,7 @@ def _watch(network: nn.Module, arguments: tuple[object, ...]) -> dict[tuple[str,
             watch.begin()
             with torch.no_grad(), watch:
                 try:
-                    network(*copies(given))
+                    watch.returned(network(*copies(given)))
                 except Exception:  # an input that this network does not take: the others show what there is
                     if given is arguments:
                         raise
@@ -99,7 +99,7 @@ _CHANGES = (_changed(-1.0), _changed(0.0), _changed(100.0))
 
 
 class _Watch(TorchDispatchMode):
-    """Records which modules read the output of each layer."""
+    """Records which modules read the output of each layer; "" is the network itself, or who called it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -120,6 +120,12 @@ class _Watch(TorchDispatchMode):
         self.kept.clear()
         self.calls.clear()
         self.running.clear()
+
+    def returned(self, output: object) -> None:
+        """Who calls the network reads what it returns."""
+        for tensor in _tensors(output):
+            if (layer := self.given.get(tensor.untyped_storage()._cdata)) is not None:
+                self.readers.setdefault(layer, set()).add("")
 
     def hooks(self) -> Any:
         from contextlib import ExitStack

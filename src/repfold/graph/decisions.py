@@ -11,18 +11,25 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 
 class SizeDecisions(ShapeEnv):
-    """Records the decisions of Python code on symbolic sizes, without those of PyTorch's own shape rules."""
+    """Records what Python code decides by symbolic sizes, and which sizes PyTorch's own shape rules found to be one.
+
+    Of their other decisions the equalities simplify the sizes.
+    """
 
     def __init__(self) -> None:
         super().__init__(duck_shape=False)
         self.decisions: list[tuple[Any, str]] = []
+        self.ones: list[Any] = []  # computed sizes that are one here, where PyTorch's rules asked whether they are
 
     def evaluate_expr(self, orig_expr: object, *arguments: Any, **keywords: Any) -> Any:
         """As in ShapeEnv; a decision on free sizes is recorded with the line of code that made it."""
         result = super().evaluate_expr(orig_expr, *arguments, **keywords)
         line = _deciding_line()
-        if line is not None and getattr(orig_expr, "free_symbols", None):
-            self.decisions.append((_holding(orig_expr, result), line))
+        if getattr(orig_expr, "free_symbols", None):
+            if line is not None:
+                self.decisions.append((_holding(orig_expr, result), line))
+            elif isinstance(orig_expr, sympy.Eq) and orig_expr.rhs == 1 and result:
+                self.ones.append(orig_expr.lhs)
         return result
 
 

@@ -35,6 +35,8 @@ from repfold.graph.symbols import Symbols
 # example's.
 SECONDS = 10.0
 
+ONE_SAMPLE = "a map is one sample there on the example, which PyTorch's shape rules went by"
+
 Freedom = Literal["batch and image size", "batch size", "nothing"]
 IMAGES, BATCH, NOTHING = get_args(Freedom)
 
@@ -132,8 +134,9 @@ def _record_freest(network: nn.Module, arguments: tuple[object, ...], *, free: F
 
 
 def _fixed_axes(graph: Graph) -> list[Check]:
-    """The checks that fix an axis of an image to a number."""
-    pairs = [(check, *check.condition.operands) for check in graph.checks if check.fixes]
+    """The checks that fix an axis of an image, or of a map computed from it, to a number."""
+    fixing = [check for check in graph.checks if check.fixes or check.reason == ONE_SAMPLE]
+    pairs = [(check, *check.condition.operands) for check in fixing]
     of_images = [(check, number) for check, size, number in pairs if size.op != "size" or size.operands[1] > 1]
     return [check for check, number in of_images if isinstance(number, int)]
 
@@ -293,6 +296,9 @@ class _Session:
                 expression = self.symbols.condition(condition)
                 if isinstance(expression, Expression):
                     checks.setdefault(expression, f"its forward decides by it ({line})")
+            for size in self.env.ones:
+                expression = Expression("==", (self.symbols.condition(size), 1))
+                checks.setdefault(expression, ONE_SAMPLE)
         decided = {condition: reason for condition, reason in checks.items() if condition not in fixed}
         return (
             *(Check(condition, reason, fixes=True) for condition, reason in fixed.items()),

@@ -187,8 +187,8 @@ def _uneven(signs: Signs) -> Iterator[Finding]:
         f"Of the {len(small)} classes with at most half the images of the largest, {of_small:.2f} % are right on "
         f"average; of the {len(large)} others {of_large:.2f} %.",
     )
-    says = "Small classes are neglected: let each class count the same (mean recall is then the figure to look at)."
-    yield Finding("uneven", says, evidence, (Change("class_weights", "none", "balanced"),))
+    says = "Small classes are neglected: draw images of each class as often (mean recall is the figure to look at)."
+    yield Finding("uneven", says, evidence, (Change("sampling", "shuffled", "balanced"),))
 
 
 def _too_short(signs: Signs) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +22,8 @@ from repfold.train.stopping import Stopped
 
 def train_together(order: Order, directory: Path, pipe: Connection | None) -> Trained:
     """Do what ``train_watched`` does by the processes of the trial, on this machine.
+
+    Where one of them is killed, so is this one, and whoever runs the trial begins it again.
 
     Raises: RepFoldError with what the first that failed says; Stopped when they were asked to stop; OrphanedError.
     """
@@ -41,6 +44,8 @@ def train_together(order: Order, directory: Path, pipe: Connection | None) -> Tr
     except SignalException as stopped:
         raise Stopped(int(stopped.sigval), str(stopped)) from stopped
     except ChildFailedError as failed:
+        if (number := _killed_by(failed)) is not None:
+            os.kill(os.getpid(), number)
         kind, text = _reason(failed)
         if kind == Stopped.__name__:
             raise Stopped(0, text) from failed
@@ -53,6 +58,12 @@ def train_together(order: Order, directory: Path, pipe: Connection | None) -> Tr
 def _one(order: Order, directory: Path, pipe: Connection | None) -> Trained:
     torch.set_num_threads(order.threads)
     return train_watched(order, directory, pipe, leads=os.environ["RANK"] == "0")
+
+
+def _killed_by(failed: ChildFailedError) -> int | None:
+    """The signal that one of the processes was killed by; the agent itself ends the others by SIGTERM."""
+    numbers = [-failure.exitcode for failure in failed.failures.values() if failure.exitcode < 0]
+    return next((number for number in numbers if number != signal.SIGTERM), None)
 
 
 def _reason(failed: ChildFailedError) -> tuple[str, str]:
