@@ -96,7 +96,7 @@ def test_info_reads_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
     export_onnx(net, torch.randn(1, 3, 16, 16), tmp_path / "m.onnx")
     command("info", tmp_path / "m.onnx", image_size=16, threads=1, json=True)
     kinds = [layer["kind"] for layer in json.loads(capsys.readouterr().out)["layers"]]
-    assert kinds[:2] == ["convolution", "function"]
+    assert kinds[:2] == ["convolution", "affine"]  # the convolution applies the GELU
 
 
 def test_bench_times_the_engine(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,12 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndar
     "hardsigmoid": ("hardsigmoid", {}, lambda x: np.clip(x + 3, 0, 6) / 6),
     "sigmoid": ("sigmoid", {}, lambda x: 1 / (1 + np.exp(-x))),
     "silu": ("silu", {}, lambda x: x / (1 + np.exp(-x))),
+    "gelu": ("gelu", {"approximate": "none"}, lambda x: x / 2 * np.vectorize(math.erfc)(-x / math.sqrt(2))),
+    "gelu_tanh": (
+        "gelu",
+        {"approximate": "tanh"},
+        lambda x: x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
 }
 
 

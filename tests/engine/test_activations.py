@@ -11,7 +11,9 @@ from tests.engine.engine_models import ACTIVATIONS, Graph, images, relative_erro
 from repfold import engine
 
 # In units of the last place: e^x has two, the sum and the quotient a half each, and a factor that cancels more.
-ULPS = {"sigmoid": 4, "silu": 4, "hardswish": 3, "hardsigmoid": 3}
+ULPS = {"sigmoid": 4, "silu": 4, "hardswish": 3, "hardsigmoid": 3, "gelu": 4, "gelu_tanh": 12}
+# Results below this share of x count as if they were so large: e^y has the rounding of y too, which there is up to 88.
+LEAST = {"gelu_tanh": 2.0**-20}
 
 
 def values() -> np.ndarray:
@@ -43,7 +45,8 @@ def test_activation_equals_float64(kind: str, within: str, kernels: str, tmp_pat
     assert np.array_equal(np.isinf(got), np.isinf(expected))
     finite = np.isfinite(expected)
     # Where e^-x overflows, so does its sum with 1: what then is no more than 1e-36 becomes 0.
-    unit = np.maximum(np.spacing(np.abs(expected[finite]).astype(np.float32)), 1e-36)
+    least = np.minimum(np.abs(x.reshape(expected.shape)[finite].astype(np.float64)), 1e30) * LEAST.get(kind, 0)
+    unit = np.maximum(np.spacing(np.maximum(np.abs(expected[finite]), least).astype(np.float32)), 1e-36)
     assert (np.abs(got[finite] - expected[finite]) / unit).max() <= ULPS.get(kind, 1)
 
 

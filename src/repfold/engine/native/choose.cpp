@@ -75,8 +75,8 @@ Choice winograd_choice(const Tensor& in, const Tensor& out, const Tile& tile, co
     at_once.split = Split::points;
     at_once.block = block_of(std::max(27.0, shared_cache / (transformed + points * out.stride_c * sizeof(float))), 1);
     if (threads == 1)
-        return winograd_cost(in, out, by_tiles, settings) < winograd_cost(in, out, at_once, settings) ? by_tiles
-                                                                                                      : at_once;
+        return winograd_cost(in, out, by_tiles, settings) <= winograd_cost(in, out, at_once, settings) ? by_tiles
+                                                                                                       : at_once;
     const Size slices = divide_up(divide_up(out.c, kernels.lanes), kernels.max_vectors);
     if (tiles <= 48) {
         at_once.block = tiles;

@@ -62,10 +62,6 @@ struct GeneralKernels {
         const auto softplus = [](float x) { return x > 20 ? x : std::log1p(std::exp(x)); };
         switch (function.kind) {
             case Kind::tanh: return each([](float x) { return std::tanh(x); });
-            case Kind::gelu: return each([](float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678f)); });
-            case Kind::gelu_tanh:
-                return each(
-                    [](float x) { return 0.5f * x * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); });
             case Kind::mish: return each([&](float x) { return x * std::tanh(softplus(x)); });
             case Kind::elu: return each([&](float x) { return x > 0 ? x : a * std::expm1(x); });
             case Kind::softplus:  // a: beta, b: threshold

@@ -77,8 +77,6 @@ struct Function {
     static constexpr const char* name = "function";
     enum class Kind {
         tanh,
-        gelu,
-        gelu_tanh,
         mish,
         elu,
         softplus,

@@ -95,7 +95,8 @@ Meaning Lowering::softplus(const Arguments& arguments) {
 
 Meaning Lowering::gelu(const Arguments& arguments) {
     const bool tanh = arguments.text("approximate") == "tanh";
-    return apply({tanh ? Function::Kind::gelu_tanh : Function::Kind::gelu}, tensor(arguments, "x"));
+    const Activation activation{tanh ? Activation::Kind::gelu_tanh : Activation::Kind::gelu};
+    return in_place(activation, whole(tensor(arguments, "x")));
 }
 
 }  // namespace repfold

@@ -28,6 +28,12 @@ struct Plain {
             case Kind::hard_sigmoid: return clamp(x + 3, 6) * (1.0f / 6);
             case Kind::sigmoid: return 1 / (1 + std::exp(-x));
             case Kind::silu: return x / (1 + std::exp(-x));
+            // In float64: what is far below zero has few digits left in 1 + erf and 1 + tanh.
+            case Kind::gelu: return static_cast<float>(0.5 * double{x} * std::erfc(-0.70710678118654752 * double{x}));
+            case Kind::gelu_tanh: {
+                const double v = x, twice = 1.5957691216057308 * (v + 0.044715 * v * v * v);
+                return static_cast<float>(v / (1 + std::exp(-twice)));
+            }
         }
         return x;
     }

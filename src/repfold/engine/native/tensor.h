@@ -85,7 +85,7 @@ struct Window {
 
 struct Activation {
     static constexpr const char* name = "activation";
-    enum class Kind { none, relu, relu6, leaky_relu, hard_swish, hard_sigmoid, sigmoid, silu };
+    enum class Kind { none, relu, relu6, leaky_relu, hard_swish, hard_sigmoid, sigmoid, silu, gelu, gelu_tanh };
 
     Kind kind = Kind::none;
     float slope = 0;  // of leaky_relu

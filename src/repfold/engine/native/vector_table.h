@@ -17,6 +17,7 @@ constexpr Kernels vector_table(const char* name) {
     table.channel_step = Isa::step;
     table.direct = DirectConvolution<Isa>::run;
     table.depthwise = DepthwiseConvolution<Isa>::run;
+    table.activate = VectorActivation<Isa>::run;
     table.has_tile = WinogradTable<Isa>::has_tile;
     table.transform_input = WinogradTable<Isa>::transform_input;
     table.multiply = WinogradConvolution<Isa>::multiply;
