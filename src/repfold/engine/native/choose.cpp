@@ -53,9 +53,11 @@ double winograd_cost(const Tensor& in, const Tensor& out, const Choice& choice, 
     const Size channels = at_once ? out.stride_c : kernels.lanes * kernels.max_vectors;
     const double transformed = points * in.stride_c * element;  // of one tile, and so its products
     const double products = points * channels * double{sizeof(float)};
-    double bytes = std::ceil(tiles / choice.block) * points * in.c * out.stride_c * element;
-    if (choice.block * (transformed + products) > cache) bytes += tiles * 2 * (transformed + at_once * products);
-    return (overlapped(multiply, bytes) + transforms) / settings.threads;
+    const double weights = std::ceil(tiles / choice.block) * points * in.c * out.stride_c * element;
+    // What is written to be read again soon is not fetched ahead.
+    const bool stays = choice.block * (transformed + products) <= cache;
+    const double scratch = stays ? 0 : tiles * 2 * (transformed + (at_once ? products : 0)) / stream;
+    return (overlapped(multiply, weights) + scratch + transforms) / settings.threads;
 }
 
 Choice winograd_choice(const Tensor& in, const Tensor& out, const Tile& tile, const Settings& settings) {
