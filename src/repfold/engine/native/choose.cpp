@@ -34,13 +34,13 @@ double macs_per_cycle(const Kernels& kernels) { return kernels.lanes * kernels.c
 /// the shorter of the two, not all.
 double overlapped(double compute, double bytes) {
     const double read = bytes / stream;
-    return std::max(compute, read) + 0.2 * std::min(compute, read);
+    return std::max(compute, read) + 0.3 * std::min(compute, read);
 }
 
 double direct_cost(const Conv& conv, const Tensor& out, const Settings& settings) {
     const auto weights = static_cast<double>(conv.filters() * conv.window.kernel.area());
     const double compute = weights * out.n * out.h * out.w / macs_per_cycle(*settings.kernels);
-    return overlapped(compute, weights * settings.kernels->element) / settings.threads;
+    return (compute + weights * settings.kernels->element / stream) / settings.threads;  // nothing is fetched ahead
 }
 
 double winograd_cost(const Tensor& in, const Tensor& out, const Choice& choice, const Settings& settings) {
