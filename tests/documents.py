@@ -25,6 +25,7 @@ SHORTER = {
     # What follows a training is tried with the first.
     "--out runs/photos-1": "--out runs/photos-1 --no-finish",
     "--out runs/tuned": "--out runs/tuned --no-finish",
+    "--out runs/queued": "--out runs/queued --no-finish",
     "repvgg-a0 --image-size 64": "repvgg-pico --image-size 16",
 }
 # Set up by make, or studies of hours.
