@@ -1,5 +1,6 @@
 """A convolution and its norm, joined where the forward decides by values and cannot be followed."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -80,3 +81,25 @@ def test_a_wrong_join_is_not_excused_as_rounding_by_a_twin_that_was_folded_other
         assert torch.equal(found, expected)
     with pytest.raises(FoldError):
         fold(_gives_both("values").to(dtype), x_NCHW)
+
+
+@dataclasses.dataclass
+class Both:
+    conv: torch.Tensor
+    norm: torch.Tensor
+
+
+class GivesDataclass(GivesBoth):
+    """The same in a container of the user's own."""
+
+    def forward(self, x_NCHW):
+        return Both(*super().forward(x_NCHW))
+
+
+def test_what_is_returned_in_a_container_of_the_users_is_read():
+    torch.manual_seed(0)
+    network, x_NCHW = GivesDataclass("values").eval(), torch.randn(2, 3, 8, 8)
+    network.norm.running_mean.normal_()
+    plain, certificate = fold(network, x_NCHW)
+    assert not certificate.regions
+    assert torch.equal(plain(x_NCHW).conv, network(x_NCHW).conv)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from repfold.fold.certificate import FoldedRegion
+from repfold.fold.compare import leaves
 from repfold.fold.plan import plan_graph
 from repfold.fold.rewrite import rewrite
 from repfold.graph.copying import copies
@@ -123,8 +124,8 @@ class _Watch(TorchDispatchMode):
 
     def returned(self, output: object) -> None:
         """Who calls the network reads what it returns."""
-        for tensor in _tensors(output):
-            if (layer := self.given.get(tensor.untyped_storage()._cdata)) is not None:
+        for leaf in leaves(output):
+            if isinstance(leaf, Tensor) and (layer := self.given.get(leaf.untyped_storage()._cdata)) is not None:
                 self.readers.setdefault(layer, set()).add("")
 
     def hooks(self) -> Any:
