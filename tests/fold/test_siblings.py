@@ -52,18 +52,17 @@ class GivesBoth(nn.Module):
         return y_NCHW, self.norm(y_NCHW) > 0.1
 
 
-def _gives_both(by: str) -> nn.Module:
+def _drawn(network: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    network = GivesBoth(by).eval()
     network.norm.running_mean.normal_()
     network.norm.weight.data.normal_()
-    return network
+    return network.eval()
 
 
 @pytest.mark.parametrize("by", ["values", "size"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_the_network_returns_is_read(by, dtype):
-    network, x_NCHW = _gives_both(by).to(dtype), torch.randn(2, 3, 8, 8, dtype=dtype)
+    network, x_NCHW = _drawn(GivesBoth(by)).to(dtype), torch.randn(2, 3, 8, 8, dtype=dtype)
     plain, certificate = fold(network, x_NCHW)
     assert not certificate.regions
     for found, expected in zip(plain(x_NCHW), network(x_NCHW), strict=True):
@@ -73,14 +72,14 @@ def test_what_the_network_returns_is_read(by, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_wrong_join_is_not_excused_as_rounding_by_a_twin_that_was_folded_otherwise(dtype, monkeypatch):
     watch = importlib.import_module("repfold.fold.siblings")._Watch
-    monkeypatch.setattr(watch, "returned", lambda self, output: None, raising=False)
-    network, x_NCHW = _gives_both("size").to(dtype), torch.randn(2, 3, 8, 8, dtype=dtype)
+    monkeypatch.setattr(watch, "returned", lambda self, output: None)
+    network, x_NCHW = _drawn(GivesBoth("size")).to(dtype), torch.randn(2, 3, 8, 8, dtype=dtype)
     plain, certificate = fold(network, x_NCHW)
     assert certificate.error < 1e-6
     for found, expected in zip(plain(x_NCHW), network(x_NCHW), strict=True):
         assert torch.equal(found, expected)
     with pytest.raises(FoldError):
-        fold(_gives_both("values").to(dtype), x_NCHW)
+        fold(_drawn(GivesBoth("values")).to(dtype), x_NCHW)
 
 
 @dataclasses.dataclass
@@ -97,9 +96,7 @@ class GivesDataclass(GivesBoth):
 
 
 def test_what_is_returned_in_a_container_of_the_users_is_read():
-    torch.manual_seed(0)
-    network, x_NCHW = GivesDataclass("values").eval(), torch.randn(2, 3, 8, 8)
-    network.norm.running_mean.normal_()
+    network, x_NCHW = _drawn(GivesDataclass("values")), torch.randn(2, 3, 8, 8)
     plain, certificate = fold(network, x_NCHW)
     assert not certificate.regions
     assert torch.equal(plain(x_NCHW).conv, network(x_NCHW).conv)

@@ -50,7 +50,7 @@ def compare(seed: int, operators: bool, ours, theirs, options, steps: int) -> fl
 
 
 def seed_of(name: str) -> int:
-    """Each name has a network of its own."""
+    """Other settings, another network."""
     return [*SGD, *ADAMW].index(name)
 
 

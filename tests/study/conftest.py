@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def run(text, place: Path, **resources):
     study, store, heard = study_file.parse(text), Store(place), Heard()
     run_study(study, store, Resources(**{"jobs": 2, "threads": 1, **resources}), heard)
     return study, store, heard
+
+
+def wait_for(condition, seconds=300.0):
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it takes for ever"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,11 @@ import multiprocessing
 import os
 import re
 import signal
-import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests import documents
-from tests.study.conftest import TINY, Heard, run
+from tests.study.conftest import TINY, Heard, run, wait_for
 
 from repfold.study import study_file
 from repfold.study.events import Progress
@@ -32,13 +31,6 @@ def start(place: Path) -> BaseProcess:
     runner = forks.Process(target=documents.command_line, args=(words, place, place / "printed"))
     runner.start()
     return runner
-
-
-def wait_for(condition, seconds=300.0):
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it takes for ever"
-        time.sleep(0.02)
 
 
 def test_a_killed_trial_is_begun_again(trained, tmp_path):

@@ -6,11 +6,10 @@ import json
 import multiprocessing
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
-from tests.study.conftest import TINY, Heard, run
+from tests.study.conftest import TINY, Heard, run, wait_for
 
 from repfold import run_files
 from repfold.study import rounds, study_file
@@ -50,9 +49,8 @@ def test_where_one_of_them_is_killed_all_are_begun_again(tmp_path):
         if isinstance(event, Progress) and not killed:
             (trial,) = (child.pid for child in multiprocessing.active_children())
             children = Path(f"/proc/{trial}/task/{trial}/children")
-            while len(members := children.read_text().split()) < 2:
-                time.sleep(0.02)
-            killed.append(int(members[1]))
+            wait_for(lambda: len(children.read_text().split()) == 2)
+            killed.append(int(children.read_text().split()[1]))
             os.kill(killed[0], signal.SIGKILL)
 
     study, store, heard = study_file.parse(TWO), Store(tmp_path), Heard()

@@ -169,7 +169,7 @@ def _judge_in_float64(network: nn.Module, refold: Refold | None, arguments: Argu
     except Exception as error:  # a network that is bound to its dtype
         raise FoldError(
             f"the folded network's output differs from the network's by {own.absolute:.2e} ({own.relative:.2e} of the "
-            f"largest), more than rounding explains, and it cannot run in float64 to be judged there ({error})"
+            f"largest), more than rounding explains, and it cannot be judged in float64 ({error})"
         ) from error
     pairs = list(zip(leaves(actual), leaves(expected), strict=True))
     furthest = max((distance(a, b)[0] for a, b in pairs if isinstance(b, Tensor) and _is_float(b)), default=0.0)

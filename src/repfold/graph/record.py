@@ -35,8 +35,6 @@ from repfold.graph.symbols import Symbols
 # example's.
 SECONDS = 10.0
 
-ONE_SAMPLE = "a map is one sample there on the example, which PyTorch's shape rules went by"
-
 Freedom = Literal["batch and image size", "batch size", "nothing"]
 IMAGES, BATCH, NOTHING = get_args(Freedom)
 
@@ -134,11 +132,15 @@ def _record_freest(network: nn.Module, arguments: tuple[object, ...], *, free: F
 
 
 def _fixed_axes(graph: Graph) -> list[Check]:
-    """The checks that fix an axis of an image, or of a map computed from it, to a number."""
-    fixing = [check for check in graph.checks if check.fixes or check.reason == ONE_SAMPLE]
+    """The checks that fix an axis of an image to a number, or of a map computed from it to one."""
+    fixing = [check for check in graph.checks if check.fixes or _is_one(check.condition)]
     pairs = [(check, *check.condition.operands) for check in fixing]
     of_images = [(check, number) for check, size, number in pairs if size.op != "size" or size.operands[1] > 1]
     return [check for check, number in of_images if isinstance(number, int)]
+
+
+def _is_one(condition: Expression) -> bool:
+    return condition.op == "==" and condition.operands[1] == 1
 
 
 def _record(
@@ -298,7 +300,7 @@ class _Session:
                     checks.setdefault(expression, f"its forward decides by it ({line})")
             for size in self.env.ones:
                 expression = Expression("==", (self.symbols.condition(size), 1))
-                checks.setdefault(expression, ONE_SAMPLE)
+                checks.setdefault(expression, "on the example it is one, and PyTorch's shape rules went by that")
         decided = {condition: reason for condition, reason in checks.items() if condition not in fixed}
         return (
             *(Check(condition, reason, fixes=True) for condition, reason in fixed.items()),

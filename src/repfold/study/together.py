@@ -45,7 +45,7 @@ def train_together(order: Order, directory: Path, pipe: Connection | None) -> Tr
         raise Stopped(int(stopped.sigval), str(stopped)) from stopped
     except ChildFailedError as failed:
         if (number := _killed_by(failed)) is not None:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         kind, text = _reason(failed)
         if kind == Stopped.__name__:
             raise Stopped(0, text) from failed
