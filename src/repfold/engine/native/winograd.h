@@ -11,73 +11,39 @@
 // the odd ones: 2m + 1 products instead of 3m. Either stride needs as many products as its outputs read inputs.
 #pragma once
 
+#include <array>
+
 namespace repfold {
 
-/// Finite points of F(m, r): zero or not, and pairs.
+/// The pairs ±a of the m + r - 2 finite points of F(m, r); zero is one more where their number is odd.
 template <int m, int r>
-struct WinogradPoints;
-
-template <>
-struct WinogradPoints<2, 3> {
-    static constexpr bool zero = true;
-    static constexpr double pairs[] = {1.0};
-};
-template <>
-struct WinogradPoints<3, 3> {
-    static constexpr bool zero = false;
-    static constexpr double pairs[] = {0.4140625, 1.328125};
-};
-template <>
-struct WinogradPoints<4, 3> {
-    static constexpr bool zero = true;
-    static constexpr double pairs[] = {0.625, 1.5};
-};
-template <>
-struct WinogradPoints<5, 3> {
-    static constexpr bool zero = false;
-    static constexpr double pairs[] = {0.328125, 0.796875, 1.75};
-};
-template <>
-struct WinogradPoints<6, 3> {
-    static constexpr bool zero = true;
-    static constexpr double pairs[] = {0.53125, 0.9296875, 1.8984375};
-};
-template <>
-struct WinogradPoints<2, 2> {
-    static constexpr bool zero = false;
-    static constexpr double pairs[] = {1.0};
-};
-template <>
-struct WinogradPoints<3, 2> {
-    static constexpr bool zero = true;
-    static constexpr double pairs[] = {1.0};
-};
-template <>
-struct WinogradPoints<4, 2> {
-    static constexpr bool zero = false;
-    static constexpr double pairs[] = {0.375, 1.25};
-};
-template <>
-struct WinogradPoints<5, 2> {
-    static constexpr bool zero = true;
-    static constexpr double pairs[] = {0.625, 1.5};
-};
+constexpr auto winograd_pairs() {
+    if constexpr (m == 2 && r == 3) return std::array{1.0};
+    if constexpr (m == 3 && r == 3) return std::array{0.4140625, 1.328125};
+    if constexpr (m == 4 && r == 3) return std::array{0.625, 1.5};
+    if constexpr (m == 5 && r == 3) return std::array{0.328125, 0.796875, 1.75};
+    if constexpr (m == 6 && r == 3) return std::array{0.53125, 0.9296875, 1.8984375};
+    if constexpr (m == 2 && r == 2) return std::array{1.0};
+    if constexpr (m == 3 && r == 2) return std::array{1.0};
+    if constexpr (m == 4 && r == 2) return std::array{0.375, 1.25};
+    if constexpr (m == 5 && r == 2) return std::array{0.625, 1.5};
+}
 
 /// The matrices of F(m, r). Rows of points are ordered: zero (if used), +a, -a, +b, -b, ..., infinity.
 template <int m, int r>
 struct ToomCook {
     static constexpr int n = m + r - 1;
-    static constexpr bool zero = WinogradPoints<m, r>::zero;
+    static constexpr bool zero = (n - 1) % 2 == 1;
     static constexpr int first_pair = zero ? 1 : 0;
-    static constexpr int pairs = (n - 1 - first_pair) / 2;
+    static constexpr int pairs = (n - 1) / 2;
 
     double at[m][n] = {}, g[n][r] = {}, bt[n][n] = {};
 
     constexpr ToomCook() {
         double points[n - 1] = {};
         for (int p = 0; p < pairs; ++p) {
-            points[first_pair + 2 * p] = WinogradPoints<m, r>::pairs[p];
-            points[first_pair + 2 * p + 1] = -WinogradPoints<m, r>::pairs[p];
+            points[first_pair + 2 * p] = winograd_pairs<m, r>()[p];
+            points[first_pair + 2 * p + 1] = -winograd_pairs<m, r>()[p];
         }
         for (int j = 0; j < n - 1; ++j) {
             double power = 1, scale = 1;
