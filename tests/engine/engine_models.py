@@ -34,10 +34,14 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndar
 
 @dataclass
 class Graph:
-    """A network under construction: what the file will hold, and beside it the oracle's result of every value."""
+    """A network under construction: what the file will hold, and beside it the oracle's result of every value.
+
+    ``rounded`` is done to the weights of convolutions that are drawn.
+    """
 
     x: np.ndarray
     seed: int = 0
+    rounded: Callable[[np.ndarray], np.ndarray] = lambda weight: weight
     written: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class Graph:
         if bias:
             tensors["bias"] = self.random.standard_normal(out_channels) * 0.1
         tensors = {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
+        tensors["weight"] = self.rounded(tensors["weight"])
         value = convolve(x, tensors["weight"], tensors.get("bias"), stride, padding, groups, dilation)
         rest: dict[str, Any] = {} if bias else {"bias": None}
         return self.layer(
@@ -177,6 +182,11 @@ def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
 
 def images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def bf16(x: np.ndarray) -> np.ndarray:
+    """The float32 values rounded to those that bfloat16 has."""
+    return ((x.view(np.uint32) + 0x8000) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
 def plain_network(path: Path, x: np.ndarray, widths: tuple[int, ...], depth: int = 2, seed: int = 0) -> np.ndarray:

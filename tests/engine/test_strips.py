@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engine.engine_models import Graph, images, relative_error
+from tests.engine.engine_models import Graph, bf16, images, relative_error
 
 from repfold import engine
 
@@ -52,3 +52,33 @@ def test_random_geometry_equals_the_definition(kind: Kind, kernels: str, tmp_pat
         threads = int(random.integers(1, 4))
         got = engine.load(path, threads=threads, kernels=kernels, convolution="direct")(graph.x)
         assert relative_error(got, expected) < TOLERANCE, (seed, n, h, w, threads)
+
+
+def any_convolution(graph: Graph, random: np.random.Generator, groups: int) -> str:
+    kernel = (int(random.choice([1, 1, 3, 3, 5, 7])), int(random.choice([1, 3, 3])))
+    stride, dilation = int(random.choice([1, 1, 2, 3])), int(random.choice([1, 1, 2]))
+    padding = (dilation * kernel[0] // 2 + int(random.integers(2)), dilation * kernel[1] // 2 + int(random.integers(3)))
+    out_channels = graph.x.shape[1] if random.random() < 0.3 else groups * int(random.integers(1, 60))
+    made = graph.conv("x", out_channels, kernel, stride, padding, groups=groups, dilation=dilation)
+    if graph.values[made].shape == graph.x.shape:
+        made = add(graph, made, "x")
+    return graph.activation(made, str(random.choice(["relu", "relu6", "silu", "leaky_relu"])))
+
+
+@pytest.mark.parametrize("kernels", ["avx512", "amx"])
+def test_bf16_rounds_nothing_but_inputs_and_weights(kernels: str, tmp_path: Path) -> None:
+    """Of inputs and weights that bfloat16 has, a convolution in bf16 is as good as one in float32."""
+    if {"avx512": "bf16"}.get(kernels, kernels) not in engine.cpu_kernels():
+        pytest.skip(f"this CPU has no bf16 by {kernels}")
+    path = tmp_path / "m.safetensors"
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        n, h, w = random.integers(1, [4, 20, 40])
+        channels = int(random.choice([random.integers(1, 100), 12 * random.integers(1, 9)]))
+        graph = Graph(bf16(images(n, channels, h, w)), seed, bf16)
+        groups = int(random.choice([1, 1, 1, 2, 3])) if channels % 12 == 0 else 1
+        expected = graph.save(path, any_convolution(graph, random, groups))
+        threads = int(random.integers(1, 4))
+        loaded = engine.load(path, threads=threads, precision="bf16", kernels=kernels, convolution="direct")
+        tolerance = TOLERANCE if groups == 1 else 2**-8  # the results of groups are rounded as well
+        assert relative_error(loaded(graph.x), expected) < tolerance, (seed, n, channels, h, w, groups, threads)

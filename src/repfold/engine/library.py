@@ -44,7 +44,10 @@ def available() -> str | None:
 
 
 def cpu_kernels() -> tuple[str, ...]:
-    """The kernels that this CPU can run, best first; "bf16" at the end when it computes in bfloat16."""
+    """The kernels that this CPU can run, best first.
+
+    Behind them "bf16" when it computes in bfloat16, and "amx" when it has a unit of its own for that.
+    """
     return tuple(library().repfold_engine_cpu().decode().split())
 
 

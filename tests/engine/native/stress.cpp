@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
         Case c{1 + below(4),   1 + below(40), 1 + below(40),
                1 + below(4),   "fp32",        kernels[static_cast<size_t>(below(kernels.size()))],
                tiles[below(8)]};
-        if (c.kernels == "bf16") c.precision = "bf16", c.kernels = "auto";
+        if (c.kernels == "bf16") c.precision = "bf16", c.kernels = "avx512";
+        if (c.kernels == "amx") c.precision = "bf16";
         if (c.kernels == "scalar") c.convolution = "auto";
         std::vector<float> images(static_cast<size_t>(c.n * channels * c.h * c.w));
         for (float& value : images) value = normal(random);

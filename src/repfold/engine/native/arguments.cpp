@@ -69,9 +69,10 @@ std::vector<std::string> Arguments::values(const char* name) const {
     for (const Json& item :
          need(name, "a list of values", [](const Json& json) { return json.is(Json::Kind::array); }).items) {
         const Json* value = item.find("value");
-        if (!value || !value->is(Json::Kind::string))
+        const bool none = item.is(Json::Kind::null);
+        if (!none && (!value || !value->is(Json::Kind::string)))
             fail("'", name, "' of layer '", owner_, "' must be a list of values");
-        values.push_back(value->string);
+        values.push_back(none ? "" : value->string);
     }
     return values;
 }

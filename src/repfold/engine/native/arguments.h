@@ -29,7 +29,7 @@ public:
     const std::string& text(const char* name) const;
     std::vector<Size> integers(const char* name, Size low, Size high) const;
 
-    /// The names of the values in a list of them; a single value is a list of one.
+    /// The names of the values in a list of them, "" for None; a single value is a list of one.
     std::vector<std::string> values(const char* name) const;
     /// Whether it is a list with one that is None.
     bool holds_none(const char* name) const;

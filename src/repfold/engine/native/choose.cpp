@@ -39,7 +39,8 @@ double overlapped(double compute, double bytes) {
 
 double direct_cost(const Conv& conv, const Tensor& out, const Settings& settings) {
     const auto weights = static_cast<double>(conv.filters() * conv.window.kernel.area());
-    const double compute = weights * out.n * out.h * out.w / macs_per_cycle(*settings.kernels);
+    const double own = settings.kernels->direct_products;
+    const double compute = weights * out.n * out.h * out.w / (own > 0 ? own : macs_per_cycle(*settings.kernels));
     return (compute + weights * settings.kernels->element / stream) / settings.threads;  // nothing is fetched ahead
 }
 

@@ -151,6 +151,7 @@ private:
                     const Taps down = taps(0, out.h), along = taps(1, out.w);
                     each([&](Range r) { kernels.resample(in, out, down, along, r); });
                 },
+                [&](const Gather& gather) { each([&](Range r) { kernels.gather(in, out, gather.pixels.data(), r); }); },
                 [&](const General& general) { run_general(general, step, pool_); },
             },
             step.op->operation);
@@ -162,13 +163,14 @@ private:
         switch (step.choice.algorithm) {
             case Algorithm::reference: return rows(made.out, [&](Range range) { kernels.reference(made, range); });
             case Algorithm::depthwise: return rows(made.out, [&](Range range) { kernels.depthwise(made, range); });
-            case Algorithm::direct: return direct(kernels, made);
+            case Algorithm::direct: return direct(kernels, made, step);
             case Algorithm::winograd:
                 if (!winograd(made, step, thread)) again_by_definition(conv, step);
         }
     }
 
-    void direct(const Kernels& kernels, Convolution conv) {
+    /// step: whose it is.
+    void direct(const Kernels& kernels, Convolution conv, const Step& step) {
         if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.window.kernel.area() == 1)
             images_as_pixels(conv);
         // What is done together for one slice after the other: images, or rows of one, whose input stays in the cache.
@@ -178,11 +180,35 @@ private:
         const Size slices = conv.slice_count * conv.groups;
         const Size wanted = pool_.threads() == 1 ? 1 : divide_up(Size{6} * pool_.threads(), blocks * slices);
         const Size chunks = std::clamp<Size>(std::max(wanted, image / cache), 1, conv.out.h);
-        pool_.share(blocks * chunks * slices, [&](Size task) {
+        const Size tasks = blocks * chunks * slices;
+        pool_.share(tasks, [&](Size task) {
             const Size slice = task % slices, chunk = task / slices % chunks, first = task / slices / chunks * together;
-            kernels.direct(conv, {first, std::min(n, first + together)}, part(conv.out.h, chunk, chunks),
+            Convolution made = conv;
+            fetch_next(made, step, kernels, task + pool_.threads(), tasks);
+            kernels.direct(made, {first, std::min(n, first + together)}, part(conv.out.h, chunk, chunks),
                            slice / conv.slice_count, slice % conv.slice_count);
         });
+    }
+
+    /// The weights of the task that this thread will probably take next: of one of so many of this step, or of the next
+    /// layer.
+    void fetch_next(Convolution& conv, const Step& step, const Kernels& kernels, Size task, Size tasks) const {
+        const Size slices = conv.slice_count * conv.groups;
+        if (task < tasks) {
+            const Size slice = task % conv.slice_count, group = task % slices / conv.slice_count;
+            const Size offset = group * conv.group_stride + conv.slices[slice].offset;
+            conv.next = static_cast<const char*>(conv.weights) + offset * kernels.element;
+            conv.next_bytes = conv.slices[slice].panel * conv.window.kernel.area() * kernels.element;
+            return;
+        }
+        const Step *next = &step + 1, *end = plan_.steps.data() + plan_.steps.size();
+        while (next != end && !next->weights) ++next;
+        if (next == end) return;
+        const auto bytes = static_cast<Size>(next->weights->data.bytes());
+        const Size each = bytes / std::max<Size>(1, static_cast<Size>(next->weights->slices.size()));
+        const Size first = std::min((task - tasks) * each, bytes - each);
+        conv.next = static_cast<const char*>(next->weights->data.data()) + first;
+        conv.next_bytes = each;
     }
 
     /// A linear layer: the images of the batch are the pixels of one row.
@@ -276,7 +302,7 @@ private:
             made.in.data = again.narrow.data();
             pool_.share(made.in.bordered_rows(), [&](Size row) { kernels_.narrow(step.in, made.in, {row, row + 1}); });
         }
-        direct(kernels_, made);
+        direct(kernels_, made, step);
     }
 
     const ModelFile& file_;

@@ -25,8 +25,10 @@ struct Convolution {
     const float* bias = nullptr;                         // of all output channels, and readable one slice beyond
     const void* weights = nullptr;                       // packed for the algorithm
     const Slice* slices = nullptr;
-    Size slice_count = 0;   // of one group
-    Size group_stride = 0;  // of the weights, in elements
+    Size slice_count = 0;        // of one group
+    Size group_stride = 0;       // of the weights, in elements
+    const void* next = nullptr;  // weights that are needed soon: of the next slice, or of the next layer
+    Size next_bytes = 0;
 
     /// Where the window over output pixel (y, x) begins.
     template <class Element>
@@ -62,10 +64,11 @@ struct Taps {
 /// Rows are those of the output, counted over all images, unless said.
 struct Kernels {
     const char* name;
-    Size lanes;         // floats in a vector
-    Size max_vectors;   // width of a slice
-    Size channel_step;  // input channels that one step of the inner loop takes: 2 for bf16
-    Size element;       // bytes of a stored activation or weight
+    Size lanes;              // floats in a vector
+    Size max_vectors;        // width of a slice
+    Size channel_step;       // input channels that one step of the inner loop takes: 2 for bf16
+    Size element;            // bytes of a stored activation or weight
+    double direct_products;  // that `direct` adds in a cycle where a unit of its own does; 0 where vectors do
 
     /// NCHW float32 images into `out`, without its border.
     void (*load_image)(const float* images, const Tensor& out, Range rows);
@@ -101,6 +104,8 @@ struct Kernels {
     void (*narrow)(const Tensor& in, const Tensor& out, Range rows);
     /// `in` with its first pixel at `corner` and its first channel at `front`; elsewhere zeros.
     void (*pad)(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows);
+    /// Of each pixel of `out` the number of that in `in`.
+    void (*gather)(const Tensor& in, const Tensor& out, const Size* pixels, Range rows);
 
     // General operators; their rows are those of the outer walk.
     void (*fill)(const Tensor& out, float value, Range rows);
@@ -118,5 +123,6 @@ const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx512_bf16_kernels();
+const Kernels* amx_bf16_kernels();
 
 }  // namespace repfold

@@ -1,8 +1,12 @@
-// AVX-512 with bf16 dot products: activations and weights in bfloat16, two input channels a step, sums in float32.
+// AVX-512 with bf16 dot products: activations and weights in bfloat16, two input channels a step, sums in float32; and
+// the same with direct convolutions by AMX.
 #include "kernels.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include "avx512.h"
+#ifdef __AMX_BF16__
+#include "amx.h"
+#endif
 
 namespace repfold {
 namespace {
@@ -36,10 +40,26 @@ struct Avx512Bf16 : Avx512 {
 
 constexpr Kernels table = vector_table<Avx512Bf16>("avx512");
 
+#ifdef __AMX_BF16__
+constexpr Kernels table_with_tiles = [] {
+    Kernels made = table;
+    made.name = "amx";
+    made.direct = TileConvolution<Avx512Bf16>::run;
+    made.direct_products = 250;
+    return made;
+}();
+#endif
+
 }  // namespace
 }  // namespace repfold
 
 const repfold::Kernels* repfold::avx512_bf16_kernels() { return &repfold::table; }
 #else
 const repfold::Kernels* repfold::avx512_bf16_kernels() { return nullptr; }
+#endif
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+const repfold::Kernels* repfold::amx_bf16_kernels() { return &repfold::table_with_tiles; }
+#else
+const repfold::Kernels* repfold::amx_bf16_kernels() { return nullptr; }
 #endif

@@ -110,7 +110,10 @@ Value Lowering::tensor(const Arguments& arguments, const char* name) {
 
 std::vector<Value> Lowering::tensors(const Arguments& arguments, const char* name) {
     std::vector<Value> found;
-    for (const std::string& value : arguments.values(name)) found.push_back(tensor(value));
+    for (const std::string& value : arguments.values(name)) {
+        if (value.empty()) refuse("an operation on something that is no tensor");
+        found.push_back(tensor(value));
+    }
     if (found.empty()) refuse("an operation on no tensors");
     return found;
 }

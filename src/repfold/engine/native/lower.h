@@ -66,6 +66,8 @@ private:
 
     // in lower_values.cpp
     Value stored(const std::string& tensor);
+    /// Integers that the file holds, in the order of the value.
+    std::vector<int64_t> integers(const Value& value) const;
     Value number(double value);
     /// A copy with a storage of its own, the channels along this axis.
     Value moved(const Value& x, Size channels);
@@ -110,6 +112,7 @@ private:
     Meaning cat(const Arguments& arguments);
     Meaning stack(const Arguments& arguments);
     Meaning roll(const Arguments& arguments);
+    Meaning index(const Arguments& arguments);
     Meaning pad(const Arguments& arguments);
     Value padded(const Value& x, const Sizes& before, const Sizes& behind, float background);
     Value mirrored(const Value& x, Size axis, Size before, Size behind, const std::string& mode);

@@ -137,6 +137,60 @@ Meaning Lowering::roll(const Arguments& arguments) {
     return x;
 }
 
+/// x[..., indices, ...]: the indexed axes become one, of which pixels are taken by their numbers.
+Meaning Lowering::index(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    const std::vector<std::string> names = arguments.values("indices");
+    if (static_cast<Size>(names.size()) > x.rank()) refuse("an index of axes that are not there");
+    const Sizes sizes = x.sizes();
+    Sizes order, rest, taken;
+    std::vector<Value> indices;
+    for (Size axis = 0; axis < x.rank(); ++axis)
+        if (axis < static_cast<Size>(names.size()) && !names[axis].empty()) {
+            order.push_back(axis);
+            indices.push_back(tensor(names[axis]));
+            const Sizes own = indices.back().sizes();
+            taken.insert(taken.begin(), std::max(own.size(), taken.size()) - taken.size(), 1);
+            for (size_t i = 0; i < own.size(); ++i) {
+                Size& size = taken[taken.size() - own.size() + i];
+                size = std::max(size, own[i]);
+            }
+        }
+    const auto indexed = static_cast<Size>(order.size());
+    if (!indexed) refuse("an index of no axis");
+    const bool together = order.back() - order.front() + 1 == indexed;
+    const Size first = together ? order.front() : 0;
+    for (Size axis = 0; axis < x.rank(); ++axis)
+        if (std::find(order.begin(), order.begin() + indexed, axis) == order.begin() + indexed) {
+            order.push_back(axis);
+            rest.push_back(sizes[axis]);
+        }
+    std::vector<Size> pixels(static_cast<size_t>(count_of(taken)), 0);
+    for (size_t i = 0; i < indices.size(); ++i) {
+        const Size size = sizes[order[i]];
+        if (!broadcasts(indices[i].sizes(), taken)) fail("layer '", name_, "' has indices of different sizes");
+        const std::vector<int64_t> numbers = integers({indices[i].index, repeated(indices[i].view, taken)});
+        for (size_t p = 0; p < pixels.size(); ++p) {
+            if (numbers[p] < -size || numbers[p] >= size) fail("layer '", name_, "' has an index that is out of range");
+            pixels[p] = pixels[p] * size + numbers[p] + (numbers[p] < 0 ? size : 0);
+        }
+    }
+    const Size all = count_of(sizes), each = count_of(rest);
+    const Packed place = packed({static_cast<Size>(pixels.size()), each}, 1);
+    const Value table = moved(reshaped({x.index, permuted(x.view, order)}, {all / each, each}), 1);
+    Value made{add(Gather{std::move(pixels)}, {table.index}, place.shape).index, place.view};
+    Sizes result = taken;
+    result.insert(result.end(), rest.begin(), rest.end());
+    made = reshaped(made, result);
+    // The axes of the indices go where the first indexed axis was.
+    Sizes back;
+    const auto many = static_cast<Size>(taken.size());
+    for (Size i = 0; i < first; ++i) back.push_back(many + i);
+    for (Size i = 0; i < many; ++i) back.push_back(i);
+    for (Size i = many + first; i < static_cast<Size>(result.size()); ++i) back.push_back(i);
+    return Value{made.index, permuted(made.view, back)};
+}
+
 Meaning Lowering::pad(const Arguments& arguments) {
     Value x = tensor(arguments, "x");
     const std::string& mode = arguments.text("mode");

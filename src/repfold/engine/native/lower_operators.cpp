@@ -27,6 +27,7 @@ const std::unordered_map<std::string, Lowering::Operator> Lowering::operators = 
     {"cat", &Lowering::cat},
     {"aten.stack.default", &Lowering::stack},
     {"aten.roll.default", &Lowering::roll},
+    {"aten.index.Tensor", &Lowering::index},
     {"pad", &Lowering::pad},
     {"pixel_shuffle", &Lowering::pixel_shuffle},
     {"pixel_unshuffle", &Lowering::pixel_unshuffle},

@@ -10,12 +10,48 @@ Value Lowering::stored(const std::string& tensor) {
     for (const Size size : sizes)
         if (size < 1 || size > 1 << 28) refuse("an operation on a tensor without values, or with too many");
     if (file_.find(tensor)->elements > 1 << 28) refuse("an operation on a tensor with too many values");
-    if (const std::string& dtype = file_.find(tensor)->dtype; dtype[0] != 'F' && dtype != "BF16")
+    const std::string& dtype = file_.find(tensor)->dtype;
+    if (dtype[0] != 'F' && dtype != "BF16" && dtype != "I64" && dtype != "I32")
         refuse("an operation on a tensor that is not of floating point (" + dtype + ")");
     const Packed place = packed(sizes, static_cast<Size>(sizes.size()) - 1);
     const Value value{add(General{Constant{tensor}, {}, {place.view}}, {}, place.shape).index, place.view};
     stored_.emplace(tensor, value);
     return value;
+}
+
+std::vector<int64_t> Lowering::integers(const Value& value) const {
+    const Op* maker = nullptr;
+    for (const Op& op : network_.ops)
+        if (op.output == value.index) maker = &op;
+    const auto* general = maker ? std::get_if<General>(&maker->operation) : nullptr;
+    const auto* constant = general ? std::get_if<Constant>(&general->what) : nullptr;
+    if (!constant || constant->tensor.empty() || file_.find(constant->tensor)->dtype[0] != 'I')
+        refuse("an operation by indices that the file does not hold");
+    const std::vector<int64_t> held = file_.read_integers(constant->tensor);
+    const Shape own = shape(value);
+    const auto apart = [&](Along along) {
+        switch (along) {
+            case Along::n: return own.h * own.w * own.c;
+            case Along::h: return own.w * own.c;
+            case Along::w: return own.c;
+            case Along::c: return Size{1};
+            case Along::none: break;
+        }
+        return Size{0};
+    };
+    const auto& [n, c, h, w] = value.view.offset;
+    std::vector<Size> places{((n * own.h + h) * own.w + w) * own.c + c};
+    for (const Axis& axis : value.view.axes)
+        for (const Digit& digit : axis) {
+            std::vector<Size> finer;
+            for (const Size place : places)
+                for (Size i = 0; i < digit.size; ++i) finer.push_back(place + i * digit.step * apart(digit.along));
+            places = std::move(finer);
+        }
+    std::vector<int64_t> values;
+    values.reserve(places.size());
+    for (const Size place : places) values.push_back(held[static_cast<size_t>(place)]);
+    return values;
 }
 
 Value Lowering::number(double value) {

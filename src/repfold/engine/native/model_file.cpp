@@ -168,4 +168,19 @@ std::vector<float> ModelFile::read(const std::string& name) const {
     return values;
 }
 
+std::vector<int64_t> ModelFile::read_integers(const std::string& name) const {
+    const TensorEntry* tensor = find(name);
+    if (!tensor || (tensor->dtype != "I64" && tensor->dtype != "I32")) fail("the file has no integers '", name, "'");
+    std::vector<int64_t> values(static_cast<size_t>(tensor->elements));
+    const uint64_t offset = data_begin_ + tensor->begin;
+    if (tensor->dtype == "I64") {
+        read_at(offset, values.data(), values.size() * sizeof(int64_t));
+    } else {
+        std::vector<int32_t> narrow(values.size());
+        read_at(offset, narrow.data(), narrow.size() * sizeof(int32_t));
+        std::copy(narrow.begin(), narrow.end(), values.begin());
+    }
+    return values;
+}
+
 }  // namespace repfold

@@ -31,6 +31,8 @@ public:
 
     /// The values of a floating-point tensor as float32, row-major; throws Error when it is missing or not float.
     std::vector<float> read(const std::string& name) const;
+    /// The values of a tensor of 32 or 64 bit integers.
+    std::vector<int64_t> read_integers(const std::string& name) const;
 
 private:
     void read_at(uint64_t offset, void* destination, size_t bytes) const;

@@ -77,8 +77,14 @@ struct Resample {
     double scale_h = 0, scale_w = 0;  // that positions are computed with; 0: the ratio of the sizes
 };
 
-using Operation =
-    std::variant<Conv, Affine, MaxPool, AveragePool, AdaptivePool, Add, Scale, Activation, Pad, Resample, General>;
+/// The image's pixels with these numbers, counted along rows and over all images.
+struct Gather {
+    static constexpr const char* name = "gather";
+    std::vector<Size> pixels;
+};
+
+using Operation = std::variant<Conv, Affine, MaxPool, AveragePool, AdaptivePool, Add, Scale, Activation, Pad, Resample,
+                               Gather, General>;
 
 /// Of an operation, or of the general operator that it is.
 const char* name_of(const Operation& operation);

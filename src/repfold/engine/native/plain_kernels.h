@@ -138,6 +138,14 @@ struct Plain {
         for (Size i = rows.first * in.row(); i < rows.last * in.row(); ++i) to[i] = from_float<Element>(from[i]);
     }
 
+    static void gather(const Tensor& in, const Tensor& out, const Size* pixels, Range rows) {
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
+            const Size from = pixels[(image * out.h + y) * out.w + x], row = from / in.w;
+            const auto* values = in.pixel<const Element>(row / in.h, row % in.h, from % in.w);
+            std::copy(values, values + out.c, out.pixel<Element>(image, y, x));
+        });
+    }
+
     static void pad(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows) {
         each_pixel(out, rows, [&](Size image, Size y, Size x) {
             auto* to = out.pixel<Element>(image, y, x);

@@ -6,6 +6,10 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace repfold {
 namespace {
@@ -33,6 +37,17 @@ uint64_t saved_registers() {
     return static_cast<uint64_t>(high) << 32 | low;
 }
 
+/// Whether this process may use the tile registers: Linux saves them for those alone that have asked
+/// (Documentation/arch/x86/xstate.rst).
+bool granted_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+    constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+    return false;
+#endif
+}
+
 // Intel's manual, volume 2, CPUID: the bits of leaf 1 and of leaf 7.
 Processor ask() {
     Processor found;
@@ -43,6 +58,8 @@ Processor ask() {
     found.avx2 = ymm && has(basic.ecx, {12}) && has(extended.ebx, {5});       // FMA; AVX2
     found.avx512 = zmm && found.avx2 && has(extended.ebx, {16, 17, 30, 31});  // F, DQ, BW, VL
     found.avx512_bf16 = found.avx512 && has(more.eax, {5});
+    const bool tiles = (saved & 0x60000) == 0x60000 && has(extended.edx, {22, 24});  // AMX-BF16, AMX-TILE
+    found.amx_bf16 = found.avx512_bf16 && tiles && granted_tiles();
     return found;
 }
 

@@ -7,6 +7,7 @@ struct Processor {
     bool avx2 = false;         // with FMA
     bool avx512 = false;       // F, BW, VL, DQ
     bool avx512_bf16 = false;  // as well
+    bool amx_bf16 = false;     // as well, and the system has granted this process the registers
 };
 
 const Processor& processor();

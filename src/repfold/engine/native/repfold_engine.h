@@ -25,7 +25,8 @@ typedef struct repfold_engine repfold_engine;
 /* Bumped when a signature here changes; the Python face refuses a library of another version. */
 REPFOLD_API int repfold_engine_version(void);
 
-/* The kernels this CPU can run, best first, separated by spaces: "avx512 avx2 scalar". */
+/* The kernels this CPU can run, best first, separated by spaces: "avx512 avx2 scalar". Behind them "bf16" where it
+ * computes in bfloat16, and "amx" where it has a unit of its own for that. */
 REPFOLD_API const char* repfold_engine_cpu(void);
 
 /* threads: of one call; fewer where the system grants no more. contexts: calls that run at once. memory: bytes that the

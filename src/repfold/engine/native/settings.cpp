@@ -11,6 +11,7 @@ namespace {
 bool cpu_has(const Kernels* kernels) {
     if (kernels == nullptr) return false;
     if (kernels == avx512_kernels()) return processor().avx512;
+    if (kernels == amx_bf16_kernels()) return processor().amx_bf16;
     if (kernels == avx512_bf16_kernels()) return processor().avx512_bf16;
     if (kernels == avx2_kernels()) return processor().avx2;
     return kernels == scalar_kernels();
@@ -25,9 +26,12 @@ std::vector<const Kernels*> fp32_kernels() {
 
 const Kernels* parse_kernels(const std::string& precision, const std::string& name) {
     if (precision == "bf16") {
-        if (name != "auto" && name != "avx512") fail("precision bf16 needs the avx512 kernels, not '", name, "'");
+        if (name != "auto" && name != "amx" && name != "avx512")
+            fail("precision bf16 needs the amx or avx512 kernels, not '", name, "'");
         if (!cpu_has(avx512_bf16_kernels()))
             fail("precision bf16 needs a CPU with AVX-512 BF16, which this one lacks; load with precision fp32");
+        if (name != "avx512" && cpu_has(amx_bf16_kernels())) return amx_bf16_kernels();
+        if (name == "amx") fail("the amx kernels need a CPU with AMX, which this one lacks; load with kernels auto");
         return avx512_bf16_kernels();
     }
     if (precision != "fp32") fail("unknown precision '", precision, "'; known: fp32, bf16");
@@ -81,7 +85,7 @@ Settings parse_settings(int threads, size_t memory, const std::string& precision
     settings.threads = threads;
     settings.memory = memory;
     settings.kernels = parse_kernels(precision, kernels);
-    settings.wide = settings.kernels == avx512_bf16_kernels() ? avx512_kernels() : settings.kernels;
+    settings.wide = settings.kernels->element == sizeof(float) ? settings.kernels : avx512_kernels();
     parse_convolution(convolution, settings);
     return settings;
 }
@@ -89,7 +93,7 @@ Settings parse_settings(int threads, size_t memory, const std::string& precision
 std::string cpu_kernels() {
     std::string names;
     for (const Kernels* kernels : fp32_kernels()) names += (names.empty() ? "" : " ") + std::string(kernels->name);
-    return names + (cpu_has(avx512_bf16_kernels()) ? " bf16" : "");
+    return names + (cpu_has(avx512_bf16_kernels()) ? " bf16" : "") + (cpu_has(amx_bf16_kernels()) ? " amx" : "");
 }
 
 }  // namespace repfold

@@ -25,7 +25,8 @@ struct Settings {
 Settings parse_settings(int threads, size_t memory, const std::string& precision, const std::string& kernels,
                         const std::string& convolution);
 
-/// The kernels that this CPU can run, best first, separated by spaces; "bf16" at the end when it computes in bfloat16.
+/// The kernels that this CPU can run, best first, separated by spaces; then "bf16" when it computes in bfloat16, and
+/// "amx" when it does so by tiles.
 std::string cpu_kernels();
 
 }  // namespace repfold

@@ -28,18 +28,19 @@ struct Position {
 /// Where the pixels of a strip lie, in elements from its first.
 struct Pixels {
     static constexpr Size most = 16;
-    Size out[most], residual[most];
+    Size in[most], out[most], residual[most];
 
     static REPFOLD_INLINE Pixels neighbours(const Convolution& conv) {
         Pixels pixels;
         for (Size r = 0; r < most; ++r) {
+            pixels.in[r] = r * conv.window.stride.w * conv.in.stride_c;
             pixels.out[r] = r * conv.out.stride_c;
             pixels.residual[r] = r * conv.residual.stride_c;
         }
         return pixels;
     }
 
-    /// From pixel (y, x) on, over the ends of rows and images.
+    /// From pixel (y, x) on, over the ends of rows; of what is written also over those of images.
     static Pixels over_rows(const Convolution& conv, Size y, Size x, Size count) {
         Pixels pixels;
         HW next{y, x};
@@ -47,6 +48,8 @@ struct Pixels {
             return (next.h - y + (next.h / conv.out.h) * 2 * t.border.h) * t.row() + (next.w - x) * t.stride_c;
         };
         for (Size r = 0; r < count; ++r) {
+            const HW& stride = conv.window.stride;
+            pixels.in[r] = (next.h - y) * stride.h * conv.in.row() + (next.w - x) * stride.w * conv.in.stride_c;
             pixels.out[r] = offset(conv.out);
             pixels.residual[r] = offset(conv.residual);
             if (++next.w == conv.out.w) next = {next.h + 1, 0};
@@ -156,22 +159,30 @@ struct Finish {
     }
 };
 
+/// Where the windows of pixels begin, in elements from the first: equally far from each other, or anywhere.
+struct Even {
+    Size stride;
+    REPFOLD_INLINE Size operator[](Size r) const { return r * stride; }
+};
+using Anywhere = const Size*;
+
 /// sums[r][v] += input of pixel r x weights of vector v, over `steps` steps. Meanwhile `lines` cache lines a step are
-/// fetched from `next` into the second-level cache.
-template <class Isa, int lines, int rows, int vectors>
+/// fetched from `next` into the second-level cache; they lie `apart` bytes apart.
+template <class Isa, int lines, int rows, int vectors, class Windows>
 REPFOLD_INLINE void accumulate(typename Isa::Vector (&sums)[rows][vectors], const typename Isa::Element* in,
-                               Size row_stride, const typename Isa::Element* weights, Size steps, const char* next) {
+                               Windows windows, const typename Isa::Element* weights, Size steps, const char* next,
+                               Size apart = 64) {
     for (Size k = 0; k < steps; ++k) {
         typename Isa::Packed w[vectors];
         unroll<vectors>([&](auto v) REPFOLD_LAMBDA { w[v] = Isa::load_weights(weights + v * Isa::lanes * Isa::step); });
-        unroll<lines>([&](auto line) REPFOLD_LAMBDA { __builtin_prefetch(next + line * 64, 0, 2); });
+        unroll<lines>([&](auto line) REPFOLD_LAMBDA { __builtin_prefetch(next + line * apart, 0, 2); });
         unroll<rows>([&](auto r) REPFOLD_LAMBDA {
-            const typename Isa::Packed x = Isa::broadcast(in + r * row_stride);
+            const typename Isa::Packed x = Isa::broadcast(in + windows[r]);
             unroll<vectors>([&](auto v) REPFOLD_LAMBDA { sums[r][v] = Isa::fma(x, w[v], sums[r][v]); });
         });
         in += Isa::step;
         weights += vectors * Isa::lanes * Isa::step;
-        next += Size{lines} * 64;
+        next += lines * apart;
     }
 }
 
@@ -191,9 +202,12 @@ struct DirectConvolution {
         Size tap_weights;  // elements of one tap's weights
         Size count;        // channels of the slice
         const Pixels* pixels;
+        const char* next;  // weights that are needed soon
+        Size apart;        // 0 where there are none
     };
+    static constexpr int lines = 2;  // of them that are fetched in a step
 
-    template <int rows, int vectors, class To>
+    template <int rows, int vectors, class To, class Windows>
     static void run_strip(const Strip& strip) {
         const Convolution& conv = *strip.conv;
         Vector sums[rows][vectors];
@@ -201,23 +215,28 @@ struct DirectConvolution {
             const Vector bias = Isa::load(strip.bias + v * Isa::lanes);
             unroll<rows>([&](auto r) REPFOLD_LAMBDA { sums[r][v] = bias; });
         });
-        const Size row_stride = conv.window.stride.w * conv.in.stride_c;
+        Windows windows;
+        if constexpr (std::is_same_v<Windows, Even>) windows = {conv.window.stride.w * conv.in.stride_c};
+        else windows = strip.pixels->in;
         const Element* weights = strip.weights;
+        const char* next = strip.next;
         for (Size y = 0; y < strip.taps.h; ++y)
             for (Size x = 0; x < strip.taps.w; ++x) {
-                accumulate<Isa, 0>(sums, strip.in + conv.tap(y, x), row_stride, weights, strip.steps, nullptr);
+                accumulate<Isa, lines>(sums, strip.in + conv.tap(y, x), windows, weights, strip.steps, next,
+                                       strip.apart);
                 weights += strip.tap_weights;
+                next += strip.steps * lines * strip.apart;
             }
         Finish<Isa>(conv).write_sums(sums, strip.residual, static_cast<To*>(strip.out), *strip.pixels, strip.count);
     }
 
     /// How strips of 1, 2, ... pixels are computed, by vectors and pixels; nullptr for more than fit into registers.
-    template <class To>
+    template <class To, class Windows>
     struct Strips {
         using Run = void (*)(const Strip&);
         template <int vectors, int rows>
         static constexpr Run one() {
-            if constexpr (rows <= Isa::max_rows(vectors)) return run_strip<rows, vectors, To>;
+            if constexpr (rows <= Isa::max_rows(vectors)) return run_strip<rows, vectors, To, Windows>;
             return nullptr;
         }
         template <int vectors, int... rows>
@@ -248,8 +267,12 @@ struct DirectConvolution {
         strip.count = conv.out_channels - slice.first;
         const Pixels neighbours = Pixels::neighbours(conv);
         const Size h = conv.out.h, w = conv.out.w, channel = group * conv.out_channels + slice.first;
+        const Size fetched = strip.steps * strip.taps.area() * lines * 64;  // bytes in a strip
+        Size fetching = 0;
         // The rows of a 1x1 convolution's input follow each other without a gap where it has no border, and the images.
         const bool flat = window.kernel.area() * window.stride.area() == 1 && conv.in.border.h + conv.in.border.w == 0;
+        // Rows that are shorter than half of a strip share it, so that weights are read less often.
+        const bool narrow = !flat && 2 * w <= Isa::max_rows(slice.vectors);
         const auto stretch = [&](Size image, Size y, Size count) {  // of pixels from the start of a row on
             Position at{image, y, 0};
             const Size strips = divide_up(count, Isa::max_rows(slice.vectors));
@@ -260,24 +283,30 @@ struct DirectConvolution {
                 if (over) over_rows = Pixels::over_rows(conv, at.y, at.x, pixels);
                 strip.pixels = over ? &over_rows : &neighbours;
                 strip.in = conv.window_at<Element>(at.image, at.y, at.x) + group * conv.in_channels;
+                strip.apart = fetching < conv.next_bytes ? 64 : 0;
+                strip.next = strip.apart ? static_cast<const char*>(conv.next) + fetching
+                                         : reinterpret_cast<const char*>(strip.weights);
+                fetching += fetched;
                 strip.residual = Finish<Isa>(conv).residual(at.image, at.y, at.x, channel);
-                write(strip, at, channel, slice.vectors, pixels);
+                if (over && narrow) write<Anywhere>(strip, at, channel, slice.vectors, pixels);
+                else write<Even>(strip, at, channel, slice.vectors, pixels);
                 for (at.x += pixels; at.x >= w; at.x -= w)
                     if (++at.y == h) at = {at.image + 1, 0, at.x};
             }
         };
         if (flat && rows.size() == h) return stretch(images.first, 0, images.size() * h * w);
         for (Size image = images.first; image < images.last; ++image)
-            for (Size y = rows.first; y < rows.last; y += flat ? rows.size() : 1)
-                stretch(image, y, flat ? rows.size() * w : w);
+            for (Size y = rows.first; y < rows.last; y += flat || narrow ? rows.size() : 1)
+                stretch(image, y, flat || narrow ? rows.size() * w : w);
     }
 
+    template <class Windows>
     static REPFOLD_INLINE void write(Strip& strip, const Position& at, Size channel, Size vectors, Size pixels) {
         const Tensor& out = strip.conv->out;
         with_values<Element>(out, [&](auto value) REPFOLD_LAMBDA {
             using To = decltype(value);
             strip.out = out.pixel<To>(at.image, at.y, at.x) + channel;
-            Strips<To>::table[vectors - 1][pixels - 1](strip);
+            Strips<To, Windows>::table[vectors - 1][pixels - 1](strip);
         });
     }
 

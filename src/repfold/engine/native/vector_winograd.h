@@ -181,7 +181,7 @@ struct WinogradConvolution {
         Vector sums[rows][vectors];
         unroll<rows>([&](auto r)
                          REPFOLD_LAMBDA { unroll<vectors>([&](auto v) REPFOLD_LAMBDA { sums[r][v] = Isa::zero(); }); });
-        accumulate<Isa, lines>(sums, panel.in, panel.row_stride, panel.weights, panel.steps, panel.next);
+        accumulate<Isa, lines>(sums, panel.in, Even{panel.row_stride}, panel.weights, panel.steps, panel.next);
         unroll<rows>([&](auto r) REPFOLD_LAMBDA {
             unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
                 Isa::store(panel.out + r * panel.out_stride + v * Isa::lanes, sums[r][v]);
