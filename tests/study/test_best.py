@@ -7,6 +7,7 @@ from repfold.study import study_file
 from repfold.study.best import at_their_best, choose
 from repfold.study.comparison import Comparison
 from repfold.study.results import ArmResult, Run
+from repfold.study.sentences import sentence
 
 
 def test_the_judged_seed_has_no_say():
@@ -42,6 +43,8 @@ warmup = "0"
 warmup = "2ep"
 [axes]
 lr = [0.1, 0.4]
+[claims]
+linear = "Warm-up helps"
 """
 VALUES = {
     "none, lr=0.1": (60, 61, 62),
@@ -67,3 +70,10 @@ def test_arms_at_their_best(tmp_path):
     assert none.values == [60, 61, 62] and linear.values == [65, 67, 66]
     assert linear.comparison.difference == pytest.approx(5.0) and linear.holm is not None and none.arm.is_reference
     assert linear.arm.changes["mostly"] == "lr 0.4"
+    # Each sentence says which of the arms that share a claim it is about.
+    told = [sentence(arm, study) for arm in (*arms[2:], linear)]
+    assert [line.split(":")[0] for line in told] == [
+        "Warm-up helps (lr=0.1)",
+        "Warm-up helps (lr=0.4)",
+        "Warm-up helps (at its best lr)",
+    ]

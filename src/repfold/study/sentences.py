@@ -5,7 +5,7 @@ from __future__ import annotations
 from repfold.counted import counted
 from repfold.study.metrics import METRICS, Metric
 from repfold.study.results import ArmResult, Results
-from repfold.study.study import Study
+from repfold.study.study import Arm, Study
 
 
 def sentences(results: Results) -> list[str]:
@@ -24,7 +24,7 @@ def outdated(results: Results) -> str:
 def sentence(result: ArmResult, study: Study) -> str:
     """Return what can be said of the arm's claim: that it holds, does not, or that nobody can tell yet, and why."""
     found, metric = result.comparison, METRICS[study.metric]
-    claim = result.arm.claim or _claim(result, study, metric)
+    claim = _told(result.arm) or _claim(result, study, metric)
     if found.difference is None:
         return f"{claim}: cannot tell; no seed is finished with both.{_failures(result)}"
     difference = f"{found.difference:+.2f}{_unit(metric)}"
@@ -32,6 +32,12 @@ def sentence(result: ArmResult, study: Study) -> str:
         return f"{claim}: cannot tell; {difference} with one seed, and a spread takes two.{_failures(result)}"
     interval = f"{difference}, 95 % interval [{found.low:+.2f}, {found.high:+.2f}], n = {counted(found.n, 'seed')}"
     return f"{claim}: {found.verdict}. {interval}{_correction(result)}{_needed(result)}.{_failures(result)}"
+
+
+def _told(arm: Arm) -> str:
+    """The claim in the file's words, and which of the arms that share it this is."""
+    which = arm.name.removeprefix(arm.group).lstrip(", ")
+    return f"{arm.claim} ({which})" if arm.claim and which else arm.claim
 
 
 def _claim(result: ArmResult, study: Study, metric: Metric) -> str:
