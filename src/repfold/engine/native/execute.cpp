@@ -178,7 +178,10 @@ private:
         const Size image = conv.in.image() * kernels.element, n = conv.in.n;
         const Size together = std::clamp<Size>(cache / image, 1, n), blocks = divide_up(n, together);
         const Size slices = conv.slice_count * conv.groups;
-        const Size wanted = pool_.threads() == 1 ? 1 : divide_up(Size{6} * pool_.threads(), blocks * slices);
+        // Rows that are computed apart read the weights again.
+        const Size weights = conv.slices[0].panel * conv.window.kernel.area() * kernels.element;
+        const Size each = pool_.threads() == 1 || weights > image ? 1 : 6;  // tasks of a thread
+        const Size wanted = divide_up(each * pool_.threads(), blocks * slices);
         const Size chunks = std::clamp<Size>(std::max(wanted, image / cache), 1, conv.out.h);
         const Size tasks = blocks * chunks * slices;
         pool_.share(tasks, [&](Size task) {
