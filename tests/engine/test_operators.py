@@ -42,6 +42,8 @@ FORWARDS: dict[str, Forward] = {
     "a table of positions": lambda s, x: x[..., :3, :4] + s.matrix[s.places.view(-1)].view(3, 4, 7).mean(2),
     "indices of several axes": lambda s, x: x[:, s.order[:4, None], s.places[:, :2].permute(1, 0)[0]].sum(3),
     "indices apart": lambda s, x: x[:, s.places[1], 1:, s.low],
+    "windows that overlap": lambda s, x: x.unfold(2, 3, 2).unfold(3, 4, 1).flatten(2).softmax(1),
+    "windows by rows": lambda s, x: x.unfold(2, 2, 2).flatten(2) * 2,
     "flip": lambda s, x: x.flip((2, 3)),
     "roll": lambda s, x: torch.roll(x, (2, -3), (2, 3)),
     "channel shuffle": lambda s, x: F.channel_shuffle(x, 3) * 2,

@@ -113,6 +113,7 @@ private:
     Meaning stack(const Arguments& arguments);
     Meaning roll(const Arguments& arguments);
     Meaning index(const Arguments& arguments);
+    Meaning unfold(const Arguments& arguments);
     Meaning pad(const Arguments& arguments);
     Value padded(const Value& x, const Sizes& before, const Sizes& behind, float background);
     Value mirrored(const Value& x, Size axis, Size before, Size behind, const std::string& mode);

@@ -191,6 +191,18 @@ Meaning Lowering::index(const Arguments& arguments) {
     return Value{made.index, permuted(made.view, back)};
 }
 
+/// Windows of an axis, which becomes the windows' axis; within them goes a new last one.
+Meaning Lowering::unfold(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    const Size axis = axis_of(arguments, "dimension", x.rank());
+    const Size size = arguments.integer("size", 1, largest), step = arguments.integer("step", 1, largest);
+    if (x.sizes()[axis] < size) fail("the images are too small for the windows of layer '", name_, "'");
+    const Value own = moved(x, fastest_axis(x.view));
+    View windows = cut_digit(own.view, axis, 0, (x.sizes()[axis] - size) / step + 1, step);
+    windows.axes.push_back(cut_digit(own.view, axis, 0, size, 1).axes[axis]);
+    return Value{own.index, windows};
+}
+
 Meaning Lowering::pad(const Arguments& arguments) {
     Value x = tensor(arguments, "x");
     const std::string& mode = arguments.text("mode");

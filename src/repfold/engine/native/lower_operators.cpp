@@ -28,6 +28,7 @@ const std::unordered_map<std::string, Lowering::Operator> Lowering::operators = 
     {"aten.stack.default", &Lowering::stack},
     {"aten.roll.default", &Lowering::roll},
     {"aten.index.Tensor", &Lowering::index},
+    {"aten.unfold.default", &Lowering::unfold},
     {"pad", &Lowering::pad},
     {"pixel_shuffle", &Lowering::pixel_shuffle},
     {"pixel_unshuffle", &Lowering::pixel_unshuffle},
