@@ -33,6 +33,10 @@ RUNS: dict[str, dict[str, object]] = {
     "too-short": FEW | {"epochs": 6, "lr": 0.005},
     "underfits": FEW | {"epochs": 12, "lr": 0.05, "augment": HEAVY, "mixup": 0.4, "weight_decay": 1e-3},
     "overfits": FEW | {"per_class": (8, 35), "epochs": 40, "lr": 0.05, "batch": 20, "flip": 0.0, "crop": "centre"},
+    "constant": FEW | {"epochs": 20, "lr": 0.1, "schedule": "constant"},
+    "no-warm-up": FEW | {"epochs": 24, "lr": 1.0, "warmup": "0ep"},
+    "unstable": FEW | {"epochs": 24, "lr": 1.0, "warmup": "3ep"},
+    "learns-late": FEW | {"epochs": 24, "lr": 0.6, "warmup": "3ep", "batch": 10},
     "uneven": PLAIN | {"epochs": 12, "lr": 0.05, "batch": 20},
 }
 

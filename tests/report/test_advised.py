@@ -20,6 +20,10 @@ FOLLOWED = {
     "too-short": ("underfits", "val_top1"),  # with nothing to take away, so that more epochs are advised
     "overfits": ("overfits", "val_top1"),
     "uneven": ("uneven", "val_recall"),
+    "constant": ("schedule", "val_top1"),
+    "no-warm-up": ("warm-up", "val_top1"),
+    "unstable": ("spikes", "val_top1"),
+    "learns-late": ("spikes", "val_top1"),
 }
 # Settings of the place and of the machine, not of the training.
 ELSEWHERE = {"data", "init"}

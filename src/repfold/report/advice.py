@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator
 
 from repfold.counted import counted
@@ -29,7 +30,7 @@ def advise(run: Run) -> tuple[Finding, ...]:
     found: list[Finding] = []
     for check in CHECKS:
         # Of a run that has learnt next to nothing the curves say nothing else.
-        if check in OF_WHAT_WAS_LEARNT and {"diverged", "chance", "slow"} & {finding.topic for finding in found}:
+        if check in OF_WHAT_WAS_LEARNT and any(finding.topic in HARDLY_LEARNT for finding in found):
             continue
         found += check(signs)
     if len(run.epochs) < FEWEST and not found:
@@ -53,23 +54,51 @@ def _not_finite(signs: Signs) -> Iterator[Finding]:
 
 
 def _spikes(signs: Signs) -> Iterator[Finding]:
-    losses = signs.known("train_loss")
-    spikes = [
-        (epoch, before, loss)
-        for index, (epoch, loss) in enumerate(losses[1:], start=1)
-        if loss > 1.5 * (before := min(value for _, value in losses[:index])) and loss - before > 0.2
-    ]
     restarts = "restart" in signs.text("schedule", "") or "sgdr" in signs.text("schedule", "")
-    if not spikes or restarts:
+    evidence = (*_rises(signs), *_learns_late(signs))
+    if evidence and not restarts:
+        says = "The training is unstable: the learning rate is too high."
+        yield Finding("spikes", says, evidence, remedies.calmer(signs))
+
+
+def _rises(signs: Signs) -> Iterator[str]:
+    """Yield how the training loss rose by half, or by a fifth for three epochs running."""
+    losses = signs.known("train_loss")
+    lowest = [min(value for _, value in losses[: index + 1]) for index in range(len(losses))]
+    rises = [
+        (epoch, before, loss)
+        for (epoch, loss), before in zip(losses[1:], lowest, strict=False)
+        if loss > 1.2 * before and loss - before > 0.2
+    ]
+    spikes = [rise for rise in rises if rise[2] > 1.5 * rise[1]]
+    lasting = [first for first, third in zip(rises, rises[2:], strict=False) if third[0] - first[0] == 2]
+    if not spikes and not lasting:
         return
-    worst = max(spikes, key=lambda spike: spike[2] - spike[1])
-    evidence = (
-        f"The training loss rose {len(spikes)} times by half and more above its lowest so far, most in epoch "
-        f"{worst[0]}: {worst[1]:.3f} -> {worst[2]:.3f}.",
+    worst = max(spikes or rises, key=lambda rise: rise[2] - rise[1])
+    often = f"{counted(len(spikes), 'time')} by half and more" if spikes else "for three epochs and more by a fifth"
+    yield (
+        f"The training loss rose {often} above its lowest so far, most in epoch {worst[0]}: {worst[1]:.3f} -> "
+        f"{worst[2]:.3f}."
     )
-    yield Finding(
-        "spikes", "The training is unstable: the learning rate is too high.", evidence, remedies.calmer(signs)
-    )
+
+
+def _learns_late(signs: Signs) -> Iterator[str]:
+    """Yield that nothing was learnt while the rate was high."""
+    peak, classes, rates = signs.peak_lr, signs.fact("classes"), dict(signs.known("lr"))
+    if peak is None or peak <= remedies.NEW_CLASSIFIER_LR or not classes or signs.chance is None or signs.guessing:
+        return
+
+    def while_fast(key: str) -> float:
+        values = [value for epoch, value in signs.known(key) if rates.get(epoch, 0.0) >= peak / 2]
+        return statistics.median(values or [math.nan])
+
+    loss, top1 = while_fast("train_loss"), while_fast("val_top1")
+    if len(signs.run.epochs) >= FEWEST and loss > math.log(classes) and top1 <= signs.chance + signs.noise:
+        yield (
+            f"At rates from {peak / 2:.3g} to {peak:.3g} the training loss stayed at {loss:.2f} and validation top-1 "
+            f"at {top1:.2f} %; guessing has {math.log(classes):.2f} and {signs.chance:.2f} %. It learnt when the rate "
+            "had come down."
+        )
 
 
 def _no_warmup(signs: Signs) -> Iterator[Finding]:
@@ -256,4 +285,5 @@ CHECKS: tuple[Callable[[Signs], Iterator[Finding]], ...] = (
     *(_not_finite, _spikes, _no_warmup, _chance, _slow, _fine_tuning, _few_images, _overfits, _underfits),
     *(_too_short, _uneven, _loader),
 )
+HARDLY_LEARNT = ("diverged", "spikes", "chance", "slow")
 OF_WHAT_WAS_LEARNT = (_fine_tuning, _few_images, _overfits, _underfits, _too_short, _uneven)
