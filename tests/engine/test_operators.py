@@ -58,6 +58,7 @@ FORWARDS: dict[str, Forward] = {
     "quotient": lambda s, x: x / (x.abs().sum(1, keepdim=True) + 1),
     "extremes": lambda s, x: torch.maximum(x, x.flip(1)) + torch.minimum(x, x.flip(2)),
     "powers": lambda s, x: (x.abs() + 1) ** 0.75 + x**2 + (x.abs() + 1) ** -0.5,
+    "sum with a product": lambda s, x: torch.addcmul(s.b, x, s.b, value=0.5) + torch.addcmul(x, x, s.b),
     "own tensors": lambda s, x: x * s.a.view(1, 12, 1, 1).expand(*x.shape) + s.b,
     "gelu": lambda s, x: F.gelu(x) + F.gelu(x, approximate="tanh"),
     "mish": lambda s, x: F.mish(x),
@@ -66,6 +67,13 @@ FORWARDS: dict[str, Forward] = {
     "sine": lambda s, x: torch.sin(x) + torch.cos(x) + torch.log(x.abs() + 1) + torch.erf(x),
     "clamp": lambda s, x: x.clamp(-0.5, 0.7),
     "softmax": lambda s, x: x.softmax(1) + x.softmax(-1) * 2 + x.log_softmax(2),
+    "computed weights": lambda s, x: F.conv2d(
+        x.mean((2, 3))[:, :, None, None] * x, s.kernel * x.amax(), s.a[:6], 2, 1, 1, 2
+    ),
+    "weights of each image": lambda s, x: F.conv2d(
+        x.reshape(1, -1, *x.shape[2:]), (x.mean((1, 2, 3))[:, None, None, None, None] * s.kernel).flatten(0, 1),
+        padding=(2, 1), dilation=(2, 1), groups=2 * x.shape[0],
+    ).view(x.shape[0], 6, -1),
     "channels last": lambda s, x: s.linear(s.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
     "tokens": lambda s, x: s.norm(x.flatten(2).transpose(1, 2)).mean(1),
     "products": lambda s, x: x.flatten(2).transpose(1, 2) @ x.flatten(2),
@@ -117,6 +125,7 @@ def parts() -> dict[str, nn.Module | Tensor]:
         "a": torch.randn(12),
         "b": torch.randn(12, 1, 1),
         "matrix": torch.randn(12, 7),
+        "kernel": torch.randn(6, 6, 3, 3),
         "order": torch.tensor([3, 0, 11, -1, 5]),
         "places": torch.tensor([[0, 3, 1, 2], [5, 4, 2, 2], [4, 5, 3, 3]]),
         "low": torch.tensor([0, 2, 1, 0], dtype=torch.int32),

@@ -88,6 +88,7 @@ private:
 
     // in lower_layers.cpp
     Meaning convolution(const Arguments& arguments);
+    Meaning computed_convolution(const Arguments& arguments);
     Value spread(const Value& x, const Window& window, HW output_padding);
     Meaning linear(const Arguments& arguments);
     Meaning batch_norm(const Arguments& arguments);
@@ -105,6 +106,7 @@ private:
     Meaning permute(const Arguments& arguments);
     Meaning expand(const Arguments& arguments);
     Value part(const Value& x, Size axis, Size first, Size count, Size step);
+    Value windows(const Value& x, Size axis, Size size, Size dilation, Size step);
     Meaning slice(const Arguments& arguments);
     Meaning select(const Arguments& arguments);
     Meaning flip(const Arguments& arguments);
@@ -131,6 +133,7 @@ private:
         return arithmetic(kind, tensor(arguments, "x"), operand(arguments, "other"));
     }
     Meaning power(const Arguments& arguments);
+    Meaning sum_with_product(const Arguments& arguments);
     Meaning prelu(const Arguments& arguments);
     Value apply(const Function& function, const Value& x);
     template <Function::Kind kind>
@@ -152,7 +155,7 @@ private:
     Meaning gelu(const Arguments& arguments);
 
     // in lower_sums.cpp
-    Value reduced(const Reduction& reduction, const Value& x, const Sizes& dims, bool keepdim);
+    Value reduced(const Reduction& reduction, const Value& x, Sizes dims, bool keepdim);
     Meaning mean(const Arguments& arguments);
     Meaning sum(const Arguments& arguments);
     template <Reduction::Kind kind>

@@ -51,6 +51,14 @@ Meaning Lowering::power(const Arguments& arguments) {
     return apply({Function::Kind::power, static_cast<float>(exponent)}, x);
 }
 
+Meaning Lowering::sum_with_product(const Arguments& arguments) {
+    using Kind = Arithmetic::Kind;
+    Value product = arithmetic(Kind::mul, tensor(arguments, "tensor1"), tensor(arguments, "tensor2"));
+    if (arguments.given("value") && arguments.number("value") != 1)
+        product = arithmetic(Kind::mul, product, number(arguments.number("value")));
+    return arithmetic(Kind::add, tensor(arguments, "self"), product);
+}
+
 Meaning Lowering::prelu(const Arguments& arguments) {
     const Value x = tensor(arguments, "x");
     Value slope = tensor(arguments, "weight");

@@ -37,6 +37,9 @@ Value without_row(Value x) {
 }  // namespace
 
 Meaning Lowering::convolution(const Arguments& arguments) {
+    if (const std::string* name = arguments.value("weight");
+        name && !std::holds_alternative<std::string>(meaning(*name)))
+        return computed_convolution(arguments);
     Value x = tensor(arguments, "x");
     Conv conv;
     conv.weight = parameter(arguments, "weight");
@@ -84,6 +87,31 @@ Meaning Lowering::convolution(const Arguments& arguments) {
     result.c = conv.out_channels;
     const Value made = add(std::move(conv), {x.index}, result);
     return row ? without_row(made) : made;
+}
+
+/// One whose weights are not the file's: the image's windows, as rows of a matrix, times a matrix of the weights.
+Meaning Lowering::computed_convolution(const Arguments& arguments) {
+    const Value x = tensor(arguments, "x"), weight = tensor(arguments, "weight");
+    if (x.rank() != 4 || weight.rank() != 4) refuse("a convolution by computed weights, of other axes than an image's");
+    if (arguments.boolean("transposed")) refuse("a transposed convolution by computed weights");
+    const Size groups = arguments.integer("groups", 1, 1 << 20);
+    const HW stride = arguments.pair("stride", 1, 255), dilation = arguments.pair("dilation", 1, 255);
+    const HW padding = arguments.pair("padding", 0, 1024);
+    const Sizes kernel = weight.sizes();
+    const Size n = x.sizes()[0], in = kernel[1], out = kernel[0] / groups, summands = in * kernel[2] * kernel[3];
+    if (x.sizes()[1] != in * groups || kernel[0] % groups)
+        fail("layer '", name_, "': groups do not divide its channels, or it wants others");
+    const Sizes border{0, 0, padding.h, padding.w};
+    Value pixels = as_image(padded(x, border, border, 0));
+    pixels = windows(windows(pixels, 2, kernel[2], dilation.h, stride.h), 3, kernel[3], dilation.w, stride.w);
+    const Size h = pixels.sizes()[2], w = pixels.sizes()[3];
+    pixels = reshaped(pixels, {n, groups, in, h, w, kernel[2], kernel[3]});
+    pixels = reshaped({pixels.index, permuted(pixels.view, {0, 1, 3, 4, 2, 5, 6})}, {n, groups, h * w, summands});
+    const Value columns = reshaped(weight, {groups, out, summands});
+    Value made = product(pixels, {columns.index, permuted(columns.view, {0, 2, 1})});
+    made = reshaped({made.index, permuted(made.view, {0, 1, 3, 2})}, {n, kernel[0], h, w});
+    if (!arguments.given("bias")) return made;
+    return arithmetic(Arithmetic::Kind::add, made, reshaped(tensor(arguments, "bias"), {kernel[0], 1, 1}));
 }
 
 /// What a transposed convolution is an ordinary one of: zeros between the pixels, and around them.

@@ -191,16 +191,20 @@ Meaning Lowering::index(const Arguments& arguments) {
     return Value{made.index, permuted(made.view, back)};
 }
 
-/// Windows of an axis, which becomes the windows' axis; within them goes a new last one.
+/// Windows of an axis of one digit, which becomes the windows' axis; within them goes a new last one.
+Value Lowering::windows(const Value& x, Size axis, Size size, Size dilation, Size step) {
+    const Size span = x.sizes()[axis] - (dilation * (size - 1) + 1);
+    if (span < 0) fail("the images are too small for the windows of layer '", name_, "'");
+    View view = cut_digit(x.view, axis, 0, span / step + 1, step);
+    view.axes.push_back(cut_digit(x.view, axis, 0, size, dilation).axes[axis]);
+    return {x.index, view};
+}
+
 Meaning Lowering::unfold(const Arguments& arguments) {
     const Value x = tensor(arguments, "self");
     const Size axis = axis_of(arguments, "dimension", x.rank());
     const Size size = arguments.integer("size", 1, largest), step = arguments.integer("step", 1, largest);
-    if (x.sizes()[axis] < size) fail("the images are too small for the windows of layer '", name_, "'");
-    const Value own = moved(x, fastest_axis(x.view));
-    View windows = cut_digit(own.view, axis, 0, (x.sizes()[axis] - size) / step + 1, step);
-    windows.axes.push_back(cut_digit(own.view, axis, 0, size, 1).axes[axis]);
-    return Value{own.index, windows};
+    return windows(moved(x, fastest_axis(x.view)), axis, size, 1, step);
 }
 
 Meaning Lowering::pad(const Arguments& arguments) {

@@ -44,6 +44,7 @@ const std::unordered_map<std::string, Lowering::Operator> Lowering::operators = 
     {"maximum", &Lowering::binary<Arithmetic::Kind::maximum>},
     {"minimum", &Lowering::binary<Arithmetic::Kind::minimum>},
     {"pow", &Lowering::power},
+    {"aten.addcmul.default", &Lowering::sum_with_product},
     {"prelu", &Lowering::prelu},
     // functions of single values
     {"clamp", &Lowering::clamp},

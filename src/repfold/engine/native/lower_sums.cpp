@@ -24,8 +24,9 @@ Sizes inverse(const Sizes& order) {
 
 }  // namespace
 
-Value Lowering::reduced(const Reduction& reduction, const Value& x, const Sizes& dims, bool keepdim) {
-    if (dims.empty()) refuse("a reduction over no axes");
+Value Lowering::reduced(const Reduction& reduction, const Value& x, Sizes dims, bool keepdim) {
+    if (x.rank() == 0) refuse("a reduction of a number");
+    if (dims.empty()) dims = order_of({}, x.rank());  // PyTorch's over no axes are over all
     const Sizes order = order_of(dims, x.rank());
     const size_t kept = order.size() - dims.size();
     const View view = permuted(x.view, order);
