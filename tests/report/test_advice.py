@@ -50,7 +50,6 @@ CASES = {
     "underfits": {"train_top1": lambda x: 50 + 20 * min(1, 2 * x), "val_top1": lambda x: 55 + 20 * min(1, 2 * x)},
     "schedule": {"train_top1": lambda x: 30 + 50 * x, "val_top1": lambda x: 28 + 50 * x},
     "loader": {"waiting_share": lambda x: 0.4},
-    "fine-tuning": {"recipe": {"init": "runs/old"}, "data": {"training_images": 900}},
 }
 
 

@@ -12,7 +12,6 @@ from repfold.report.confusion import class_scores
 from repfold.report.numbers import finite, number
 from repfold.report.records import Run
 from repfold.report.signs import FEWEST, Change, Finding, Signs
-from repfold.schedule import fine_tuning_lr
 
 # Percentage points between the accuracy on (unaugmented) training images and on validation images that are far apart.
 FAR_APART = 10.0
@@ -255,24 +254,6 @@ def _loader(signs: Signs) -> Iterator[Finding]:
     yield Finding("loader", says, evidence)
 
 
-def _fine_tuning(signs: Signs) -> Iterator[Finding]:
-    images, peak = signs.fact("training_images"), signs.peak_lr
-    sgd = signs.text("optimizer", "sgd").startswith("sgd")
-    if not signs.text("init", "") or not images or peak is None or not sgd:
-        return
-    batch = signs.value("batch", 256)
-    suited = fine_tuning_lr(images, batch)
-    if suited / 3 <= peak <= suited * 3:
-        return
-    side = "high: it undoes what was learnt before" if peak > suited else "low for so many images"
-    evidence = (
-        f"The run starts from trained weights, has {images:,.0f} training images and batches of {batch:.0f}; its "
-        f"learning rate goes up to {peak:.3g}, where about {suited:.2g} is usual.",
-    )
-    changes = (Change("lr", f"{peak:.3g}", f"{suited:.2g}"),)
-    yield Finding("fine-tuning", f"For fine-tuning the learning rate is {side}.", evidence, changes)
-
-
 def _healthy(signs: Signs) -> Finding:
     train, val = signs.late("train_top1"), signs.late("val_top1")
     shares = [
@@ -282,8 +263,8 @@ def _healthy(signs: Signs) -> Finding:
 
 
 CHECKS: tuple[Callable[[Signs], Iterator[Finding]], ...] = (
-    *(_not_finite, _spikes, _no_warmup, _chance, _slow, _fine_tuning, _few_images, _overfits, _underfits),
+    *(_not_finite, _spikes, _no_warmup, _chance, _slow, _few_images, _overfits, _underfits),
     *(_too_short, _uneven, _loader),
 )
 HARDLY_LEARNT = ("diverged", "spikes", "chance", "slow")
-OF_WHAT_WAS_LEARNT = (_fine_tuning, _few_images, _overfits, _underfits, _too_short, _uneven)
+OF_WHAT_WAS_LEARNT = (_few_images, _overfits, _underfits, _too_short, _uneven)
