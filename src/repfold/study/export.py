@@ -26,7 +26,8 @@ def to_page(shown: Shown, command: str) -> str:
     results = shown.results
     study, metric = results.study, METRICS[results.study.metric]
     seeds = sorted({run.seed for arm in results.arms for run in arm.runs})
-    scale = f" Scale {study.scale}: {study.about}." if study.scale else ""
+    about = study.about.rstrip(".")
+    scale = f" Scale {study.scale}: {about}." if study.scale else ""
     epoch = "last epoch" if study.epoch == "last" else "best epoch"
     unit = f" in {metric.unit}" if metric.unit else ""
     pieces = [
