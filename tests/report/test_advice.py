@@ -71,13 +71,15 @@ def changes(found):
 
 
 def test_overfitting_asks_for_what_the_recipe_does_not_have_yet(tmp_path):
-    first = changes(findings(tmp_path / "a", **CASES["overfits"]))
+    first = changes(findings(tmp_path / "a", **CASES["overfits"], recipe={"batch": 32}))
     assert first == {
         "weight_decay": "0.0003",
         "augment": "randaugment:layers=2,magnitude=9",
         "cutmix": "1.0",
         "label_smoothing": "0.1",
     }
+    brief = changes(findings(tmp_path / "brief", **CASES["overfits"], recipe={"batch": 512}))
+    assert set(brief) == set(first) - {"cutmix"}
     strong = {"augment": "cutout", "mixup": 0.2, "label_smoothing": 0.1, "weight_decay": 5e-4}
     assert set(changes(findings(tmp_path / "b", **CASES["overfits"], recipe=strong))) == {"weight_decay"}
 
