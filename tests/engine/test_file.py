@@ -67,7 +67,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], None], str]]
     "a stride of text": (arguments(stride=["size", 0, 2]), "'stride' of layer 'layers.0'"),
     "a stride that is no list": (arguments(stride=2), "'stride' of layer 'layers.0'"),
     "half a stride": (arguments(stride=[{"size": ["/", 1, 2]}]), "'stride' of layer 'layers.0'"),
-    "computed weights": (arguments(weight={"value": "x"}), "whose weight is computed"),
+    "computed weights": (arguments(weight={"value": "x"}), "a bias of another shape"),
     "a flag that is a number": (arguments(transposed=0), "true or false"),
     "unknown value": (arguments(x={"value": "y"}), "'y' before"),
     "a number for an image": (arguments(x=3), "no tensor"),
@@ -132,7 +132,7 @@ OPERATORS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "a slope of no channel": ("prelu", {"weight": {"value": "x"}}, "slopes"),
     "one of many results": ("item", {"index": 0}, "several results"),
-    "nothing": ("sum", {"dims": [], "keepdim": False}, "over no axes"),
+    "a sum of an axis that is not there": ("sum", {"dims": [4], "keepdim": False}, "'dims'"),
 }  # fmt: skip
 
 

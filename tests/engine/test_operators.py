@@ -30,6 +30,8 @@ def heads(x: Tensor) -> Tensor:
     return x.flatten(2).view(n, 3, c // 3, h * w).transpose(2, 3)
 
 
+by_matrix = F.linear  # by another name than the layer of parts()
+
 # Of a tensor [N, 12, H, W]; sizes are drawn anew for each.
 FORWARDS: dict[str, Forward] = {
     "concatenation": lambda s, x: torch.cat([x, F.relu(x), x * 2], 1),
@@ -70,6 +72,8 @@ FORWARDS: dict[str, Forward] = {
     "computed weights": lambda s, x: F.conv2d(
         x.mean((2, 3))[:, :, None, None] * x, s.kernel * x.amax(), s.a[:6], 2, 1, 1, 2
     ),
+    "a matrix of computed weights": lambda s, x: by_matrix(x.transpose(1, 3), s.matrix.t() * x.amax(), s.a[:7]),
+    "a padding of minus infinity": lambda s, x: F.max_pool2d(F.pad(x, (1, 2, 1, 0), value=-torch.inf), 3, 2),
     "weights of each image": lambda s, x: F.conv2d(
         x.reshape(1, -1, *x.shape[2:]), (x.mean((1, 2, 3))[:, None, None, None, None] * s.kernel).flatten(0, 1),
         padding=(2, 1), dilation=(2, 1), groups=2 * x.shape[0],

@@ -42,6 +42,13 @@ Size Arguments::integer(const char* name, Size low, Size high) const {
 }
 
 double Arguments::number(const char* name) const {
+    const Json* given = find(name);
+    if (const Json* special = given ? given->find("float") : nullptr; special && special->is(Json::Kind::string)) {
+        // What JSON has no numbers for.
+        const std::string& text = special->string;
+        if (text == "nan") return std::nan("");
+        if (text == "inf" || text == "-inf") return text == "inf" ? HUGE_VAL : -HUGE_VAL;
+    }
     const Json& found = need(name, "a number", is_size);
     const Json* size = found.find("size");
     return evaluate(size ? *size : found, images_);

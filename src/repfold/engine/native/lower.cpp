@@ -130,6 +130,11 @@ std::string Lowering::parameter(const Arguments& arguments, const char* name) co
     return *tensor;
 }
 
+bool Lowering::has_computed_weight(const Arguments& arguments) const {
+    const std::string* name = arguments.value("weight");
+    return name && !std::holds_alternative<std::string>(meaning(*name));
+}
+
 const Sizes& Lowering::shape_of(const std::string& tensor) const {
     const TensorEntry* entry = file_.find(tensor);
     if (!entry) fail("the file has no tensor '", tensor, "', which its graph needs");

@@ -56,6 +56,8 @@ private:
     Value operand(const Arguments& arguments, const char* name);
     /// The file's tensor that an argument is; "" where it is None.
     std::string parameter(const Arguments& arguments, const char* name) const;
+    /// Whether the weight is a value that is computed, and no tensor of the file.
+    bool has_computed_weight(const Arguments& arguments) const;
     const Sizes& shape_of(const std::string& tensor) const;
     void check_shape(const std::string& tensor, const Sizes& shape) const;
     void check_count(const Shape& made) const;

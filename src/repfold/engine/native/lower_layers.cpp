@@ -37,9 +37,7 @@ Value without_row(Value x) {
 }  // namespace
 
 Meaning Lowering::convolution(const Arguments& arguments) {
-    if (const std::string* name = arguments.value("weight");
-        name && !std::holds_alternative<std::string>(meaning(*name)))
-        return computed_convolution(arguments);
+    if (has_computed_weight(arguments)) return computed_convolution(arguments);
     Value x = tensor(arguments, "x");
     Conv conv;
     conv.weight = parameter(arguments, "weight");
@@ -111,7 +109,9 @@ Meaning Lowering::computed_convolution(const Arguments& arguments) {
     Value made = product(pixels, {columns.index, permuted(columns.view, {0, 2, 1})});
     made = reshaped({made.index, permuted(made.view, {0, 1, 3, 2})}, {n, kernel[0], h, w});
     if (!arguments.given("bias")) return made;
-    return arithmetic(Arithmetic::Kind::add, made, reshaped(tensor(arguments, "bias"), {kernel[0], 1, 1}));
+    const Value bias = tensor(arguments, "bias");
+    if (bias.sizes() != Sizes{kernel[0]}) fail("layer '", name_, "' has a bias of another shape");
+    return arithmetic(Arithmetic::Kind::add, made, reshaped(bias, {kernel[0], 1, 1}));
 }
 
 /// What a transposed convolution is an ordinary one of: zeros between the pixels, and around them.
@@ -135,6 +135,13 @@ Value Lowering::spread(const Value& x, const Window& w, HW more) {
 }
 
 Meaning Lowering::linear(const Arguments& arguments) {
+    if (has_computed_weight(arguments)) {
+        const Value weight = tensor(arguments, "weight");
+        if (weight.rank() != 2) refuse("a linear layer whose weight is no matrix");
+        Value made = product(tensor(arguments, "x"), {weight.index, permuted(weight.view, {1, 0})});
+        if (!arguments.given("bias")) return made;
+        return arithmetic(Arithmetic::Kind::add, made, tensor(arguments, "bias"));
+    }
     Conv conv;
     conv.weight = parameter(arguments, "weight");
     conv.bias = parameter(arguments, "bias");
