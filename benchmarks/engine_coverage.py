@@ -28,7 +28,7 @@ from repfold.errors import RepFoldError
 from zoos import ZOOS
 
 EQUAL = 1e-5  # relative to the largest output
-MOST_TIMES = 10  # PyTorch's error
+MOST_TIMES = 10  # PyTorch's error: more is no rounding
 SMALLER = 96  # pixels, where a network takes them: the same layers in less time
 
 

@@ -218,3 +218,26 @@ def test_mutated_files_never_crash(model: Path) -> None:
         except engine.EngineError as error:
             assert str(error)
     assert opened < 300
+
+
+def test_refuses_what_a_repetition_makes_uncountable(tmp_path: Path) -> None:
+    """Views repeat a value for nothing; indices and kernels of them would be real."""
+    path, most = tmp_path / "m.safetensors", 2**29
+    graph = Graph(images(1, 3, 4, 4))
+    at = graph.conv("x", 8)
+    graph.tensors["place"] = np.zeros(1, np.int64)
+    place = graph.call("expand", graph.value("state", np.zeros(1), path="place"), np.zeros(1), size=[most])
+    taken = graph.value(
+        "aten.index.Tensor", np.zeros((1, 1)), "stage.odd", self={"value": at}, indices=[None, {"value": place}]
+    )
+    graph.save(path, taken)
+    with pytest.raises(engine.EngineError, match=r"stage\.odd.*so many indices"):
+        engine.load(path)
+    kernel = graph.call("expand", at, np.zeros(1), size=[most, 8, 4, 4])
+    made = graph.call(
+        "conv", at, np.zeros((1, 1)), "stage.odd", weight={"value": kernel}, bias=None, stride=[1, 1], padding=[0, 0],
+        dilation=[1, 1], groups=1, transposed=False, output_padding=[0, 0],
+    )  # fmt: skip
+    graph.save(path, made)
+    with pytest.raises(engine.EngineError, match=r"stage\.odd.*unheard-of size"):
+        engine.load(path)

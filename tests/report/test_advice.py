@@ -8,7 +8,6 @@ import pytest
 from repfold.cli import main
 from repfold.report.advice import advise
 from repfold.report.records import read_runs
-from repfold.schedule import fine_tuning_lr
 
 EPOCHS = 20
 
@@ -115,13 +114,6 @@ def test_losses_above_guessing_ask_for_a_warm_up(tmp_path):
     bad = {"train_loss": lambda x: 3.5 - 3.2 * math.sqrt(x)}
     assert changes(findings(tmp_path / "run", **bad)) == {"warmup": "5ep"}
     assert findings(tmp_path / "warm", **bad, recipe={"warmup": "5ep"})[0].topic == "healthy"
-
-
-@pytest.mark.parametrize(
-    "images, batch, lr", [(500, 256, 0.001), (1000, 64, 0.00025), (10_000, 256, 0.00316), (10**6, 256, 0.01)]
-)
-def test_the_rate_of_fine_tuning_grows_with_the_data(images, batch, lr):
-    assert fine_tuning_lr(images, batch) == pytest.approx(lr, rel=1e-2)
 
 
 def test_a_record_of_two_epochs_is_too_short_to_tell(tmp_path):

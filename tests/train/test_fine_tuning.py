@@ -149,3 +149,10 @@ def test_balanced_epochs_have_as_many_of_each_class_and_differ():
     assert not torch.equal(*epochs)
     resumed = torch.cat([batch.x_NCHW[:, 0, 0, 0] for batch in loader.epoch(1, 2)])
     assert torch.equal(resumed, epochs[1][14:])
+
+
+@pytest.mark.parametrize(
+    "images, batch, lr", [(500, 256, 0.001), (1000, 64, 0.00025), (10_000, 256, 0.00316), (10**6, 256, 0.01)]
+)
+def test_the_rate_of_fine_tuning_grows_with_the_data(images, batch, lr):
+    assert fine_tuning_lr(images, batch) == pytest.approx(lr, rel=1e-2)

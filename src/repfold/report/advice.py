@@ -28,8 +28,8 @@ def advise(run: Run) -> tuple[Finding, ...]:
     signs = Signs(run)
     found: list[Finding] = []
     for check in CHECKS:
-        # Of a run that has learnt next to nothing the curves say nothing else.
-        if check in OF_WHAT_WAS_LEARNT and any(finding.topic in HARDLY_LEARNT for finding in found):
+        # As long as the rate does not suit, the curves say nothing else.
+        if check in OF_WHAT_WAS_LEARNT and any(finding.topic in RATE_FIRST for finding in found):
             continue
         found += check(signs)
     if len(run.epochs) < FEWEST and not found:
@@ -266,5 +266,5 @@ CHECKS: tuple[Callable[[Signs], Iterator[Finding]], ...] = (
     *(_not_finite, _spikes, _no_warmup, _chance, _slow, _few_images, _overfits, _underfits),
     *(_too_short, _uneven, _loader),
 )
-HARDLY_LEARNT = ("diverged", "spikes", "chance", "slow")
+RATE_FIRST = ("diverged", "spikes", "chance", "slow")
 OF_WHAT_WAS_LEARNT = (_few_images, _overfits, _underfits, _too_short, _uneven)

@@ -11,7 +11,7 @@ from repfold.report.numbers import finite, number
 from repfold.report.signs import Change, Signs
 
 SMALL_SIDE = 32  # px
-BRIEF_UPDATES = 1000
+BRIEF_UPDATES = 1000  # fewer are too few for mixed images
 NEW_CLASSIFIER_LR = 0.01  # about which a classifier that begins anew learns with sgd
 
 
@@ -63,7 +63,7 @@ def more_regularisation(signs: Signs) -> Iterator[Change]:
 
 
 def _brief(signs: Signs) -> bool:
-    """Whether the run is too short for mixed images: one of 150 updates lost 4.4 points by them (n = 3)."""
+    """Whether the run has few updates: one of 150 lost 4.4 points by CutMix (n = 3)."""
     images, batch = signs.fact("training_images") or 0.0, signs.value("batch", 0.0)
     return batch > 0 and 0 < len(signs.run.epochs) * images / batch < BRIEF_UPDATES
 

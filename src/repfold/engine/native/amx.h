@@ -66,9 +66,7 @@ private:
 
     static Lines lines_of(const Convolution& conv, Range images, Range rows) {
         const Size w = conv.out.w;
-        const bool flat =
-            conv.window.kernel.area() * conv.window.stride.area() == 1 && conv.in.border.h + conv.in.border.w == 0;
-        if (!flat) return {images.first, rows.first, images.size() * rows.size(), rows.size(), w};
+        if (!conv.is_flat()) return {images.first, rows.first, images.size() * rows.size(), rows.size(), w};
         if (rows.size() == conv.out.h) return {images.first, 0, 1, 1, images.size() * rows.size() * w};
         return {images.first, rows.first, images.size(), 1, rows.size() * w};
     }
@@ -81,11 +79,10 @@ private:
 
     TileConvolution(const Convolution& conv, const Lines& lines, Size group, Size slice)
         : conv_(conv), lines_(lines), slice_(conv.slices[slice]), group_(group) {
-        // Where pixels follow each other without a gap, a kernel row is one long tap.
         const Size channels = divide_up(conv.in_channels, Isa::step) * Isa::step;
-        const bool contiguous = conv.groups == 1 && conv.window.dilation.w == 1 && conv.in.stride_c == channels;
-        taps_ = {conv.window.kernel.h, contiguous ? 1 : conv.window.kernel.w};
-        const Size summands = contiguous ? channels * conv.window.kernel.w : channels;
+        const Size together = conv.has_long_taps(Isa::step) ? conv.window.kernel.w : 1;
+        taps_ = {conv.window.kernel.h, conv.window.kernel.w / together};
+        const Size summands = channels * together;
         products_ = divide_up(summands, most_channels);
         while (summands % (products_ * Isa::step)) ++products_;
         summands_ = summands / products_;

@@ -36,6 +36,14 @@ struct Convolution {
         return in.pixel<const Element>(image, y * window.stride.h - window.padding.h,
                                        x * window.stride.w - window.padding.w);
     }
+    /// Whether pixels follow each other without a gap, of channels in steps of so many: a kernel row is one long tap.
+    REPFOLD_INLINE bool has_long_taps(Size step) const {
+        return groups == 1 && window.dilation.w == 1 && in.stride_c == divide_up(in_channels, step) * step;
+    }
+    /// Whether rows, and whole images, follow each other without a gap: a 1x1 convolution of an image without a border.
+    REPFOLD_INLINE bool is_flat() const {
+        return window.kernel.area() * window.stride.area() == 1 && in.border.h + in.border.w == 0;
+    }
     /// Elements from there to where its tap (y, x) reads.
     REPFOLD_INLINE Size tap(Size y, Size x) const {
         return y * window.dilation.h * in.row() + x * window.dilation.w * in.stride_c;

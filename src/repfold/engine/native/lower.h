@@ -91,6 +91,8 @@ private:
     // in lower_layers.cpp
     Meaning convolution(const Arguments& arguments);
     Meaning computed_convolution(const Arguments& arguments);
+    /// Products of a kernel's sizes do not overflow from here on.
+    void check_kernel(const Sizes& weight) const;
     Value spread(const Value& x, const Window& window, HW output_padding);
     Meaning linear(const Arguments& arguments);
     Meaning batch_norm(const Arguments& arguments);

@@ -9,12 +9,7 @@ namespace repfold {
 Value Lowering::arithmetic(Arithmetic::Kind kind, const Value& a, const Value& b) {
     using Kind = Arithmetic::Kind;
     const Sizes first = a.sizes(), second = b.sizes();
-    Sizes sizes(std::max(first.size(), second.size()), 1);
-    for (const Sizes* own : {&first, &second})
-        for (size_t i = 0; i < own->size(); ++i) {
-            Size& size = sizes[sizes.size() - own->size() + i];
-            size = std::max(size, (*own)[i]);
-        }
+    const Sizes sizes = common(first, second);
     if (!broadcasts(first, sizes) || !broadcasts(second, sizes)) {
         const auto words = [](const Sizes& own) {
             std::string text;

@@ -49,9 +49,7 @@ Meaning Lowering::convolution(const Arguments& arguments) {
         weight.insert(weight.end() - 1, 1);
     }
     if (weight.size() != 4 || x.rank() != 4) refuse("a convolution of other axes than height and width");
-    for (const size_t axis : {0, 1, 2, 3})
-        if (weight[axis] < 1 || weight[axis] > (axis < 2 ? 1 << 20 : 255))
-            refuse("a convolution with a kernel of unheard-of size");
+    check_kernel(weight);
     conv.groups = arguments.integer("groups", 1, 1 << 20);
     conv.transposed = arguments.boolean("transposed");
     if (conv.transposed) {  // [I, O/groups, ...] in the file
@@ -87,6 +85,12 @@ Meaning Lowering::convolution(const Arguments& arguments) {
     return row ? without_row(made) : made;
 }
 
+void Lowering::check_kernel(const Sizes& weight) const {
+    for (const size_t axis : {0, 1, 2, 3})
+        if (weight[axis] < 1 || weight[axis] > (axis < 2 ? 1 << 20 : 255))
+            refuse("a convolution with a kernel of unheard-of size");
+}
+
 /// One whose weights are not the file's: the image's windows, as rows of a matrix, times a matrix of the weights.
 Meaning Lowering::computed_convolution(const Arguments& arguments) {
     const Value x = tensor(arguments, "x"), weight = tensor(arguments, "weight");
@@ -96,6 +100,7 @@ Meaning Lowering::computed_convolution(const Arguments& arguments) {
     const HW stride = arguments.pair("stride", 1, 255), dilation = arguments.pair("dilation", 1, 255);
     const HW padding = arguments.pair("padding", 0, 1024);
     const Sizes kernel = weight.sizes();
+    check_kernel(kernel);
     const Size n = x.sizes()[0], in = kernel[1], out = kernel[0] / groups, summands = in * kernel[2] * kernel[3];
     if (x.sizes()[1] != in * groups || kernel[0] % groups)
         fail("layer '", name_, "': groups do not divide its channels, or it wants others");

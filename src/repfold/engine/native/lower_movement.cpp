@@ -8,6 +8,7 @@ namespace repfold {
 namespace {
 
 constexpr Size largest = Size{1} << 30;
+constexpr double most_indices = 1 << 24;
 
 }  // namespace
 
@@ -149,12 +150,7 @@ Meaning Lowering::index(const Arguments& arguments) {
         if (axis < static_cast<Size>(names.size()) && !names[axis].empty()) {
             order.push_back(axis);
             indices.push_back(tensor(names[axis]));
-            const Sizes own = indices.back().sizes();
-            taken.insert(taken.begin(), std::max(own.size(), taken.size()) - taken.size(), 1);
-            for (size_t i = 0; i < own.size(); ++i) {
-                Size& size = taken[taken.size() - own.size() + i];
-                size = std::max(size, own[i]);
-            }
+            taken = common(taken, indices.back().sizes());
         }
     const auto indexed = static_cast<Size>(order.size());
     if (!indexed) refuse("an index of no axis");
@@ -165,6 +161,9 @@ Meaning Lowering::index(const Arguments& arguments) {
             order.push_back(axis);
             rest.push_back(sizes[axis]);
         }
+    double count = 1;
+    for (const Size size : taken) count *= static_cast<double>(size);
+    if (count > most_indices) refuse("an operation by so many indices");
     std::vector<Size> pixels(static_cast<size_t>(count_of(taken)), 0);
     for (size_t i = 0; i < indices.size(); ++i) {
         const Size size = sizes[order[i]];

@@ -152,14 +152,7 @@ Value Lowering::product(Value a, Value b) {
     a.view.axes.insert(a.view.axes.end() - 1, Axis{});
     std::swap(b.view.axes.back(), b.view.axes[b.rank() - 2]);
     b.view.axes.insert(b.view.axes.end() - 2, Axis{});
-    Sizes sizes(static_cast<size_t>(std::max(a.rank(), b.rank())), 1);
-    for (const Value* x : {&a, &b}) {
-        const Sizes own = x->sizes();
-        for (size_t i = 0; i < own.size(); ++i) {
-            Size& size = sizes[sizes.size() - own.size() + i];
-            size = std::max(size, own[i]);
-        }
-    }
+    const Sizes sizes = common(a.sizes(), b.sizes());
     if (!broadcasts(a.sizes(), sizes) || !broadcasts(b.sizes(), sizes))
         fail("layer '", name_, "' multiplies batches of matrices of different sizes");
     Sizes left = sizes;

@@ -75,10 +75,11 @@ Value Lowering::with_channels(const Value& x, Size axis) {
 }
 
 Value Lowering::reshaped(const Value& x, const Sizes& sizes) {
-    double count = 1;
+    double count = 1, own = 1;  // where a view repeats values, more than an integer holds
     for (const Size size : sizes) count *= static_cast<double>(size);
-    if (count != static_cast<double>(count_of(x.sizes())))
-        fail("layer '", name_, "' reshapes ", count_of(x.sizes()), " values to ", count, "; a model with a flattened ",
+    for (const Size size : x.sizes()) own *= static_cast<double>(size);
+    if (count != own)
+        fail("layer '", name_, "' reshapes ", own, " values to ", count, "; a model with a flattened ",
              "image runs at the image size it was made for");
     if (const std::optional<View> view = regrouped(x.view, sizes)) return {x.index, *view};
     // All values in one line can be grouped in any way.

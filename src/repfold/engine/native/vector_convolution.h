@@ -257,11 +257,9 @@ struct DirectConvolution {
         Strip strip{};
         strip.conv = &conv;
         strip.weights = static_cast<const Element*>(conv.weights) + group * conv.group_stride + slice.offset;
-        // Where pixels follow each other without a gap, a kernel row is one long tap.
-        const bool contiguous =
-            conv.groups == 1 && window.dilation.w == 1 && conv.in.stride_c == padded(conv.in_channels);
-        strip.taps = {window.kernel.h, contiguous ? 1 : window.kernel.w};
-        strip.steps = (contiguous ? window.kernel.w : 1) * padded(conv.in_channels) / Isa::step;
+        const Size together = conv.has_long_taps(Isa::step) ? window.kernel.w : 1;
+        strip.taps = {window.kernel.h, window.kernel.w / together};
+        strip.steps = together * padded(conv.in_channels) / Isa::step;
         strip.tap_weights = strip.steps * Isa::step * slice.vectors * Isa::lanes;
         strip.bias = conv.bias + group * conv.out_channels + slice.first;
         strip.count = conv.out_channels - slice.first;
@@ -269,8 +267,7 @@ struct DirectConvolution {
         const Size h = conv.out.h, w = conv.out.w, channel = group * conv.out_channels + slice.first;
         const Size fetched = strip.steps * strip.taps.area() * lines * 64;  // bytes in a strip
         Size fetching = 0;
-        // The rows of a 1x1 convolution's input follow each other without a gap where it has no border, and the images.
-        const bool flat = window.kernel.area() * window.stride.area() == 1 && conv.in.border.h + conv.in.border.w == 0;
+        const bool flat = conv.is_flat();
         // Rows that are shorter than half of a strip share it, so that weights are read less often.
         const bool narrow = !flat && 2 * w <= Isa::max_rows(slice.vectors);
         const auto stretch = [&](Size image, Size y, Size count) {  // of pixels from the start of a row on

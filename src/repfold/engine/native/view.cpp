@@ -222,6 +222,16 @@ View repeated(const View& view, const Sizes& sizes) {
     return made;
 }
 
+Sizes common(const Sizes& a, const Sizes& b) {
+    Sizes sizes(std::max(a.size(), b.size()), 1);
+    for (const Sizes* own : {&a, &b})
+        for (size_t i = 0; i < own->size(); ++i) {
+            Size& size = sizes[sizes.size() - own->size() + i];
+            size = std::max(size, (*own)[i]);
+        }
+    return sizes;
+}
+
 bool broadcasts(const Sizes& from, const Sizes& to) {
     if (from.size() > to.size()) return false;
     for (size_t i = 0; i < from.size(); ++i)

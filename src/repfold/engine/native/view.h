@@ -67,6 +67,8 @@ View cut_digit(const View& view, Size axis, Size first, Size count, Size step);
 std::optional<View> regrouped(const View& view, const Sizes& sizes);
 /// Repeated to these sizes as PyTorch broadcasts; the sizes must allow it.
 View repeated(const View& view, const Sizes& sizes);
+/// To which sizes both are repeated, where `broadcasts` says that they may be.
+Sizes common(const Sizes& a, const Sizes& b);
 /// Whether a view of these sizes may be repeated to those.
 bool broadcasts(const Sizes& from, const Sizes& to);
 
