@@ -233,6 +233,8 @@ def test_refuses_what_a_repetition_makes_uncountable(tmp_path: Path) -> None:
     graph.save(path, taken)
     with pytest.raises(engine.EngineError, match=r"stage\.odd.*so many indices"):
         engine.load(path)
+    graph = Graph(images(1, 3, 4, 4))
+    at = graph.conv("x", 8)
     kernel = graph.call("expand", at, np.zeros(1), size=[most, 8, 4, 4])
     made = graph.call(
         "conv", at, np.zeros((1, 1)), "stage.odd", weight={"value": kernel}, bias=None, stride=[1, 1], padding=[0, 0],
