@@ -39,10 +39,12 @@ def test_special_values_as_the_reference(value: str, precision: str, tmp_path: P
             assert np.array_equal(np.isposinf(got), np.isposinf(expected))
         else:
             finite &= np.isfinite(got) & (np.abs(expected) < 1e30)
-        # What Winograd rounds is relative to the largest value of the tile, if none there is infinite.
-        near = finite if convolution == "direct" else np.isfinite(expected)
-        scale = np.abs(expected[near]).max()
-        close = np.abs(got[finite] - expected[finite]) / np.maximum(np.abs(expected[finite]), scale)
+        scale = np.full(expected.shape, np.abs(expected[finite & (np.abs(expected) < 1e30)]).max())
+        if value == "overflow" and convolution in ("3x3", "auto"):
+            # F(3x3) does not overflow here: its rounding is relative to the largest value of the tile. The other image
+            # has none such.
+            scale[0] = np.abs(expected[np.isfinite(expected)]).max()
+        close = np.abs(got[finite] - expected[finite]) / np.maximum(np.abs(expected[finite]), scale[finite])
         assert close.max() < (1e-5 if precision == "fp32" else 3e-2)
 
 
