@@ -427,6 +427,26 @@ def test_what_is_read_twice_is_not_written_to():
     assert "inplace" not in agrees(Written(lambda m, x: F.relu(x)), *SIZES).code
 
 
+IN_PLACE = {
+    "relu6": lambda y: F.relu6(y + 3, inplace=True) / 6 * y,
+    "relu6, its argument": lambda y: (F.relu6(y, True), y)[1],
+    "selu": lambda y: nn.SELU(inplace=True)(y),
+    "selu_": lambda y: torch.selu_(y),
+    "rrelu": lambda y: F.rrelu(y, inplace=True),
+    "rrelu, random": lambda y: F.rrelu(y, 0.1, 0.3),
+    **{name: lambda y, name=name: getattr(y, name)() for name in ("absolute_", "arctan_", "fix_", "square_")},
+    **{name: lambda y, name=name: getattr(y, name)(y + 2) for name in ("multiply_", "subtract_", "true_divide_")},
+    "a part": lambda y: (y[:, 1:].multiply_(3), y)[1],
+    "divide_": lambda y: y.divide_(3, rounding_mode="floor"),
+    "clip_": lambda y: torch.clip_(y.clip_(-1, 1), max=0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_writes_to_its_argument(name):
+    agrees(Written(lambda m, x: IN_PLACE[name](m.conv(x)), conv=nn.Conv2d(4, 4, 1)), *SIZES)
+
+
 @pytest.mark.parametrize("name", ["code", "graph", "meta", "recompile", "repfold_graph"])
 def test_names_that_torch_fx_has_itself(name):
     inner = nn.Sequential(collections.OrderedDict([(name, nn.Conv2d(4, 4, 1)), ("act", nn.PReLU())]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 from repfold.fold import fold
 from repfold.graph import record as recording
 from repfold.graph import recorder
-from repfold.graph.record import record
+from repfold.graph.interpret import execute
+from repfold.graph.record import NotFollowed, record
 
 
 def network(layers: int) -> nn.Module:
@@ -34,3 +36,77 @@ def test_a_hundred_layers_have_ten_seconds_and_more_have_more(layers, is_free, m
     _, certificate = fold(network(layers), torch.randn(2, 3, 9, 8))
     said = "took more than 10 s" in str(certificate)
     assert said is not is_free and "BatchNorm" not in str(certificate.left)
+
+
+class Swish(torch.autograd.Function):
+    """As many repositories write it, to save memory in training."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        s = torch.sigmoid(x)
+        return gradient * (s + x * s * (1 - s))
+
+
+class Floor(torch.autograd.Function):
+    """Straight through; written in the newer way."""
+
+    @staticmethod
+    def forward(x):
+        return x.floor()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class OwnGradients(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return Floor.apply(Swish.apply(self.conv(x)) * 8)
+
+
+def test_functions_with_a_gradient_of_their_own():
+    network, x = OwnGradients().eval(), torch.randn(2, 3, 8, 8)
+    recorded = record(network, (x,))
+    assert [value.op for value in recorded.graph.values][-4:] == ["sigmoid", "mul", "mul", "aten.floor.default"]
+    assert all(f"{name} has" in remark for name, remark in zip(["Swish", "Floor"], recorded.remarks, strict=True))
+    assert torch.equal(execute(recorded.graph, (x,), recorded.state)[0], network(x))
+    network(x).sum().backward()  # as before: straight through
+    assert network.conv.weight.grad.abs().sum() > 0
+
+
+def test_a_gradient_of_its_own_is_not_lost_in_training():
+    with pytest.raises(NotFollowed, match="Swish has a gradient of its own"):
+        record(OwnGradients().train(), (torch.randn(2, 3, 8, 8),))
+
+
+def test_other_threads_keep_their_gradients():
+    found = []
+
+    def elsewhere() -> None:
+        x = torch.ones(3, requires_grad=True)
+        Floor.apply(x * 0.5).sum().backward()
+        found.append(x.grad)
+
+    class Starting(OwnGradients):
+        def forward(self, x):
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join()
+            return super().forward(x)
+
+    record(Starting().eval(), (torch.randn(1, 3, 8, 8),))
+    assert found and all(gradient.tolist() == [0.5] * 3 for gradient in found)

@@ -20,6 +20,7 @@ from repfold.engine.tuning import Tuning
 
 _SHAPES_KEPT = 64  # for which calls are prepared
 _LARGEST = 2**31 - 1  # that C's int holds
+_MOST_CONTEXTS = 256  # that an engine takes
 
 
 def load(
@@ -39,16 +40,17 @@ def load(
     the system grants no more threads, there are fewer. ``precision`` "bf16" computes in bfloat16 with sums in
     float32, where the CPU can. ``kernels`` ("avx512", "avx2", "scalar"; of bf16 "amx", "avx512") and ``convolution``
     ("direct", "2x2", ...) override what the engine would choose. ``contexts``: calls that run at once and share the
-    weights, by default as many as the cores have room for with so many threads each; further calls wait, in the order
-    in which they came. ``strict``: the same bits for every number of threads, contexts and images in a batch, at some
-    cost in speed. ``tuned``: each layer's algorithm is what ``tune`` found to be the fastest; where it has not run on
-    this file and processor with these settings, it does so first, on one image of the model's own size.
+    weights, by default twice as many as the cores have room for with so many threads each, since a context that changes
+    hands is idle for a while; further calls wait, in the order in which they came. ``strict``: the same bits for every
+    number of threads, contexts and images in a batch, at some cost in speed. ``tuned``: each layer's algorithm is what
+    ``tune`` found to be the fastest; where it has not run on this file and processor with these settings, it does so
+    first, on one image of the model's own size.
     Raises: EngineError for a file that is no folded model, or a layer that the engine cannot run, which it names.
     """
     cores = allowance.cores()
     threads = cores if threads is None else threads
     if contexts is None:
-        contexts = max(1, cores // max(1, threads))
+        contexts = min(2 * max(1, cores // max(1, threads)), _MOST_CONTEXTS)
     if strict:
         if convolution != "auto":
             raise EngineError(f"strict chooses the convolutions itself: leave convolution '{convolution}' out.")

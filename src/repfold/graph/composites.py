@@ -40,6 +40,10 @@ class Composites(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in WRITING:
+            return args[0].copy_(WRITING[func](*args, **kwargs))
+        if func in _FUNCTIONAL and kwargs.get("inplace"):
+            return args[0].copy_(self.__torch_function__(func, types, args, {**kwargs, "inplace": False}))
         describe = COMPOSITES.get(func)
         described = describe(*args, **kwargs) if describe is not None else None
         if described is None:
@@ -157,6 +161,7 @@ _SHAPES: dict[str, Callable[..., tuple[int, ...]]] = {
     "linear": lambda x, weight, bias: _rows(x, weight),
     "batch_norm": lambda x, **rest: x.shape,
     "dropout": lambda x, **rest: x.shape,
+    "leaky_relu": lambda x, **rest: x.shape,
     "mean": lambda x, **rest: (*x.shape[:-2], 1, 1),
     "pad": lambda x, pads, **rest: _padded(x, pads),
     "resize": lambda x, size, **rest: (*x.shape[:2], *size),
@@ -201,6 +206,13 @@ def _one_each(value: object, axes: int) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
 
 
+def _rrelu(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+) -> Described | None:
+    """Random slopes, but the mean one outside of training."""
+    return None if training else ("leaky_relu", {"x": input, "slope": (lower + upper) / 2})
+
+
 def _avg_pool1d(
     input: Tensor, kernel_size: object, stride: object = None, padding: object = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -213,6 +225,21 @@ def _avg_pool1d(
 def _one(value: Any) -> tuple[int, ...]:
     return () if value is None or value == () else tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
+
+# What writes to its first argument and PyTorch cannot make functional, and what has the same values. (Each is made of
+# another that writes, which it can; but it asks the outer one.)
+WRITING: dict[Any, Callable[..., Tensor]] = {
+    **{
+        getattr(Tensor, f"{name}_"): getattr(Tensor, name)
+        for name in (
+            *("absolute", "arccos", "arcsin", "arctan", "clip", "divide", "fix", "float_power", "multiply", "negative"),
+            *("square", "subtract", "true_divide"),
+        )
+    },
+    **{getattr(torch, f"{name}_"): getattr(torch, name) for name in ("clip", "fix", "selu", "square")},
+}
+# The same, of those that write where they are told to by a keyword.
+_FUNCTIONAL = (F.relu6, F.rrelu, F.selu)
 
 # Called function -> its operator and arguments, or None where its parts are to be recorded.
 COMPOSITES: dict[Any, Callable[..., Described | None]] = {
@@ -227,6 +254,7 @@ COMPOSITES: dict[Any, Callable[..., Described | None]] = {
     F.interpolate: _interpolate,
     F.linear: _linear,
     F.batch_norm: _batch_norm,
+    F.rrelu: _rrelu,
     F.prelu: lambda input, weight: ("prelu", {"x": input, "weight": weight}),
     torch.prelu: lambda input, weight: ("prelu", {"x": input, "weight": weight}),
     torch.pixel_shuffle: lambda input, upscale_factor: ("pixel_shuffle", {"x": input, "factor": upscale_factor}),

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext
 
 from repfold.errors import first_line
+from repfold.graph import own_gradients
 from repfold.graph.composites import Composites, Marks
 from repfold.graph.copying import private_copy, register_plain_tensors
 from repfold.graph.decisions import SizeDecisions
@@ -241,13 +242,21 @@ class _Session:
         )
 
     def call(self, state: dict[str, Tensor], arguments: tuple[object, ...]) -> Any:
-        with Composites(self.recorder), Marks(self.twin, self.recorder).watching():
+        watching = Marks(self.twin, self.recorder).watching()
+        with Composites(self.recorder), watching, own_gradients.followed(self._loses_gradient):
             output = torch.func.functional_call(self.twin, state, arguments)
         try:
             self.output = output
             return [leaf for leaf in take_apart(output) if isinstance(leaf, Tensor)]
         except UnknownContainer as unknown:
             raise NotFollowed(f"it returns {unknown}") from unknown
+
+    def _loses_gradient(self, function: type[torch.autograd.Function]) -> None:
+        if self.twin.training:
+            raise NotFollowed(f"{function.__name__} has a gradient of its own, which a graph does not hold")
+        self.recorder.remarks.append(
+            f"the gradient of its own that {function.__name__} has is not kept, which training would use"
+        )
 
     def result(self, network: nn.Module, arguments: tuple[object, ...], leaves: list[Tensor]) -> Recorded:
         recorder = self.recorder

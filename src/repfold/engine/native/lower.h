@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -91,6 +92,9 @@ private:
     // in lower_layers.cpp
     Meaning convolution(const Arguments& arguments);
     Meaning computed_convolution(const Arguments& arguments);
+    Size axis_apart(const Sizes& weight, const Arguments& arguments) const;
+    Value axis_as_images(const Value& x, Size axis);
+    Value images_as_axis(const Value& x, Size images, Size axis);
     /// Products of a kernel's sizes do not overflow from here on.
     void check_kernel(const Sizes& weight) const;
     Value spread(const Value& x, const Window& window, HW output_padding);
@@ -109,6 +113,11 @@ private:
     Meaning view(const Arguments& arguments);
     Meaning permute(const Arguments& arguments);
     Meaning expand(const Arguments& arguments);
+    Value filled(double number_everywhere, const Sizes& sizes, const Arguments& arguments);
+    template <int number_everywhere>
+    Meaning filled_as(const Arguments& arguments) {
+        return filled(number_everywhere, tensor(arguments, "self").sizes(), arguments);
+    }
     Value part(const Value& x, Size axis, Size first, Size count, Size step);
     Value windows(const Value& x, Size axis, Size size, Size dilation, Size step);
     Meaning slice(const Arguments& arguments);
@@ -118,7 +127,10 @@ private:
     Meaning cat(const Arguments& arguments);
     Meaning stack(const Arguments& arguments);
     Meaning roll(const Arguments& arguments);
+    /// The values of x at these indices, one or none for each of its first axes.
+    Value indexed(const Value& x, const std::vector<std::optional<Value>>& of_axes);
     Meaning index(const Arguments& arguments);
+    Meaning index_select(const Arguments& arguments);
     Meaning unfold(const Arguments& arguments);
     Meaning pad(const Arguments& arguments);
     Value padded(const Value& x, const Sizes& before, const Sizes& behind, float background);
@@ -166,6 +178,12 @@ private:
     Meaning aten_reduction(const Arguments& arguments) {
         const Value x = tensor(arguments, "self");
         return reduced({kind}, x, axes_of(arguments, "dim", x.rank()), arguments.flag("keepdim"));
+    }
+    /// The values alone: which of them they were, the engine does not tell.
+    template <Reduction::Kind kind>
+    Meaning extreme(const Arguments& arguments) {
+        const Value x = tensor(arguments, "self");
+        return std::vector<Value>{reduced({kind}, x, {axis_of(arguments, "dim", x.rank())}, arguments.flag("keepdim"))};
     }
     Meaning variance(const Arguments& arguments);
     Meaning vector_norm(const Arguments& arguments);

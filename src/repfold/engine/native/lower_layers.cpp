@@ -43,10 +43,21 @@ Meaning Lowering::convolution(const Arguments& arguments) {
     conv.weight = parameter(arguments, "weight");
     conv.bias = parameter(arguments, "bias");
     Sizes weight = shape_of(conv.weight);
-    const bool row = weight.size() == 3 && x.rank() == 3;
+    const bool row = weight.size() == 3 && x.rank() == 3, volume = weight.size() == 5 && x.rank() == 5;
+    const Size images = volume ? x.sizes()[0] : 1, apart = volume ? axis_apart(weight, arguments) : 0;
+    const auto pair = [&](const char* name, Size low, Size high) {
+        if (!volume) return arguments.pair(name, low, high);
+        Sizes all = arguments.integers(name, low, high);
+        all.erase(all.begin() + apart - 2);
+        return HW{all[0], all[1]};
+    };
     if (row) {
         x = with_row(x);
         weight.insert(weight.end() - 1, 1);
+    }
+    if (volume) {
+        x = axis_as_images(x, apart);
+        weight.erase(weight.begin() + apart);
     }
     if (weight.size() != 4 || x.rank() != 4) refuse("a convolution of other axes than height and width");
     check_kernel(weight);
@@ -62,10 +73,7 @@ Meaning Lowering::convolution(const Arguments& arguments) {
     conv.out_channels = weight[0];
     conv.in_channels = weight[1] * conv.groups;
     if (conv.out_channels % conv.groups) fail("layer '", name_, "': groups do not divide its channels");
-    conv.window = {{weight[2], weight[3]},
-                   arguments.pair("stride", 1, 255),
-                   arguments.pair("padding", 0, 1024),
-                   arguments.pair("dilation", 1, 255)};
+    conv.window = {{weight[2], weight[3]}, pair("stride", 1, 255), pair("padding", 0, 1024), pair("dilation", 1, 255)};
     if (row) conv.window.stride.h = conv.window.dilation.h = 1, conv.window.padding.h = 0;
     check_shape(conv.bias, {conv.out_channels});
     x = as_image(x);
@@ -82,7 +90,39 @@ Meaning Lowering::convolution(const Arguments& arguments) {
     Shape result = slide(conv.window, shape(x));
     result.c = conv.out_channels;
     const Value made = add(std::move(conv), {x.index}, result);
+    if (volume) return images_as_axis(made, images, apart);
     return row ? without_row(made) : made;
+}
+
+/// The axis of a volume that a convolution leaves alone.
+Size Lowering::axis_apart(const Sizes& weight, const Arguments& arguments) const {
+    const Sizes strides = arguments.integers("stride", 1, 255), paddings = arguments.integers("padding", 0, 1024);
+    const bool axes = strides.size() == 3 && paddings.size() == 3 && arguments.integers("dilation", 1, 255).size() == 3;
+    for (Size axis = 2; axes && axis < 5 && !arguments.boolean("transposed"); ++axis)
+        if (weight[axis] == 1 && strides[axis - 2] == 1 && paddings[axis - 2] == 0) return axis;
+    refuse("a convolution over three axes");
+}
+
+/// What lies along one axis of a volume, as images of their own.
+Value Lowering::axis_as_images(const Value& x, Size axis) {
+    Sizes order{0, axis};
+    for (Size other = 1; other < x.rank(); ++other)
+        if (other != axis) order.push_back(other);
+    const Value first{x.index, permuted(x.view, order)};
+    Sizes sizes = first.sizes();
+    sizes[1] *= sizes[0];
+    sizes.erase(sizes.begin());
+    return reshaped(first, sizes);
+}
+
+Value Lowering::images_as_axis(const Value& x, Size images, Size axis) {
+    Sizes sizes = x.sizes();
+    sizes[0] /= images;
+    sizes.insert(sizes.begin(), images);
+    const Value first = reshaped(x, sizes);
+    Sizes order{0};
+    for (Size own = 1; own < first.rank(); ++own) order.push_back(own < axis ? own + 1 : own == axis ? 1 : own);
+    return {first.index, permuted(first.view, order)};
 }
 
 void Lowering::check_kernel(const Sizes& weight) const {

@@ -44,6 +44,16 @@ Meaning Lowering::expand(const Arguments& arguments) {
     return Value{x.index, repeated(x.view, sizes)};
 }
 
+/// One number everywhere.
+Value Lowering::filled(double number_everywhere, const Sizes& sizes, const Arguments& arguments) {
+    if (arguments.given("dtype")) refuse("a tensor of a type that is chosen for it");
+    if (sizes.size() > 8) refuse("a tensor of more than eight axes");
+    for (const Size size : sizes)
+        if (size < 1) refuse("a tensor of no values");
+    const Value one = number(number_everywhere);
+    return {one.index, repeated(one.view, sizes)};
+}
+
 Value Lowering::part(const Value& x, Size axis, Size first, Size count, Size step) {
     if (count < 1) fail("the images are too small: nothing is left at layer '", name_, "'");
     if (count == 1) step = 1;
@@ -141,23 +151,39 @@ Meaning Lowering::roll(const Arguments& arguments) {
 /// x[..., indices, ...]: the indexed axes become one, of which pixels are taken by their numbers.
 Meaning Lowering::index(const Arguments& arguments) {
     const Value x = tensor(arguments, "self");
-    const std::vector<std::string> names = arguments.values("indices");
-    if (static_cast<Size>(names.size()) > x.rank()) refuse("an index of axes that are not there");
+    std::vector<std::optional<Value>> of_axes;
+    for (const std::string& name : arguments.values("indices")) {
+        if (name.empty()) of_axes.emplace_back();
+        else of_axes.emplace_back(tensor(name));
+    }
+    return indexed(x, of_axes);
+}
+
+Meaning Lowering::index_select(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self"), numbers = tensor(arguments, "index");
+    if (numbers.rank() != 1) refuse("a selection by indices that are no list");
+    std::vector<std::optional<Value>> of_axes(static_cast<size_t>(axis_of(arguments, "dim", x.rank())));
+    of_axes.emplace_back(numbers);
+    return indexed(x, of_axes);
+}
+
+Value Lowering::indexed(const Value& x, const std::vector<std::optional<Value>>& of_axes) {
+    if (static_cast<Size>(of_axes.size()) > x.rank()) refuse("an index of axes that are not there");
     const Sizes sizes = x.sizes();
     Sizes order, rest, taken;
     std::vector<Value> indices;
-    for (Size axis = 0; axis < x.rank(); ++axis)
-        if (axis < static_cast<Size>(names.size()) && !names[axis].empty()) {
-            order.push_back(axis);
-            indices.push_back(tensor(names[axis]));
+    for (size_t axis = 0; axis < of_axes.size(); ++axis)
+        if (of_axes[axis]) {
+            order.push_back(static_cast<Size>(axis));
+            indices.push_back(*of_axes[axis]);
             taken = common(taken, indices.back().sizes());
         }
-    const auto indexed = static_cast<Size>(order.size());
-    if (!indexed) refuse("an index of no axis");
-    const bool together = order.back() - order.front() + 1 == indexed;
+    const auto many_axes = static_cast<Size>(order.size());
+    if (!many_axes) refuse("an index of no axis");
+    const bool together = order.back() - order.front() + 1 == many_axes;
     const Size first = together ? order.front() : 0;
     for (Size axis = 0; axis < x.rank(); ++axis)
-        if (std::find(order.begin(), order.begin() + indexed, axis) == order.begin() + indexed) {
+        if (std::find(order.begin(), order.begin() + many_axes, axis) == order.begin() + many_axes) {
             order.push_back(axis);
             rest.push_back(sizes[axis]);
         }
@@ -187,7 +213,7 @@ Meaning Lowering::index(const Arguments& arguments) {
     for (Size i = 0; i < first; ++i) back.push_back(many + i);
     for (Size i = 0; i < many; ++i) back.push_back(i);
     for (Size i = many + first; i < static_cast<Size>(result.size()); ++i) back.push_back(i);
-    return Value{made.index, permuted(made.view, back)};
+    return {made.index, permuted(made.view, back)};
 }
 
 /// Windows of an axis of one digit, which becomes the windows' axis; within them goes a new last one.
