@@ -6,5 +6,6 @@ from __future__ import annotations
 ZOOS = {
     "pytorchcv": "zoos.pytorchcv_families",
     "timm": "zoos.timm_families",
+    "torchvision": "zoos.torchvision_families",
     "transformers": "zoos.transformers_families",
 }
