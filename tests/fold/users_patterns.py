@@ -660,6 +660,72 @@ class Chaotic(Unit):
 # The table
 
 
+class Squeezes(Unit):
+    """Forgets that one image has a batch axis too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.adaptive_avg_pool2d(super().forward(x).relu(), 1).squeeze())
+
+
+class AddsBias(Unit):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(super().forward(x).relu().mean((2, 3)), self.head.weight) + 2 * self.head.bias
+
+
+class Reads(Unit):
+    """A line of text: a sequence along the image's width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.LSTM(4, 3, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.recurrent(super().forward(x).relu().mean(2).permute(2, 0, 1))[0]
+
+
+class Swish(torch.autograd.Function):
+    """Keeps its input alone for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        s = torch.sigmoid(ctx.saved_tensors[0])
+        return gradient * (s + ctx.saved_tensors[0] * s * (1 - s))
+
+
+class SwishNet(Unit):
+    def forward(self, x: Tensor) -> Tensor:
+        return Swish.apply(super().forward(x))
+
+
+class HardSwish(Unit):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y * F.relu6(y + 3, inplace=True) / 6
+
+
+class Cosine(Unit):
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = nn.Parameter(torch.randn(5, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x).relu().mean((2, 3))
+        return F.cosine_similarity(y[:, None], self.classes, dim=-1)
+
+
 @dataclass(frozen=True)
 class Pattern:
     """A network and what may be asked of its fold.
@@ -745,6 +811,13 @@ FORWARDS: dict[str, Pattern] = {
     "resize to the example": Pattern(lambda: TakesHundred(lambda x: F.interpolate(x, (16, 16))), sizes=(32, 12)),
     "maps down to one pixel": Pattern(_strided, sizes=(32, 64, 24, 17)),
     "map down to one row": Pattern(WritesToOneRow, inputs=((2, 3, 6, 6),), sizes=(32, 9)),
+    "squeeze of all axes": Pattern(Squeezes),
+    "squeeze of all axes of one image": Pattern(Squeezes, inputs=((1, 3, 16, 16),)),
+    "bias apart from its layer": Pattern(AddsBias),
+    "recurrent layer along a row": Pattern(Reads),
+    "swish with its own gradient": Pattern(SwishNet),
+    "hard swish in place": Pattern(HardSwish),
+    "cosine classifier": Pattern(Cosine),
     "two inputs": Pattern(TakesTwo, inputs=((2, 3, 16, 16), (2, 4, 16, 16)), sizes=(24,)),
     "selection by a buffer": Pattern(Selects, norms=1),
     "counter buffer": Pattern(Counts),

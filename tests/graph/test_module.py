@@ -427,6 +427,25 @@ def test_what_is_read_twice_is_not_written_to():
     assert "inplace" not in agrees(Written(lambda m, x: F.relu(x)), *SIZES).code
 
 
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(4, 5), nn.Conv2d(4, 5, 3), nn.LayerNorm(4)], ids=lambda x: type(x).__name__
+)
+def test_a_bias_that_is_added_without_its_layer(layer):
+    apply = {
+        nn.Linear: lambda m, x: F.linear(x.mean((2, 3)), m.part.weight) + m.part.bias * 2,
+        nn.Conv2d: lambda m, x: F.conv2d(x, m.part.weight) + m.part.bias[:, None, None],
+        nn.LayerNorm: lambda m, x: F.layer_norm(x.mean((2, 3)), (4,), m.part.weight) + m.part.bias,
+    }
+    agrees(Written(apply[type(layer)], part=layer), *SIZES)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_linear_layer_of_a_vector(batch):
+    """What is left where the axes of one are removed from one image, whose batch is then fixed."""
+    network = Written(lambda m, x: m.head(F.adaptive_avg_pool2d(x, 1).squeeze()), head=nn.Linear(4, 5))
+    agrees(network, (batch, 4, 12, 12))
+
+
 IN_PLACE = {
     "relu6": lambda y: F.relu6(y + 3, inplace=True) / 6 * y,
     "relu6, its argument": lambda y: (F.relu6(y, True), y)[1],

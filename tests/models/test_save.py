@@ -181,3 +181,29 @@ def test_dropout_that_is_always_on_is_not_saved(tmp_path):
 
     with pytest.raises(RepFoldError, match="computes something else"):
         repfold.save(Noisy().eval(), tmp_path / "net.safetensors", example=torch.rand(8, 8))
+
+
+class WithSpare(nn.Module):
+    """A head that only training reads, or that nothing reads any more."""
+
+    def __init__(self, read: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.spare = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), nn.Linear(4, 5)
+        self.read = read
+
+    def forward(self, x):
+        y = self.body(x).mean((2, 3))
+        return (self.head(y), self.spare(y)) if self.training and self.read else self.head(y)
+
+
+def test_what_nothing_reads_is_left_out(tmp_path):
+    network, x = WithSpare(read=False).eval(), torch.randn(2, 3, 8, 8)
+    loaded = returned(network, tmp_path / "net.safetensors", example=x)
+    assert torch.equal(loaded(x), network(x)) and not any("spare" in path for path in loaded.state_dict())
+    assert network.spare.training is False
+
+
+def test_what_training_reads_is_not_lost(tmp_path):
+    with pytest.raises(RepFoldError, match=r"'spare\.weight' is used only in training"):
+        repfold.save(WithSpare(read=True).eval(), tmp_path / "net.safetensors", example=torch.randn(2, 3, 8, 8))
+    assert not list(tmp_path.iterdir())

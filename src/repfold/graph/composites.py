@@ -40,6 +40,8 @@ class Composites(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is F.cosine_similarity:
+            return _cosine_similarity(*args, **kwargs)
         if func in WRITING:
             return args[0].copy_(WRITING[func](*args, **kwargs))
         if func in _FUNCTIONAL and kwargs.get("inplace"):
@@ -204,6 +206,14 @@ def _scaled(size: Any, factor: Any) -> Any:
 
 def _one_each(value: object, axes: int) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+
+
+def _cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """As PyTorch computes it, but that writes to what it has computed, where nothing makes that functional."""
+    x1, x2 = torch.broadcast_tensors(x1, x2)
+    first, second = (x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps) for x in (x1, x2))
+    similarity: Tensor = (first * second).sum(dim)
+    return similarity
 
 
 def _rrelu(

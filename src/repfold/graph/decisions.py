@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
 import sympy
+import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 
@@ -31,6 +33,12 @@ class SizeDecisions(ShapeEnv):
             elif isinstance(orig_expr, sympy.Eq) and orig_expr.rhs == 1 and result:
                 self.ones.append(orig_expr.lhs)
         return result
+
+    def removes_ones(self, sizes: Iterable[object]) -> None:
+        """Record what a squeeze of axes of these sizes decides: PyTorch takes a free size for one that is never one."""
+        for size in sizes:
+            if isinstance(size, torch.SymInt):
+                self.decisions.append((sympy.Ne(size.node.expr, 1), "squeeze"))
 
 
 def _holding(expr: object, result: object) -> Any:

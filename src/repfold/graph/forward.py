@@ -109,10 +109,11 @@ class Forward:
         return submodule(self.original, self.original_paths.get(path, path))
 
     def _children(self, layer: Layer) -> set[str]:
-        """Names below the layer's path that are not of its own tensors."""
+        """Names below the layer's path that are not of its own tensors: a bias may be added without the layer."""
         paths = [*self.state, *(value.scope for value in self.graph.values)]
         below = {path[len(layer.path) + 1 :].split(".")[0] for path in paths if path.startswith(f"{layer.path}.")}
-        return below - layer.tensors.keys() - {"num_batches_tracked"}
+        own = {name for name, path in layer.tensors.items() if path is not None}
+        return below - own - {"num_batches_tracked"}
 
     def _ignores_mode(self, value: Value) -> bool:
         """Whether the forward fixes a dropout's ``training``, whatever the mode of its module."""

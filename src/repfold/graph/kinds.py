@@ -84,6 +84,7 @@ _OWN_KINDS: dict[tuple[str, str], Kind] = {
     ("pad", "value"): _number,
     ("resize", "mode"): _one_of(*(mode for mode, _ in RESIZES)),
     ("resize", "scale"): _optional(_tuple_of(_optional(_number))),
+    ("aten.div.Tensor_mode", "other"): lambda argument: _value(argument) or _number(argument),
     ("scaled_dot_product_attention", "value"): _value,
     ("scaled_dot_product_attention", "scale"): _optional(_number),
 }
@@ -108,7 +109,7 @@ _SCHEMA_KINDS: dict[str, Kind] = {
 _MORE = frozenset(
     """
     adaptive_max_pool2d.default adaptive_max_pool3d.default arange.default arange.start argsort.default baddbmm.default
-    bucketize.Tensor diagonal.default dot.default eye.default glu.default im2col.default index_add.default
+    bucketize.Tensor diagonal.default dot.default eye.default eye.m glu.default im2col.default index_add.default
     linalg_vector_norm.default linspace.default log_sigmoid_forward.default logsumexp.default mv.default
     new_full.default new_ones.default new_zeros.default one_hot.default ones.default ones_like.default roll.default
     stack.default std.correction std_mean.correction sum.default tril.default triu.default unbind.int unfold.default
@@ -139,7 +140,10 @@ def signature(op: str) -> tuple[frozenset[str], dict[str, Kind]]:
         names = operator(op).parameters
         return frozenset(names), {name: _OWN_KINDS.get((op, name)) or _KINDS[name] for name in names}
     schema = _overload(op)._schema
-    kinds = {argument.name: _schema_kind(str(argument.real_type)) for argument in schema.arguments}
+    kinds = {
+        argument.name: _OWN_KINDS.get((op, argument.name)) or _schema_kind(str(argument.real_type))
+        for argument in schema.arguments
+    }
     return frozenset(a.name for a in schema.arguments if not a.has_default_value()), kinds
 
 

@@ -164,6 +164,17 @@ def _record(
     return session.result(network, arguments, output)
 
 
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """With it, a recurrent layer is one operator whose values are not those of the layer, and which float64 lacks."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
 def _cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
@@ -196,6 +207,7 @@ class _Session:
     def running(self) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(enable_python_dispatcher())  # shape rules for symbolic sizes, where operators lack them
+            stack.enter_context(_without_onednn())
             stack.enter_context(self.mode)
             stack.enter_context(self.recorder)
             stack.enter_context(torch.enable_grad())

@@ -79,6 +79,8 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._read(args[0])
+        if func.overloadpacket is torch.ops.aten.squeeze and self.session.env is not None:
+            self.session.env.removes_ones(_squeezed(*args, **kwargs))
         output = func(*args, **kwargs)
         if func.namespace == "prim":
             return output
@@ -256,6 +258,12 @@ class Recorder(TorchDispatchMode):
         if not all(path in self.state for path in paths):
             self.remarks.append(f"its forward decides by the value of {', '.join(paths)}, which is taken as it is now")
         return number
+
+
+def _squeezed(self: Tensor, dim: int | Sequence[int] | None = None) -> list[Any]:
+    """The sizes of the axes that a squeeze looks at."""
+    dims = range(self.dim()) if dim is None else dim if isinstance(dim, Sequence) else (dim,)
+    return [self.shape[axis] for axis in dims]
 
 
 def _ancestors(value: Value) -> set[Value]:

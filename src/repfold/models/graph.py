@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from repfold.errors import RepFoldError
 from repfold.graph import reading
-from repfold.graph.copying import NotCopied
+from repfold.graph.copying import NotCopied, private_copy
 from repfold.graph.file import ADVICE, BUFFER, FROZEN, PARAMETER, Written, to_json
 from repfold.graph.graph import STATE
 from repfold.graph.module import GraphNetwork, to_module
@@ -87,7 +87,7 @@ def _recorded(network: nn.Module, arguments: tuple[object, ...]) -> GraphNetwork
             "save(..., description=Description(architecture=Architecture('package.module:factory')))."
         ) from error
     if not isinstance(network, fx.GraphModule):
-        _refuse_lost(network, recorded.state)
+        _refuse_lost(network, arguments, recorded.state)
     return to_module(
         recorded.graph,
         recorded.state,
@@ -98,10 +98,18 @@ def _recorded(network: nn.Module, arguments: tuple[object, ...]) -> GraphNetwork
     )
 
 
-def _refuse_lost(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def _refuse_lost(network: nn.Module, arguments: tuple[object, ...], state: Mapping[str, Tensor]) -> None:
+    """Refuse a network with parameters that its forward reads in training alone; those that it never reads may go."""
     kept = {id(tensor) for tensor in state.values()}
-    for path, parameter in network.named_parameters():
-        if id(parameter) not in kept:
+    lost = [path for path, parameter in network.named_parameters() if id(parameter) not in kept]
+    if not lost:
+        return
+    try:
+        trained = set(record(private_copy(network).train(), arguments).state)
+    except (NotFollowed, NotCopied, UnknownSize):
+        trained = set(lost)
+    for path in lost:
+        if path in trained:
             raise RepFoldError(
                 f"This network's '{path}' is used only in training, so its graph does not describe it. Build it "
                 "with models.create('package.module:factory') and give that as description.architecture."
