@@ -30,6 +30,14 @@ def heads(x: Tensor) -> Tensor:
     return x.flatten(2).view(n, 3, c // 3, h * w).transpose(2, 3)
 
 
+def assigned(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 2:5] = x[:, :3] * 2
+    y[:, :, 1:-1, -1] = 3
+    y[:, -1] = y[:, 0]
+    return y
+
+
 by_matrix = F.linear  # by another name than the layer of parts()
 
 # Of a tensor [N, 12, H, W]; sizes are drawn anew for each.
@@ -63,7 +71,23 @@ FORWARDS: dict[str, Forward] = {
     "powers": lambda s, x: (x.abs() + 1) ** 0.75 + x**2 + (x.abs() + 1) ** -0.5,
     "sum with a product": lambda s, x: torch.addcmul(s.b, x, s.b, value=0.5) + torch.addcmul(x, x, s.b),
     "own tensors": lambda s, x: x * s.a.view(1, 12, 1, 1).expand(*x.shape) + s.b,
-    "zeros and ones": lambda s, x: torch.zeros_like(x[:, 1:]) + x[:, :-1] * torch.ones_like(x[:, :1]),
+    "zeros and ones": lambda s, x: torch.zeros_like(x[:, 1:]) + x[:, :-1] * torch.ones_like(x[:, :1])
+    - x.new_full((2, 1), 0.5)[0] * x.new_ones(x.shape[-1]),
+    "ranges": lambda s, x: x[:, :3, :4, :5] * torch.arange(5) + torch.linspace(-1, 2, 4)[:, None]
+    - torch.arange(3, 8.9, 2).view(3, 1, 1) + torch.eye(4, 5),
+    "repetitions": lambda s, x: x.repeat(1, 2, 1, 3)[:, 5:] + s.b.repeat(2, 1, 1, 1)[1, :1],
+    "assignments": lambda s, x: assigned(x),
+    "decisions": lambda s, x: torch.where(x > 0.3, x, s.b) * (x <= x.flip(1)) + x * ~(x.flip(2) < -1)
+    + x.masked_fill((x >= 0) & (x != s.b) | (x == 0), -2.0) - (x > 1).float(),
+    "a mask of infinities": lambda s, x: x.masked_fill(x < 0, -torch.inf).softmax(1),
+    "gated": lambda s, x: F.glu(x, 1) + F.glu(x[:, :6].repeat(1, 2, 1, 1), -3),
+    "deviations": lambda s, x: x.std((2, 3)) + x.std(3, correction=0).mean(2),
+    "log of a sum": lambda s, x: x.logsumexp((2, 3)) + (x * 40).logsumexp(1, keepdim=True).mean((2, 3)),
+    "patches as columns": lambda s, x: F.unfold(x, (3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)) * 2,
+    "sum with products": lambda s, x: torch.baddbmm(s.b[:, 0], x.flatten(2), x.flatten(2).mT, beta=0.5, alpha=2)
+    + torch.addmm(s.a, x.mean((2, 3)).T, x.mean((2, 3)), alpha=-1),
+    "similarities": lambda s, x: F.cosine_similarity(x.mean((2, 3))[:, None], s.matrix.T, dim=-1),
+    "a recurrent layer": lambda s, x: s.recurrent(x.mean(2).transpose(1, 2))[0].sum(1),
     "gelu": lambda s, x: F.gelu(x) + F.gelu(x, approximate="tanh"),
     "mish": lambda s, x: F.mish(x),
     "other functions": lambda s, x: torch.tanh(x) + F.softplus(x) + F.elu(x) + torch.exp(-x.abs()),
@@ -139,6 +163,7 @@ def parts() -> dict[str, nn.Module | Tensor]:
         "low": torch.tensor([0, 2, 1, 0], dtype=torch.int32),
         "linear": nn.Linear(12, 5),
         "norm": nn.LayerNorm(12),
+        "recurrent": nn.LSTM(12, 4, bidirectional=True, batch_first=True),
         "strip": nn.Conv1d(1, 1, 3, padding=1),
         "channels": nn.Conv3d(1, 3, (5, 1, 1), stride=(2, 1, 1), padding=(2, 0, 0)),
         "planes": nn.Conv3d(3, 4, (3, 2, 1), padding=(1, 1, 0), dilation=(2, 1, 1), bias=False),

@@ -108,12 +108,13 @@ _SCHEMA_KINDS: dict[str, Kind] = {
 # Functions of PyTorch's that networks use besides those it calls core.
 _MORE = frozenset(
     """
-    adaptive_max_pool2d.default adaptive_max_pool3d.default arange.default arange.start argsort.default baddbmm.default
-    bucketize.Tensor diagonal.default dot.default eye.default eye.m glu.default im2col.default index_add.default
-    linalg_vector_norm.default linspace.default log_sigmoid_forward.default logsumexp.default mv.default
-    new_full.default new_ones.default new_zeros.default one_hot.default ones.default ones_like.default roll.default
-    stack.default std.correction std_mean.correction sum.default tril.default triu.default unbind.int unfold.default
-    var_mean.correction zeros.default zeros_like.default _weight_norm_interface.default
+    adaptive_max_pool2d.default adaptive_max_pool3d.default arange.default arange.start argsort.default
+    baddbmm.default bucketize.Tensor diagonal.default dot.default eye.default eye.m fill.Scalar fill.Tensor
+    glu.default im2col.default index_add.default linalg_vector_norm.default linspace.default
+    log_sigmoid_forward.default logsumexp.default mv.default new_full.default new_ones.default new_zeros.default
+    one_hot.default ones.default ones_like.default roll.default stack.default std.correction std_mean.correction
+    sum.default tril.default triu.default unbind.int unfold.default var_mean.correction zeros.default
+    zeros_like.default _weight_norm_interface.default
     """.split()
 )
 

@@ -255,7 +255,7 @@ class _Session:
 
     def call(self, state: dict[str, Tensor], arguments: tuple[object, ...]) -> Any:
         watching = Marks(self.twin, self.recorder).watching()
-        with Composites(self.recorder), watching, own_gradients.followed(self._loses_gradient):
+        with Composites(self.recorder), watching, own_gradients.followed(self.twin, self._loses_gradient):
             output = torch.func.functional_call(self.twin, state, arguments)
         try:
             self.output = output

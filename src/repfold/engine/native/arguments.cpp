@@ -62,6 +62,16 @@ const std::string& Arguments::text(const char* name) const {
     return need(name, "a text", [](const Json& json) { return json.is(Json::Kind::string); }).string;
 }
 
+const std::string& Arguments::dtype(const char* name) const {
+    return need(name, "a dtype",
+                [](const Json& json) {
+                    const Json* dtype = json.find("dtype");
+                    return dtype && dtype->is(Json::Kind::string);
+                })
+        .find("dtype")
+        ->string;
+}
+
 std::vector<Size> Arguments::integers(const char* name, Size low, Size high) const {
     std::vector<Size> values;
     for (const Json& item :

@@ -27,6 +27,8 @@ public:
     bool boolean(const char* name) const;
     bool flag(const char* name) const { return given(name) && boolean(name); }  // false where it is left out
     const std::string& text(const char* name) const;
+    /// As "float32".
+    const std::string& dtype(const char* name) const;
     std::vector<Size> integers(const char* name, Size low, Size high) const;
 
     /// The names of the values in a list of them, "" for None; a single value is a list of one.

@@ -10,11 +10,11 @@
 
 namespace repfold {
 
-/// Values that the network holds: a tensor of the file, or one number where that has no name.
+/// Values that the network holds: a tensor of the file, or where that has no name numbers that go up by a step.
 struct Constant {
     static constexpr const char* name = "constant";
     std::string tensor;
-    float number = 0;
+    double number = 0, step = 0;
 };
 
 /// Copies each input to its part of the result: concatenations, cuts, paddings, changes of layout.

@@ -52,6 +52,12 @@ struct GeneralKernels {
             case Kind::minimum: return each([](float a, float b) { return a < b || a != a ? a : b; });
             case Kind::power: return each([](float a, float b) { return std::pow(a, b); });
             case Kind::prelu: return each([](float a, float b) { return a < 0 ? a * b : a; });
+            case Kind::less: return each([](float a, float b) { return a < b ? 1.0f : 0.0f; });
+            case Kind::less_or_equal: return each([](float a, float b) { return a <= b ? 1.0f : 0.0f; });
+            case Kind::equal: return each([](float a, float b) { return a == b ? 1.0f : 0.0f; });
+            case Kind::not_equal: return each([](float a, float b) { return a != b ? 1.0f : 0.0f; });
+            case Kind::kept_where: return each([](float a, float b) { return b != 0 ? a : 0.0f; });
+            case Kind::kept_unless: return each([](float a, float b) { return b != 0 ? 0.0f : a; });
         }
     }
 

@@ -66,8 +66,24 @@ void each_row(const Walk& walk, Body body) {
 
 struct Arithmetic {
     static constexpr const char* name = "arithmetic";
-    /// prelu: a, or where that is negative a * b.
-    enum class Kind { add, sub, mul, div, maximum, minimum, power, prelu };
+    /// prelu: a, or where that is negative a * b. What holds is 1, and what does not 0. kept_where, kept_unless: a
+    /// where b is not 0, or where it is; 0 elsewhere.
+    enum class Kind {
+        add,
+        sub,
+        mul,
+        div,
+        maximum,
+        minimum,
+        power,
+        prelu,
+        less,
+        less_or_equal,
+        equal,
+        not_equal,
+        kept_where,
+        kept_unless
+    };
 
     Kind kind = Kind::add;
 };

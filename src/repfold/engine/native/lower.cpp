@@ -35,6 +35,8 @@ void Lowering::lower_value(const Json& value) {
     const std::string &own_name = member(value, "name", text).string, &op = member(value, "op", text).string;
     const Json* scope = value.find("scope");
     name_ = scope && !scope->string.empty() ? scope->string : own_name;
+    const Json* dtype = value.find("dtype");
+    dtype_ = dtype ? dtype->string : "";
     const Arguments arguments(name_, member(value, "arguments", Json::Kind::object), images_);
     Meaning meaning;
     if (op == "input") {

@@ -72,6 +72,7 @@ private:
     /// Integers that the file holds, in the order of the value.
     std::vector<int64_t> integers(const Value& value) const;
     Value number(double value);
+    Value numbers(double first, double step, Size count);
     /// A copy with a storage of its own, the channels along this axis.
     Value moved(const Value& x, Size channels);
     Value whole(const Value& x);
@@ -113,11 +114,7 @@ private:
     Meaning view(const Arguments& arguments);
     Meaning permute(const Arguments& arguments);
     Meaning expand(const Arguments& arguments);
-    Value filled(double number_everywhere, const Sizes& sizes, const Arguments& arguments);
-    template <int number_everywhere>
-    Meaning filled_as(const Arguments& arguments) {
-        return filled(number_everywhere, tensor(arguments, "self").sizes(), arguments);
-    }
+    Meaning repeat(const Arguments& arguments);
     Value part(const Value& x, Size axis, Size first, Size count, Size step);
     Value windows(const Value& x, Size axis, Size size, Size dilation, Size step);
     Meaning slice(const Arguments& arguments);
@@ -132,6 +129,10 @@ private:
     Meaning index(const Arguments& arguments);
     Meaning index_select(const Arguments& arguments);
     Meaning unfold(const Arguments& arguments);
+    Meaning image_to_columns(const Arguments& arguments);
+    Value overwritten(const Value& x, const Value& by, Size axis, Size first);
+    Meaning slice_scatter(const Arguments& arguments);
+    Meaning select_scatter(const Arguments& arguments);
     Meaning pad(const Arguments& arguments);
     Value padded(const Value& x, const Sizes& before, const Sizes& behind, float background);
     Value mirrored(const Value& x, Size axis, Size before, Size behind, const std::string& mode);
@@ -142,14 +143,53 @@ private:
     Meaning identity(const Arguments& arguments) { return tensor(arguments, "x"); }
     Meaning dropout(const Arguments& arguments);
 
+    // in lower_constants.cpp
+    Value filled(double value, const Sizes& sizes);
+    template <int value>
+    Meaning filled(const Arguments& arguments) {
+        return filled(value, arguments.integers("size", 0, 1 << 28));
+    }
+    template <int value>
+    Meaning filled_as(const Arguments& arguments) {
+        return filled(value, tensor(arguments, "self").sizes());
+    }
+    Meaning filled_with(const Arguments& arguments);
+    Meaning filled_with_as(const Arguments& arguments);
+    Meaning fill(const Arguments& arguments);
+    Value range(double start, double end, double step);
+    Meaning arange(const Arguments& arguments);
+    Meaning linspace(const Arguments& arguments);
+    Meaning identity_matrix(const Arguments& arguments);
+    Meaning to(const Arguments& arguments);
+
     // in lower_arithmetic.cpp
     Value arithmetic(Arithmetic::Kind kind, const Value& a, const Value& b);
     template <Arithmetic::Kind kind>
     Meaning binary(const Arguments& arguments) {
-        return arithmetic(kind, tensor(arguments, "x"), operand(arguments, "other"));
+        const bool either = kind == Arithmetic::Kind::add && dtype_ == "bool";
+        return arithmetic(either ? Arithmetic::Kind::maximum : kind, tensor(arguments, "x"),
+                          operand(arguments, "other"));
     }
     Meaning power(const Arguments& arguments);
     Meaning sum_with_product(const Arguments& arguments);
+    /// By a comparison with "other", which is on its left where it is turned around.
+    template <Arithmetic::Kind kind, bool turned>
+    Meaning comparison(const Arguments& arguments) {
+        const Value x = tensor(arguments, "self"), other = operand(arguments, "other");
+        return turned ? arithmetic(kind, other, x) : arithmetic(kind, x, other);
+    }
+    Value truth(const Value& x) { return arithmetic(Arithmetic::Kind::not_equal, x, number(0)); }
+    /// Of truth values: the bits of other integers are refused.
+    template <Arithmetic::Kind kind>
+    Meaning logical(const Arguments& arguments) {
+        if (dtype_ != "bool") refuse("an operation on bits");
+        return arithmetic(kind, truth(tensor(arguments, "self")), truth(tensor(arguments, "other")));
+    }
+    Value chosen(const Value& condition, const Value& where, const Value& unless);
+    Meaning where(const Arguments& arguments);
+    Meaning masked_fill(const Arguments& arguments);
+    Meaning logical_not(const Arguments& arguments);
+    Meaning gated_linear_unit(const Arguments& arguments);
     Meaning prelu(const Arguments& arguments);
     Value apply(const Function& function, const Value& x);
     template <Function::Kind kind>
@@ -186,6 +226,9 @@ private:
         return std::vector<Value>{reduced({kind}, x, {axis_of(arguments, "dim", x.rank())}, arguments.flag("keepdim"))};
     }
     Meaning variance(const Arguments& arguments);
+    Meaning deviation(const Arguments& arguments);
+    Meaning log_sum_exp(const Arguments& arguments);
+    Meaning sum_with_matrices(const Arguments& arguments);
     Meaning vector_norm(const Arguments& arguments);
     Value normalized(const Value& x, std::vector<Value> affine, size_t inner, float epsilon);
     Meaning layer_norm(const Arguments& arguments);
@@ -207,7 +250,7 @@ private:
     std::map<std::string, Meaning> meanings_;
     std::map<std::string, Value> stored_;  // tensors of the file that are values
     std::vector<bool> once_;               // of each value
-    std::string name_;                     // of the layer at hand
+    std::string name_, dtype_;             // of the layer at hand
     Network network_;
 };
 

@@ -54,6 +54,34 @@ Meaning Lowering::sum_with_product(const Arguments& arguments) {
     return arithmetic(Kind::add, tensor(arguments, "self"), product);
 }
 
+Value Lowering::chosen(const Value& condition, const Value& where, const Value& unless) {
+    using Kind = Arithmetic::Kind;
+    return arithmetic(Kind::add, arithmetic(Kind::kept_where, where, condition),
+                      arithmetic(Kind::kept_unless, unless, condition));
+}
+
+Meaning Lowering::where(const Arguments& arguments) {
+    return chosen(tensor(arguments, "condition"), operand(arguments, "self"), operand(arguments, "other"));
+}
+
+Meaning Lowering::masked_fill(const Arguments& arguments) {
+    return chosen(tensor(arguments, "mask"), operand(arguments, "value"), tensor(arguments, "self"));
+}
+
+Meaning Lowering::logical_not(const Arguments& arguments) {
+    if (dtype_ != "bool") refuse("an operation on bits");
+    return arithmetic(Arithmetic::Kind::equal, tensor(arguments, "self"), number(0));
+}
+
+Meaning Lowering::gated_linear_unit(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    const Size axis = axis_of(arguments, "dim", x.rank()), half = x.sizes()[axis] / 2;
+    if (half * 2 != x.sizes()[axis]) refuse("a gated linear unit of an odd number of values");
+    const Value gate = whole(part(x, axis, half, half, 1));
+    return arithmetic(Arithmetic::Kind::mul, part(x, axis, 0, half, 1),
+                      in_place(Activation{Activation::Kind::sigmoid}, gate));
+}
+
 Meaning Lowering::prelu(const Arguments& arguments) {
     const Value x = tensor(arguments, "x");
     Value slope = tensor(arguments, "weight");

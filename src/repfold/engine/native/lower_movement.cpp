@@ -44,14 +44,24 @@ Meaning Lowering::expand(const Arguments& arguments) {
     return Value{x.index, repeated(x.view, sizes)};
 }
 
-/// One number everywhere.
-Value Lowering::filled(double number_everywhere, const Sizes& sizes, const Arguments& arguments) {
-    if (arguments.given("dtype")) refuse("a tensor of a type that is chosen for it");
-    if (sizes.size() > 8) refuse("a tensor of more than eight axes");
-    for (const Size size : sizes)
-        if (size < 1) refuse("a tensor of no values");
-    const Value one = number(number_everywhere);
-    return {one.index, repeated(one.view, sizes)};
+/// A tensor side by side with itself, so many times along each axis; leading axes may be new.
+Meaning Lowering::repeat(const Arguments& arguments) {
+    Value x = tensor(arguments, "self");
+    const Sizes times = arguments.integers("repeats", 0, largest);
+    if (static_cast<Size>(times.size()) < x.rank() || times.size() > 8) refuse("a repetition along such axes");
+    x.view.axes.insert(x.view.axes.begin(), times.size() - x.view.axes.size(), Axis{});
+    for (Size axis = 0; axis < x.rank(); ++axis) {
+        if (times[axis] < 1) refuse("a repetition to nothing");
+        if (times[axis] == 1) continue;
+        Sizes result = x.sizes();
+        View view = x.view;
+        view.axes.insert(view.axes.begin() + axis, Axis{});
+        Sizes apart = result;
+        apart.insert(apart.begin() + axis, times[axis]);
+        result[axis] *= times[axis];
+        x = reshaped({x.index, repeated(view, apart)}, result);
+    }
+    return x;
 }
 
 Value Lowering::part(const Value& x, Size axis, Size first, Size count, Size step) {
@@ -223,6 +233,51 @@ Value Lowering::windows(const Value& x, Size axis, Size size, Size dilation, Siz
     View view = cut_digit(x.view, axis, 0, span / step + 1, step);
     view.axes.push_back(cut_digit(x.view, axis, 0, size, dilation).axes[axis]);
     return {x.index, view};
+}
+
+/// The windows of an image as columns of a matrix.
+Meaning Lowering::image_to_columns(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    if (x.rank() != 4) refuse("windows of something that is no image");
+    const HW kernel = arguments.pair("kernel_size", 1, 255), stride = arguments.pair("stride", 1, 255);
+    const HW padding = arguments.pair("padding", 0, 1024), dilation = arguments.pair("dilation", 1, 255);
+    const Sizes border{0, 0, padding.h, padding.w};
+    Value pixels = as_image(padded(x, border, border, 0));
+    pixels = windows(windows(pixels, 2, kernel.h, dilation.h, stride.h), 3, kernel.w, dilation.w, stride.w);
+    const Sizes sizes = pixels.sizes();
+    pixels.view = permuted(pixels.view, {0, 1, 4, 5, 2, 3});
+    return reshaped(pixels, {sizes[0], sizes[1] * kernel.area(), sizes[2] * sizes[3]});
+}
+
+/// A tensor with a part of one axis overwritten.
+Value Lowering::overwritten(const Value& x, const Value& by, Size axis, Size first) {
+    const Size size = x.sizes()[axis], count = by.sizes()[axis];
+    Sizes part_of = x.sizes();
+    part_of[axis] = count;
+    if (by.sizes() != part_of || first < 0 || first + count > size) refuse("an assignment of other sizes");
+    std::vector<Value> parts;
+    if (first > 0) parts.push_back(part(x, axis, 0, first, 1));
+    parts.push_back(by);
+    if (first + count < size) parts.push_back(part(x, axis, first + count, size - first - count, 1));
+    return parts.size() == 1 ? by : joined(parts, axis);
+}
+
+Meaning Lowering::slice_scatter(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    const Size axis = axis_of(arguments, "dim", x.rank()), size = x.sizes()[axis];
+    if (arguments.integer("step", 1, largest) != 1) refuse("an assignment to every other value");
+    const Size start = arguments.given("start") ? arguments.integer("start", -largest, largest) : 0;
+    return overwritten(x, tensor(arguments, "src"), axis, std::clamp<Size>(start < 0 ? start + size : start, 0, size));
+}
+
+Meaning Lowering::select_scatter(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    const Size axis = axis_of(arguments, "dim", x.rank()), size = x.sizes()[axis];
+    const Size index = arguments.integer("index", -size, size - 1);
+    Value by = tensor(arguments, "src");
+    if (by.rank() != x.rank() - 1) refuse("an assignment of other axes");
+    by.view.axes.insert(by.view.axes.begin() + axis, Axis{});
+    return overwritten(x, by, axis, index < 0 ? index + size : index);
 }
 
 Meaning Lowering::unfold(const Arguments& arguments) {

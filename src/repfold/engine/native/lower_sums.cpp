@@ -1,6 +1,7 @@
 // Operators that compute of many values: reductions, norms, softmax, matrix products, attention.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "lower.h"
 
@@ -65,6 +66,42 @@ Meaning Lowering::variance(const Arguments& arguments) {
     for (const Size axis : dims) count *= static_cast<double>(x.sizes()[axis]);
     if (!(count > static_cast<double>(correction))) refuse("a variance of too few values");
     return reduced({Reduction::Kind::variance, correction}, x, dims, arguments.flag("keepdim"));
+}
+
+Meaning Lowering::deviation(const Arguments& arguments) {
+    return apply({Function::Kind::sqrt}, std::get<Value>(variance(arguments)));
+}
+
+Meaning Lowering::log_sum_exp(const Arguments& arguments) {
+    using Kind = Arithmetic::Kind;
+    const Value x = tensor(arguments, "self");
+    const Sizes dims = axes_of(arguments, "dim", x.rank());
+    // The largest, which is finite here: where it is not, the sum is what it should be.
+    const float most = std::numeric_limits<float>::max();
+    const Value largest =
+        apply({Function::Kind::clamp, -most, most}, reduced({Reduction::Kind::maximum}, x, dims, true));
+    const Value powers = apply({Function::Kind::exp}, arithmetic(Kind::sub, x, largest));
+    Value sum = apply({Function::Kind::log}, reduced({Reduction::Kind::sum}, powers, dims, true));
+    sum = arithmetic(Kind::add, sum, largest);
+    if (arguments.flag("keepdim")) return sum;
+    Sizes kept;
+    for (Size axis = 0; axis < x.rank(); ++axis)
+        if (std::find(dims.begin(), dims.end(), axis) == dims.end()) kept.push_back(x.sizes()[axis]);
+    return reshaped(sum, dims.empty() ? Sizes{} : kept);
+}
+
+/// beta * self + alpha * the product of the two matrices.
+Meaning Lowering::sum_with_matrices(const Arguments& arguments) {
+    using Kind = Arithmetic::Kind;
+    const bool batches = arguments.given("batch1");
+    Value made =
+        product(tensor(arguments, batches ? "batch1" : "mat1"), tensor(arguments, batches ? "batch2" : "mat2"));
+    Value more = tensor(arguments, "self");
+    const double alpha = arguments.number("alpha"), beta = arguments.number("beta");
+    if (alpha != 1) made = arithmetic(Kind::mul, made, number(alpha));
+    if (beta == 0) return made;
+    if (beta != 1) more = arithmetic(Kind::mul, more, number(beta));
+    return arithmetic(Kind::add, made, more);
 }
 
 Meaning Lowering::vector_norm(const Arguments& arguments) {

@@ -55,7 +55,12 @@ std::vector<int64_t> Lowering::integers(const Value& value) const {
 }
 
 Value Lowering::number(double value) {
-    return {add(General{Constant{"", static_cast<float>(value)}, {}, {View{}}}, {}, {1, 1, 1, 1}).index, View{}};
+    return {add(General{Constant{"", value}, {}, {View{}}}, {}, {1, 1, 1, 1}).index, View{}};
+}
+
+Value Lowering::numbers(double first, double step, Size count) {
+    const Packed place = packed({count}, 0);
+    return {add(General{Constant{"", first, step}, {}, {place.view}}, {}, place.shape).index, place.view};
 }
 
 Value Lowering::moved(const Value& x, Size channels) {

@@ -248,8 +248,11 @@ private:
     }
 
     void read_constant(const Constant& constant, const Tensor& out) const {
-        std::vector<float> values =
-            constant.tensor.empty() ? std::vector<float>(1, constant.number) : file_.read(constant.tensor);
+        std::vector<float> values;
+        if (constant.tensor.empty())
+            for (Size i = 0; i < out.c; ++i)
+                values.push_back(static_cast<float>(constant.number + constant.step * static_cast<double>(i)));
+        else values = file_.read(constant.tensor);
         // As it lies in the file, but for the room behind the channels.
         for (Size row = 0; row < out.n * out.h; ++row)
             for (Size x = 0; x < out.w; ++x) {
