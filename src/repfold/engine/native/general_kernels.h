@@ -47,6 +47,7 @@ struct GeneralKernels {
             case Kind::sub: return each([](float a, float b) { return a - b; });
             case Kind::mul: return each([](float a, float b) { return a * b; });
             case Kind::div: return each([](float a, float b) { return a / b; });
+            case Kind::floor_div: return each([](float a, float b) { return floor_quotient(a, b); });
             // A NaN of either operand wins.
             case Kind::maximum: return each([](float a, float b) { return a > b || a != a ? a : b; });
             case Kind::minimum: return each([](float a, float b) { return a < b || a != a ? a : b; });
@@ -91,6 +92,16 @@ struct GeneralKernels {
     }
 
 private:
+    /// By the remainder, as PyTorch has it: the quotient itself may be rounded up to the next integer.
+    static float floor_quotient(float a, float b) {
+        if (b == 0) return a / b;
+        const float rest = std::fmod(a, b);
+        float quotient = (a - rest) / b;
+        if (rest != 0 && (b < 0) != (rest < 0)) quotient -= 1;
+        const float floored = std::floor(quotient);
+        return quotient == 0 ? std::copysign(0.0f, a / b) : quotient - floored > 0.5f ? floored + 1 : floored;
+    }
+
     template <class Body>
     static void one(const Loop& loop, Range rows, Body body) {
         const Size count = loop.outer.row(), to_step = loop.outer.step(0), step = loop.outer.step(1);

@@ -73,6 +73,7 @@ struct Arithmetic {
         sub,
         mul,
         div,
+        floor_div,
         maximum,
         minimum,
         power,

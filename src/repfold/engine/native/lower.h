@@ -171,6 +171,7 @@ private:
                           operand(arguments, "other"));
     }
     Meaning power(const Arguments& arguments);
+    Meaning rounded_quotient(const Arguments& arguments);
     Meaning sum_with_product(const Arguments& arguments);
     /// By a comparison with "other", which is on its left where it is turned around.
     template <Arithmetic::Kind kind, bool turned>
@@ -228,6 +229,7 @@ private:
     Meaning variance(const Arguments& arguments);
     Meaning deviation(const Arguments& arguments);
     Meaning log_sum_exp(const Arguments& arguments);
+    Meaning cumulative_sum(const Arguments& arguments);
     Meaning sum_with_matrices(const Arguments& arguments);
     Meaning vector_norm(const Arguments& arguments);
     Value normalized(const Value& x, std::vector<Value> affine, size_t inner, float epsilon);

@@ -46,6 +46,13 @@ Meaning Lowering::power(const Arguments& arguments) {
     return apply({Function::Kind::power, static_cast<float>(exponent)}, x);
 }
 
+Meaning Lowering::rounded_quotient(const Arguments& arguments) {
+    using Kind = Arithmetic::Kind;
+    const bool rounded = arguments.given("rounding_mode");
+    if (rounded && arguments.text("rounding_mode") != "floor") refuse("a quotient without its fraction");
+    return arithmetic(rounded ? Kind::floor_div : Kind::div, tensor(arguments, "self"), operand(arguments, "other"));
+}
+
 Meaning Lowering::sum_with_product(const Arguments& arguments) {
     using Kind = Arithmetic::Kind;
     Value product = arithmetic(Kind::mul, tensor(arguments, "tensor1"), tensor(arguments, "tensor2"));

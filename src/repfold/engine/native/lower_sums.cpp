@@ -104,6 +104,21 @@ Meaning Lowering::sum_with_matrices(const Arguments& arguments) {
     return arithmetic(Kind::add, made, more);
 }
 
+/// Sums of all values up to each along an axis: a product with the matrix that is one where the row is not below the
+/// column.
+Meaning Lowering::cumulative_sum(const Arguments& arguments) {
+    const Value x = tensor(arguments, "self");
+    const Size axis = axis_of(arguments, "dim", x.rank()), size = x.sizes()[axis];
+    if (size > 4096) refuse("a cumulative sum of so many values");
+    const Sizes order = order_of({axis}, x.rank());
+    Value up_to = numbers(0, 1, size);
+    up_to.view.axes.push_back({});
+    const Value counted = arithmetic(Arithmetic::Kind::less_or_equal, up_to, numbers(0, 1, size));
+    const Value rows = reshaped({x.index, permuted(x.view, order)}, {count_of(x.sizes()) / size, size});
+    const Value made = reshaped(product(rows, counted), permuted(x.view, order).sizes());
+    return Value{made.index, permuted(made.view, inverse(order))};
+}
+
 Meaning Lowering::vector_norm(const Arguments& arguments) {
     const Value x = tensor(arguments, "self");
     if (arguments.given("ord") && arguments.number("ord") != 2) refuse("a norm of another order than 2");
