@@ -68,7 +68,7 @@ FORWARDS: dict[str, Forward] = {
     "broadcasts": lambda s, x: x * x.mean(1, keepdim=True) + x.mean(2, keepdim=True) - x.mean((0, 2, 3))[:, None, None],
     "quotient": lambda s, x: x / (x.abs().sum(1, keepdim=True) + 1),
     "extremes": lambda s, x: torch.maximum(x, x.flip(1)) + torch.minimum(x, x.flip(2)),
-    "powers": lambda s, x: (x.abs() + 1) ** 0.75 + x**2 + (x.abs() + 1) ** -0.5,
+    "powers": lambda s, x: (x.abs() + 1) ** 0.75 + x**2 + (x.abs() + 1) ** -0.5 + 1.5**x,
     "sum with a product": lambda s, x: torch.addcmul(s.b, x, s.b, value=0.5) + torch.addcmul(x, x, s.b),
     "own tensors": lambda s, x: x * s.a.view(1, 12, 1, 1).expand(*x.shape) + s.b,
     "zeros and ones": lambda s, x: torch.zeros_like(x[:, 1:]) + x[:, :-1] * torch.ones_like(x[:, :1])

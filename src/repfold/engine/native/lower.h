@@ -171,6 +171,7 @@ private:
                           operand(arguments, "other"));
     }
     Meaning power(const Arguments& arguments);
+    Meaning power_of_number(const Arguments& arguments);
     Meaning rounded_quotient(const Arguments& arguments);
     Meaning sum_with_product(const Arguments& arguments);
     /// By a comparison with "other", which is on its left where it is turned around.

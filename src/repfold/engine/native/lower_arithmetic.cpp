@@ -46,6 +46,10 @@ Meaning Lowering::power(const Arguments& arguments) {
     return apply({Function::Kind::power, static_cast<float>(exponent)}, x);
 }
 
+Meaning Lowering::power_of_number(const Arguments& arguments) {
+    return arithmetic(Arithmetic::Kind::power, number(arguments.number("self")), tensor(arguments, "exponent"));
+}
+
 Meaning Lowering::rounded_quotient(const Arguments& arguments) {
     using Kind = Arithmetic::Kind;
     const bool rounded = arguments.given("rounding_mode");

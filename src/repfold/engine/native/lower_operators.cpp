@@ -69,6 +69,7 @@ const std::unordered_map<std::string, Lowering::Operator> Lowering::operators = 
     {"maximum", &Lowering::binary<Arithmetic::Kind::maximum>},
     {"minimum", &Lowering::binary<Arithmetic::Kind::minimum>},
     {"pow", &Lowering::power},
+    {"aten.pow.Scalar", &Lowering::power_of_number},
     {"aten.addcmul.default", &Lowering::sum_with_product},
     {"prelu", &Lowering::prelu},
     {"aten.glu.default", &Lowering::gated_linear_unit},
