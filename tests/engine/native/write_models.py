@@ -47,6 +47,27 @@ def general_network(path: Path) -> None:
     normed = call("group_norm", cut, graph.values[cut], groups=5, weight=None, bias=None, eps=1e-5)
     smooth = call("gelu", normed, graph.values[normed], approximate="none")
     scaled = call("mul", smooth, graph.values[smooth], other=0.5)
+
+    def aten(op: str, value: np.ndarray, /, **arguments: Any) -> str:
+        return graph.value(f"aten.{op}", value, **arguments)
+
+    part = call("slice", scaled, x[:, :3], dim=1, start=0, end=3, step=1)
+    held = aten("slice_scatter.default", x, self={"value": scaled}, src={"value": part}, dim=1, start=4, end=7, step=1)
+    more = aten("ge.Scalar", x, self={"value": held}, other=0.1)
+    chosen = aten("where.self", x, condition={"value": more}, self={"value": held}, other={"value": cut})
+    twice = aten("repeat.default", np.concatenate([x, x], 1), self={"value": chosen}, repeats=[1, 2, 1, 1])
+    gated = aten("glu.default", x, self={"value": twice}, dim=1)
+    summed = aten("cumsum.default", x, self={"value": gated}, dim=2, dtype=None)
+    ranks = aten("arange.start", np.zeros(12), start=1, end={"size": ["+", w["size"], 1]})
+    scaled = call("div", summed, x, other={"value": ranks})
+    columns = aten("im2col.default", np.zeros((1, 80, 36)), self={"value": scaled}, kernel_size=[2, 2], dilation=[1, 2],
+                   padding=[0, 1], stride=[2, 2])  # fmt: skip
+    largest = aten("logsumexp.default", np.zeros((1, 80)), self={"value": columns}, dim=[2], keepdim=False)
+    volume = call("view", scaled, x.reshape(1, 1, 20, 12, 12), size=[n, 1, 20, h, w])
+    kernel = {"weight": np.full((1, 1, 3, 3, 1), 0.2, np.float32)}
+    mixed = graph.layer("conv", volume, graph.values[volume], kernel, bias=None, stride=[1, 1, 1], padding=[1, 1, 0],
+                        dilation=[1, 1, 1], groups=1, transposed=False, output_padding=[0, 0, 0])  # fmt: skip
+    scaled = call("view", mixed, x, size=[n, 20, h, w])
     padded = call("pad", scaled, np.pad(x, ((0, 0), (0, 0), (1, 0), (0, 1)), mode="edge"),
                   pads=[0, 1, 1, 0], mode="replicate", value=0.0)  # fmt: skip
     grown = call(
@@ -58,7 +79,9 @@ def general_network(path: Path) -> None:
     weights = call("softmax", products, np.zeros((1, 63, 63)), dim=2)
     attended = call("matmul", weights, np.zeros((1, 63, 20)), other={"value": rows})
     last = call("layer_norm", attended, np.zeros((1, 63, 20)), shape=[20], weight=None, bias=None, eps=1e-5)
-    graph.save(path, graph.linear(call("mean", last, np.zeros((1, 20)), dims=[1], keepdim=False), 10))
+    mean = call("mean", last, np.zeros((1, 20)), dims=[1], keepdim=False)
+    both = graph.value("cat", np.zeros((1, 100)), xs=[{"value": mean}, {"value": largest}], dim=1)
+    graph.save(path, graph.linear(both, 10))
 
 
 if __name__ == "__main__":
