@@ -60,8 +60,8 @@ Meaning Lowering::identity_matrix(const Arguments& arguments) {
 
 /// Every value is a float here. One that was an integer is whole, and one that was true is 1.
 Meaning Lowering::to(const Arguments& arguments) {
-    const std::string dtype = arguments.dtype("dtype");
-    const Value x = tensor(arguments, "x");
+    const std::string& dtype = arguments.dtype("dtype");
+    Value x = tensor(arguments, "x");
     if (dtype == "float32" || dtype == "float64") return x;
     if (dtype == "bool") return truth(x);
     refuse("a conversion to " + dtype);

@@ -183,10 +183,10 @@ Value Lowering::indexed(const Value& x, const std::vector<std::optional<Value>>&
     Sizes order, rest, taken;
     std::vector<Value> indices;
     for (size_t axis = 0; axis < of_axes.size(); ++axis)
-        if (of_axes[axis]) {
+        if (const std::optional<Value>& index = of_axes[axis]) {
             order.push_back(static_cast<Size>(axis));
-            indices.push_back(*of_axes[axis]);
-            taken = common(taken, indices.back().sizes());
+            indices.push_back(*index);
+            taken = common(taken, index->sizes());
         }
     const auto many_axes = static_cast<Size>(order.size());
     if (!many_axes) refuse("an index of no axis");
