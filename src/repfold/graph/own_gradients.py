@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
 from torch import nn
@@ -70,8 +71,9 @@ def _namespaces(network: nn.Module) -> list[dict[str, Any]]:
 
 
 def _is_apply(value: object) -> bool:
-    function = getattr(value, "__self__", None)
-    return isinstance(function, type) and issubclass(function, Function) and getattr(value, "__name__", "") == "apply"
+    if not isinstance(value, (MethodType, BuiltinMethodType)) or value.__name__ != "apply":
+        return False
+    return isinstance(value.__self__, type) and issubclass(value.__self__, Function)
 
 
 def _following_too(apply: Any) -> Callable[..., Any]:
