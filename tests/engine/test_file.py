@@ -109,7 +109,7 @@ def test_refuses_at_load_and_says_why(name: str, model: Path) -> None:
 
 
 OPERATORS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "an operator of PyTorch's": ("aten.cumsum.default", {"dim": 1}, "is a 'aten.cumsum.default'"),
+    "an operator of PyTorch's": ("aten.sort.default", {"dim": 1}, "is a 'aten.sort.default'"),
     "dropout": ("dropout", {"p": 0.5, "kind": "dropout", "training": True}, "training mode"),
     "an axis that is not there": ("select", {"dim": 4, "index": 0}, "'dim' of layer"),
     "a place beyond the end": ("select", {"dim": 1, "index": 8}, "'index' of layer"),
