@@ -82,7 +82,7 @@ FORWARDS: dict[str, Forward] = {
     "a mask of infinities": lambda s, x: x.masked_fill(x < 0, -torch.inf).softmax(1),
     "gated": lambda s, x: F.glu(x, 1) + F.glu(x[:, :6].repeat(1, 2, 1, 1), -3),
     "sums so far": lambda s, x: x.cumsum(1) + x.cumsum(-1)[:, :1] + torch.ones_like(x).cumsum(2),
-    "rounded quotients": lambda s, x: torch.div((x * 8).floor() / 8, 0.125, rounding_mode="floor")
+    "rounded quotients": lambda s, x: torch.div(x * 9, s.b, rounding_mode="floor")
     + torch.div(x, s.b, rounding_mode=None),
     "deviations": lambda s, x: x.std((2, 3)) + x.std(3, correction=0).mean(2),
     "log of a sum": lambda s, x: x.logsumexp((2, 3)) + (x * 40).logsumexp(1, keepdim=True).mean((2, 3)),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.fold.users_patterns import Swish
 from torch import nn
 
 from repfold.fold import fold
@@ -36,21 +37,6 @@ def test_a_hundred_layers_have_ten_seconds_and_more_have_more(layers, is_free, m
     _, certificate = fold(network(layers), torch.randn(2, 3, 9, 8))
     said = "took more than 10 s" in str(certificate)
     assert said is not is_free and "BatchNorm" not in str(certificate.left)
-
-
-class Swish(torch.autograd.Function):
-    """As many repositories write it, to save memory in training."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * torch.sigmoid(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        s = torch.sigmoid(x)
-        return gradient * (s + x * s * (1 - s))
 
 
 class Floor(torch.autograd.Function):
