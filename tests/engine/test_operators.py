@@ -86,6 +86,20 @@ FORWARDS: dict[str, Forward] = {
     + torch.div(x, s.b, rounding_mode=None),
     "deviations": lambda s, x: x.std((2, 3)) + x.std(3, correction=0).mean(2),
     "log of a sum": lambda s, x: x.logsumexp((2, 3)) + (x * 40).logsumexp(1, keepdim=True).mean((2, 3)),
+    "columns as an image": lambda s, x: F.fold(
+        F.unfold(x, (3, 2), dilation=(1, 2), padding=(1, 3), stride=(2, 1)) * 2,
+        x.shape[2:],
+        (3, 2),
+        dilation=(1, 2),
+        padding=(1, 3),
+        stride=(2, 1),
+    ),
+    "columns as an image of patches": lambda s, x: F.fold(
+        F.unfold(x[:, :, :8, :6], (4, 3), stride=(4, 3)).softmax(2), (8, 6), (4, 3), stride=(4, 3)
+    ),
+    "columns as an image that they do not reach": lambda s, x: F.fold(
+        F.unfold(x[:, :, :7, :7], 3, stride=3), (7, 7), 3, stride=3
+    ),
     "patches as columns": lambda s, x: F.unfold(x, (3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)) * 2,
     "sum with products": lambda s, x: torch.baddbmm(s.b[:, 0], x.flatten(2), x.flatten(2).mT, beta=0.5, alpha=2)
     + torch.addmm(s.a, x.mean((2, 3)).T, x.mean((2, 3)), alpha=-1),

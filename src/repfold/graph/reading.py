@@ -23,7 +23,7 @@ from repfold.graph.sizes import Expression
 from repfold.limits import LARGEST_TENSOR
 
 MOST_VALUES = 200_000
-DEEPEST, LONGEST = 40, 1000  # the nesting and the parts of one size
+DEEPEST, LONGEST = 50, 10_000  # the nesting and the parts of one size
 DTYPES = "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128".split()
 FORMATS = "contiguous_format channels_last channels_last_3d preserve_format".split()
 

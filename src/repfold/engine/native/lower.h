@@ -98,7 +98,8 @@ private:
     Value images_as_axis(const Value& x, Size images, Size axis);
     /// Products of a kernel's sizes do not overflow from here on.
     void check_kernel(const Sizes& weight) const;
-    Value spread(const Value& x, const Window& window, HW output_padding);
+    Value spread(const Value& x, HW stride, HW before, HW behind);
+    Meaning columns_to_image(const Arguments& arguments);
     Meaning linear(const Arguments& arguments);
     Meaning batch_norm(const Arguments& arguments);
     /// The pooling's window, over an image or over the last axis of three.

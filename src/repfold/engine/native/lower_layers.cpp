@@ -80,9 +80,11 @@ Meaning Lowering::convolution(const Arguments& arguments) {
     if (conv.transposed) {
         HW more = arguments.pair("output_padding", 0, 255);
         if (row) more.h = 0;
-        x = spread(x, conv.window, more);
-        conv.window.stride = {1, 1};
-        conv.window.padding = {};
+        Window& w = conv.window;
+        const HW before{w.dilation.h * (w.kernel.h - 1) - w.padding.h, w.dilation.w * (w.kernel.w - 1) - w.padding.w};
+        x = spread(x, w.stride, before, {before.h + more.h, before.w + more.w});
+        w.stride = {1, 1};
+        w.padding = {};
     }
     if (shape(x).c != conv.in_channels)
         fail("layer '", name_, "' wants ", conv.in_channels, " values and gets ", shape(x).c,
@@ -159,24 +161,51 @@ Meaning Lowering::computed_convolution(const Arguments& arguments) {
     return arithmetic(Arithmetic::Kind::add, made, reshaped(bias, {kernel[0], 1, 1}));
 }
 
-/// What a transposed convolution is an ordinary one of: zeros between the pixels, and around them.
-Value Lowering::spread(const Value& x, const Window& w, HW more) {
+/// The image with zeros between its pixels, so many that they are a stride apart, and so many before and behind them;
+/// where these are negative, the image is cut.
+Value Lowering::spread(const Value& x, HW stride, HW before, HW behind) {
     const Shape in = shape(x);
-    // Of the spread image before the first pixel; behind the last it is `more`. Where it is negative, the image is cut.
-    const HW before{w.dilation.h * (w.kernel.h - 1) - w.padding.h, w.dilation.w * (w.kernel.w - 1) - w.padding.w};
-    const HW behind{before.h + more.h, before.w + more.w};
     const auto positive = [](HW size) { return HW{std::max<Size>(size.h, 0), std::max<Size>(size.w, 0)}; };
     const HW front = positive(before), back = positive(behind);
     const HW top = positive({-before.h, -before.w}), bottom = positive({-behind.h, -behind.w});
-    const Shape wide{in.n, in.c, front.h + (in.h - 1) * w.stride.h + 1 + back.h,
-                     front.w + (in.w - 1) * w.stride.w + 1 + back.w};
+    const Shape wide{in.n, in.c, front.h + (in.h - 1) * stride.h + 1 + back.h,
+                     front.w + (in.w - 1) * stride.w + 1 + back.w};
     View to = image_view(wide);
-    to = cut_digit(cut_digit(to, 2, front.h, in.h, w.stride.h), 3, front.w, in.w, w.stride.w);
+    to = cut_digit(cut_digit(to, 2, front.h, in.h, stride.h), 3, front.w, in.w, stride.w);
     Value made = general(Move{true, 0}, {x}, x.sizes(), {wide, to});
     made.view = image_view(wide);
     const Size rows = wide.h - top.h - bottom.h, columns = wide.w - top.w - bottom.w;
-    if (rows < 1 || columns < 1) refuse("a transposed convolution that leaves nothing of the image");
+    if (rows < 1 || columns < 1) refuse("something that leaves nothing of the image");
     return as_image(part(part(made, 2, top.h, rows, 1), 3, top.w, columns, 1));
+}
+
+/// Windows as columns, added up where they overlap.
+Meaning Lowering::columns_to_image(const Arguments& arguments) {
+    const Value columns = tensor(arguments, "self");
+    if (columns.rank() != 3) refuse("an image of windows that are no columns");
+    const HW size = arguments.pair("output_size", 1, 1 << 20), kernel = arguments.pair("kernel_size", 1, 255);
+    const HW stride = arguments.pair("stride", 1, 255), dilation = arguments.pair("dilation", 1, 255);
+    const HW padding = arguments.pair("padding", 0, 1024);
+    const Shape windows = slide({kernel, stride, padding, dilation}, {1, 1, size.h, size.w});
+    const Size n = columns.sizes()[0], channels = columns.sizes()[1] / kernel.area();
+    if (columns.sizes() != Sizes{n, channels * kernel.area(), windows.h * windows.w})
+        fail("layer '", name_, "' wants other windows than it gets");
+    const Value taps = reshaped(columns, {n, channels, kernel.h, kernel.w, windows.h, windows.w});
+    const bool beside_each_other = stride.h == kernel.h && stride.w == kernel.w && padding.h + padding.w == 0 &&
+                                   dilation.area() == 1 && size.h % kernel.h == 0 && size.w % kernel.w == 0;
+    if (beside_each_other)
+        return reshaped({taps.index, permuted(taps.view, {0, 1, 4, 2, 5, 3})}, {n, channels, size.h, size.w});
+    std::optional<Value> sum;
+    for (Size y = 0; y < kernel.h; ++y)
+        for (Size x = 0; x < kernel.w; ++x) {
+            const Value tap = reshaped(part(part(taps, 2, y, 1, 1), 3, x, 1, 1), {n, channels, windows.h, windows.w});
+            const HW before{y * dilation.h - padding.h, x * dilation.w - padding.w};
+            const HW behind{size.h - before.h - (windows.h - 1) * stride.h - 1,
+                            size.w - before.w - (windows.w - 1) * stride.w - 1};
+            const Value placed = spread(as_image(tap), stride, before, behind);
+            sum = sum ? arithmetic(Arithmetic::Kind::add, *sum, placed) : placed;
+        }
+    return *sum;
 }
 
 Meaning Lowering::linear(const Arguments& arguments) {

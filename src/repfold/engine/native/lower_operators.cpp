@@ -32,6 +32,7 @@ const std::unordered_map<std::string, Lowering::Operator> Lowering::operators = 
     {"aten.index_select.default", &Lowering::index_select},
     {"aten.unfold.default", &Lowering::unfold},
     {"aten.im2col.default", &Lowering::image_to_columns},
+    {"aten.col2im.default", &Lowering::columns_to_image},
     {"aten.slice_scatter.default", &Lowering::slice_scatter},
     {"aten.select_scatter.default", &Lowering::select_scatter},
     {"pad", &Lowering::pad},
