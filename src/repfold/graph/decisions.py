@@ -18,6 +18,10 @@ class SizeDecisions(ShapeEnv):
     Of their other decisions the equalities simplify the sizes.
     """
 
+    # ShapeEnv simplifies every decision so far again with each new one, for the few that a division found to be exact
+    # makes simpler: half of the time of a network with many decisions. These may be recorded twice, in two forms.
+    _resimplify_floor_div_axioms = property(lambda self: False, lambda self, value: None)
+
     def __init__(self) -> None:
         super().__init__(duck_shape=False)
         self.decisions: list[tuple[Any, str]] = []
