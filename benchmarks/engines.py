@@ -86,9 +86,9 @@ def make(name: str, folder: Path) -> tuple[Folded, torch.nn.Module]:
     return net, plain.double()
 
 
-def measure(run: Run, repeats: int, clock: Callable[[], float]) -> float:
+def measure(run: Run, repeats: int, clock: Callable[[], float], rest: float = REST_SECONDS) -> float:
     """Milliseconds a call."""
-    time.sleep(REST_SECONDS)
+    time.sleep(rest)
     run()
     start = clock()
     for _ in range(repeats):
@@ -96,14 +96,17 @@ def measure(run: Run, repeats: int, clock: Callable[[], float]) -> float:
     return 1000 * (clock() - start) / repeats
 
 
-def compare(runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+def compare(
+    runs: dict[str, Run], rounds: int, clock: Callable[[], float], rest: float = REST_SECONDS
+) -> dict[str, list[float]]:
     """Rounds of all engines, each in a random order."""
-    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / measure(run, 1, clock))) for name, run in runs.items()}
+    shortest = {name: measure(run, 1, clock, rest) for name, run in runs.items()}
+    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / once)) for name, once in shortest.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     shuffle = random.Random(0)
     for _ in range(rounds):
         for name in shuffle.sample(list(runs), len(runs)):
-            times[name].append(measure(runs[name], repeats[name], clock))
+            times[name].append(measure(runs[name], repeats[name], clock, rest))
     return times
 
 

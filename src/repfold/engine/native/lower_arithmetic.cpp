@@ -41,6 +41,10 @@ Meaning Lowering::power(const Arguments& arguments) {
     const double exponent = arguments.number("exponent");
     if (exponent == 2) return arithmetic(Arithmetic::Kind::mul, x, x);
     if (exponent == 0.5) return apply({Function::Kind::sqrt}, x);
+    if (exponent == 0.75) {  // of norms by neighbouring channels; roots are taken of whole vectors
+        const Value root = apply({Function::Kind::sqrt}, x);
+        return arithmetic(Arithmetic::Kind::mul, root, apply({Function::Kind::sqrt}, root));
+    }
     if (exponent == -0.5) return apply({Function::Kind::rsqrt}, x);
     if (exponent == -1) return apply({Function::Kind::reciprocal}, x);
     return apply({Function::Kind::power, static_cast<float>(exponent)}, x);

@@ -284,11 +284,26 @@ Meaning Lowering::max_pool(const Arguments& arguments) {
     return pool(pooling, arguments, tensor(arguments, "x"));
 }
 
+/// Along the first axis of a volume: the channels of an image, for the norm by neighbouring channels. They stay where
+/// they are, and the tensor is added to itself, shifted.
+Value Lowering::moving_average(const Value& x, const Sizes& kernel) {
+    if (kernel.size() != 3 || kernel[1] != 1 || kernel[2] != 1 || kernel[0] > x.sizes()[2])
+        refuse("a pooling of a volume");
+    const Size count = x.sizes()[2] - kernel[0] + 1;
+    Value sum = part(x, 2, 0, count, 1);
+    for (Size i = 1; i < kernel[0]; ++i) sum = arithmetic(Arithmetic::Kind::add, sum, part(x, 2, i, count, 1));
+    return arithmetic(Arithmetic::Kind::div, sum, number(static_cast<double>(kernel[0])));
+}
+
 Meaning Lowering::average_pool(const Arguments& arguments) {
     if (arguments.given("divisor")) refuse("an average pooling with its own divisor");
+    const Value x = tensor(arguments, "x");
+    if (x.rank() == 5 && arguments.integers("stride", 1, 32767) == Sizes{1, 1, 1} &&
+        arguments.integers("padding", 0, 32767) == Sizes{0, 0, 0})
+        return moving_average(x, arguments.integers("kernel", 1, 32767));
     AveragePool pooling;
     pooling.count_padding = arguments.boolean("count_include_pad");
-    return pool(pooling, arguments, tensor(arguments, "x"));
+    return pool(pooling, arguments, x);
 }
 
 template <bool largest>

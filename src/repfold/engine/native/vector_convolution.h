@@ -205,7 +205,8 @@ struct DirectConvolution {
         const char* next;  // weights that are needed soon
         Size apart;        // 0 where there are none
     };
-    static constexpr int lines = 2;  // of them that are fetched in a step
+    static constexpr int lines = 2;                // of them that are fetched in a step
+    static constexpr Size most_fetched = 1 << 18;  // bytes: half of a small second-level cache
 
     template <int rows, int vectors, class To, class Windows>
     static void run_strip(const Strip& strip) {
@@ -268,6 +269,10 @@ struct DirectConvolution {
         const Size fetched = strip.steps * strip.taps.area() * lines * 64;  // bytes in a strip
         Size fetching = 0;
         const bool flat = conv.is_flat();
+        // Many weights for one strip come as fast as memory gives them: those of the next slice would push them out.
+        const Size bytes = strip.taps.area() * strip.tap_weights * static_cast<Size>(sizeof(Element));
+        const bool one_strip = flat && images.size() * rows.size() * w <= Isa::max_rows(slice.vectors);
+        const bool streams = one_strip && bytes > most_fetched;
         // Rows that are shorter than half of a strip share it, so that weights are read less often.
         const bool narrow = !flat && 2 * w <= Isa::max_rows(slice.vectors);
         const auto stretch = [&](Size image, Size y, Size count) {  // of pixels from the start of a row on
@@ -280,7 +285,7 @@ struct DirectConvolution {
                 if (over) over_rows = Pixels::over_rows(conv, at.y, at.x, pixels);
                 strip.pixels = over ? &over_rows : &neighbours;
                 strip.in = conv.window_at<Element>(at.image, at.y, at.x) + group * conv.in_channels;
-                strip.apart = fetching < conv.next_bytes ? 64 : 0;
+                strip.apart = fetching < conv.next_bytes && !streams ? 64 : 0;
                 strip.next = strip.apart ? static_cast<const char*>(conv.next) + fetching
                                          : reinterpret_cast<const char*>(strip.weights);
                 fetching += fetched;
