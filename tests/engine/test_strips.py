@@ -20,17 +20,23 @@ def add(graph: Graph, a: str, b: str) -> str:
     return graph.call("add", a, graph.values[a] + graph.values[b], other={"value": b})
 
 
-def depthwise(graph: Graph, at: str, random: np.random.Generator) -> str:
+def depthwise(graph: Graph, at: str, random: np.random.Generator, width: int = 1) -> str:
     """Kernels with code of their own and without, square and not, both strides and more, dilated or not."""
     channels = graph.values[at].shape[1]
     side = int(random.choice([1, 2, 3, 3, 5, 5, 7, 7, 9]))
     kernel = (side, side) if random.random() < 0.7 else (side, int(random.choice([1, 3, 5])))
     stride, dilation = int(random.choice([1, 1, 2, 2, 3])), int(random.choice([1, 1, 1, 2]))
     padding = (int(random.integers(side + 1)) + dilation * side // 2, int(random.integers(4)) + dilation * 2)
-    made = graph.conv(at, channels, kernel, stride, padding, groups=channels, dilation=dilation)
+    made = graph.conv(at, channels, kernel, stride, padding, groups=channels // width, dilation=dilation)
     if graph.values[made].shape == graph.values[at].shape and random.random() < 0.7:
         made = add(graph, made, at)
     return graph.activation(made, str(random.choice(["relu", "relu6", "silu", "hardswish", "leaky_relu"])))
+
+
+def grouped(graph: Graph, at: str, random: np.random.Generator) -> str:
+    """Groups of which vectors hold several, one, or a part."""
+    width = int(random.choice([2, 4, 8, 16, 32]))
+    return depthwise(graph, graph.conv(at, width * int(random.integers(1, 12)), (1, 1)), random, width)
 
 
 def pointwise(graph: Graph, at: str, random: np.random.Generator) -> str:
@@ -54,7 +60,7 @@ def any_convolution(graph: Graph, at: str, random: np.random.Generator, groups: 
     return graph.activation(made, str(random.choice(["relu", "relu6", "silu", "leaky_relu"])))
 
 
-@pytest.mark.parametrize("kind", [depthwise, pointwise, any_convolution])
+@pytest.mark.parametrize("kind", [depthwise, grouped, pointwise, any_convolution])
 def test_random_geometry_equals_the_definition(kind: Kind, kernels: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     for seed in range(CASES if kernels != "scalar" else 4):

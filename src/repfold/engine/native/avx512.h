@@ -39,6 +39,15 @@ struct Avx512 {
     static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
     static void store_first(float* to, Vector x, Size count) { _mm512_mask_storeu_ps(to, first(count), x); }
 
+    using Index = __m512i;
+    /// For each lane that of the value with this number in its group of so many (a power of two).
+    static Index lanes_of(Size width, Size number) {
+        const Index all = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        const Index first = _mm512_and_si512(all, _mm512_set1_epi32(-static_cast<int>(width)));
+        return _mm512_add_epi32(first, _mm512_set1_epi32(static_cast<int>(number)));
+    }
+    static Vector permuted(Vector x, Index lanes) { return _mm512_permutexvar_ps(lanes, x); }
+
     static Packed load_weights(const float* from) { return load(from); }
     static Packed broadcast(const float* from) { return set(*from); }
 };

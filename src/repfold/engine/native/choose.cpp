@@ -6,8 +6,11 @@
 namespace repfold {
 namespace {
 
-bool is_depthwise(const Conv& conv) {
-    return conv.groups > 1 && conv.groups == conv.in_channels && conv.groups == conv.out_channels;
+/// Whether a vector holds several whole groups. One group that fills it is as well computed directly.
+bool holds_groups(const Conv& conv, const Kernels& kernels) {
+    const Size width = conv.in_channels / conv.groups;
+    return conv.groups > 1 && conv.in_channels == conv.out_channels && width < kernels.lanes &&
+           kernels.lanes % width == 0;
 }
 
 bool is_winograd(const Conv& conv, const Kernels& kernels) {
@@ -99,7 +102,8 @@ Choice choose(const std::string& name, const Conv& conv, const Tensor& in, const
               const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
     if (!kernels.direct) return {Algorithm::reference};
-    if (is_depthwise(conv)) return {Algorithm::depthwise};
+    if (holds_groups(conv, kernels))
+        return {conv.groups == conv.in_channels ? Algorithm::depthwise : Algorithm::grouped};
     // A pair of channels must not reach into the next group.
     if (conv.groups > 1 && (conv.in_channels / conv.groups) % kernels.channel_step) return {Algorithm::reference};
     Choice best{Algorithm::direct};

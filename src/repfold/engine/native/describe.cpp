@@ -21,6 +21,7 @@ std::string algorithm(const Choice& choice) {
         case Algorithm::reference: return "reference";
         case Algorithm::direct: return "direct";
         case Algorithm::depthwise: return "depthwise";
+        case Algorithm::grouped: return "grouped";
         case Algorithm::winograd:
             return "winograd F(" + std::to_string(choice.tile.h) + "x" + std::to_string(choice.tile.w) + ",3x3" +
                    (choice.tile.stride == 1 ? ")" : "/" + std::to_string(choice.tile.stride) + ")");

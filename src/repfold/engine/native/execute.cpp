@@ -162,7 +162,8 @@ private:
         const Convolution made = convolution(conv, step, *step.weights);
         switch (step.choice.algorithm) {
             case Algorithm::reference: return rows(made.out, [&](Range range) { kernels.reference(made, range); });
-            case Algorithm::depthwise: return rows(made.out, [&](Range range) { kernels.depthwise(made, range); });
+            case Algorithm::depthwise:
+            case Algorithm::grouped: return rows(made.out, [&](Range range) { kernels.grouped(made, range); });
             case Algorithm::direct: return direct(kernels, made, step);
             case Algorithm::winograd:
                 if (!winograd(made, step, thread)) again_by_definition(conv, step);
@@ -174,7 +175,7 @@ private:
         if (conv.in.h * conv.in.w == 1 && conv.out.h * conv.out.w == 1 && conv.window.kernel.area() == 1)
             images_as_pixels(conv);
         // What is done together for one slice after the other: images, or rows of one, whose input stays in the cache.
-        constexpr Size cache = 192 << 10;
+        constexpr Size cache = 384 << 10;
         const Size image = conv.in.image() * kernels.element, n = conv.in.n;
         const Size together = std::clamp<Size>(cache / image, 1, n), blocks = divide_up(n, together);
         const Size slices = conv.slice_count * conv.groups;

@@ -71,12 +71,23 @@ Walk in_order(const Walk& walk) {
     return made;
 }
 
-/// A long last axis in parts, so that threads can share it.
-Walk in_parts(const Walk& walk, int threads) {
+/// The longer of the last two axes last where the other is a short row, for whose few places a row costs too much.
+Walk with_long_rows(const Walk& walk) {
+    constexpr Size is_short = 8;
+    const int last = walk.axes - 1;
+    if (last < 1 || walk.size[last] >= is_short || walk.size[last - 1] <= walk.size[last]) return walk;
+    Walk made = walk;
+    copy_axis(walk, last, made, last - 1);
+    copy_axis(walk, last - 1, made, last);
+    return made;
+}
+
+/// A long last axis in parts of at least so many places, so that threads can share it.
+Walk in_parts(const Walk& walk, int threads, Size least) {
     if (threads == 1 || walk.rows() >= Size{4} * threads || walk.axes == 0 || walk.axes == Walk::most_axes) return walk;
     const int last = walk.axes - 1;
     for (const Size parts : {16, 8, 4, 2}) {
-        if (walk.size[last] % parts || walk.size[last] / parts < 512) continue;
+        if (walk.size[last] % parts || walk.size[last] / parts < least) continue;
         Walk made = walk;
         copy_axis(walk, last, made, last + 1);
         made.size[last] = parts;
@@ -100,7 +111,8 @@ Loop loop_of(const std::vector<Operand>& operands, const General& general, Size 
     const bool product = std::holds_alternative<MatrixProduct>(general.what);
     Loop loop;
     loop.outer = in_order(walk_of(operands, 0, outer));
-    if (general.inner == 0) loop.outer = in_parts(loop.outer, threads);
+    if (general.inner == 0) loop.outer = with_long_rows(loop.outer);
+    loop.outer = in_parts(loop.outer, threads, general.inner == 0 ? 512 : 16);
     loop.inner = walk_of(operands, outer, axes);
     if (!product) loop.inner = in_order(loop.inner);
     if (product) {  // columns and summands keep their places, also where there is one

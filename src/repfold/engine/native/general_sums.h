@@ -43,6 +43,7 @@ struct GeneralSums {
     }
 
     static void normalize(const Loop& loop, const Normalization& norm, Range rows) {
+        if (const Size width = together(loop)) return normalize_together(loop, width, norm, rows);
         each_result(loop, rows, [&](Element* to, const Element* from, const Element* weight, const Element* bias) {
             const auto [mean, variance] = moments(loop.inner, from);
             const double scale = 1 / std::sqrt(variance + static_cast<double>(norm.epsilon));
@@ -148,12 +149,89 @@ private:
                 each_row(inner, [&](const Places& within) {
                     for (Size k = 0; k < inner.row(); ++k) {
                         const Element* x = block + within.at[1] + k * inner.step(1);
-                        for (Size i = 0; i < count; ++i)
-                            values[i] = step(values[i], static_cast<double>(to_float(x[i * outer.step(1)])));
+                        const auto take = [&](Size i, const Element& one) {
+                            values[i] = step(values[i], static_cast<double>(to_float(one)));
+                        };
+                        if (outer.step(1) == 1)
+                            for (Size i = 0; i < count; ++i) take(i, x[i]);
+                        else
+                            for (Size i = 0; i < count; ++i) take(i, x[i * outer.step(1)]);
                     }
                 });
                 for (Size i = 0; i < count; ++i)
                     to[(first + i) * outer.step(0)] = from_float<Element>(static_cast<float>(last(values[i])));
+            }
+        });
+    }
+
+    static constexpr Size most_together = 64;  // values
+
+    /// How many of a result's values are neighbours, where those of the next result follow them and there are few: the
+    /// channels of a group in an image, or one channel. 0 where it is otherwise, or weights hang on more than that.
+    static Size together(const Loop& loop) {
+        const Walk &outer = loop.outer, &inner = loop.inner;
+        const bool runs = inner.step(1) == 1 && inner.step(0) == 1;
+        const Size width = runs ? inner.row() : 1;
+        if (outer.row() < 2 || outer.step(1) != width || outer.step(0) != width || 4 * width > most_together) return 0;
+        for (int o = 2; o < Walk::most_operands; ++o)
+            for (int axis = 0; axis < inner.axes - (runs ? 1 : 0); ++axis)
+                if (inner.stride[o][axis] != 0) return 0;
+        return width;
+    }
+
+    /// The same for neighbouring results, whose values are read in the order of memory.
+    static void normalize_together(const Loop& loop, Size width, const Normalization& norm, Range rows) {
+        const Walk& outer = loop.outer;
+        Walk pixels = loop.inner;
+        const bool runs = pixels.step(1) == 1 && pixels.step(0) == 1;
+        const Size weight_step = runs ? pixels.step(2) : 0, bias_step = runs ? pixels.step(3) : 0;
+        if (runs) --pixels.axes;
+        const Size block = most_together / width;
+        const auto values = static_cast<double>(loop.inner.places());
+        const auto each_pixel_of = [&](auto body) {
+            each_row(pixels, [&](const Places& within) {
+                for (Size k = 0; k < pixels.row(); ++k)
+                    body(within.at[0] + k * pixels.step(0), within.at[1] + k * pixels.step(1));
+            });
+        };
+        each_row(outer, rows, [&](const Places& places) {
+            for (Size first = 0; first < outer.row(); first += block) {
+                const Size results = std::min(block, outer.row() - first), count = results * width;
+                const Element* x = Base::read(loop, places, 1) + first * width;
+                Element* y = Base::written(loop, places) + first * width;
+                double sums[most_together] = {}, squares[most_together] = {}, mean[most_together];
+                float middle[most_together], factor[most_together], shift[most_together];
+                const auto all_of = [&](const double* of_values, Size result) {
+                    double sum = 0;
+                    for (Size i = result * width; i < (result + 1) * width; ++i) sum += of_values[i];
+                    return sum / values;
+                };
+                each_pixel_of([&](Size, Size at) {
+                    for (Size i = 0; i < count; ++i) sums[i] += static_cast<double>(to_float(x[at + i]));
+                });
+                for (Size i = 0; i < count; ++i) mean[i] = all_of(sums, i / width);
+                each_pixel_of([&](Size, Size at) {
+                    for (Size i = 0; i < count; ++i) {
+                        const double apart = static_cast<double>(to_float(x[at + i])) - mean[i];
+                        squares[i] += apart * apart;
+                    }
+                });
+                for (Size i = 0; i < count; ++i) {
+                    const Size result = first + i / width, own = i % width;
+                    const auto given = [&](int o, Size step, float otherwise) {
+                        const auto* data = static_cast<const Element*>(loop.data[o]);
+                        return data ? to_float(data[places.at[o] + result * outer.step(o) + own * step]) : otherwise;
+                    };
+                    const double variance = all_of(squares, i / width);
+                    middle[i] = static_cast<float>(mean[i]);
+                    factor[i] = static_cast<float>(1 / std::sqrt(variance + static_cast<double>(norm.epsilon))) *
+                                given(2, weight_step, 1);
+                    shift[i] = given(3, bias_step, 0);
+                }
+                each_pixel_of([&](Size to, Size at) {
+                    for (Size i = 0; i < count; ++i)
+                        y[to + i] = from_float<Element>((to_float(x[at + i]) - middle[i]) * factor[i] + shift[i]);
+                });
             }
         });
     }

@@ -44,6 +44,10 @@ struct Convolution {
     REPFOLD_INLINE bool is_flat() const {
         return window.kernel.area() * window.stride.area() == 1 && in.border.h + in.border.w == 0;
     }
+    /// Whether vectors of so many channels hold whole groups, whose inputs lie where their outputs do.
+    REPFOLD_INLINE bool holds_groups(Size lanes) const {
+        return groups > 1 && in_channels == out_channels && lanes % in_channels == 0;
+    }
     /// Elements from there to where its tap (y, x) reads.
     REPFOLD_INLINE Size tap(Size y, Size x) const {
         return y * window.dilation.h * in.row() + x * window.dilation.w * in.stride_c;
@@ -87,8 +91,8 @@ struct Kernels {
 
     /// Output rows of each image, of one slice of one group.
     void (*direct)(const Convolution&, Range images, Range rows, Size group, Size slice);
-    /// One filter a channel, weights [kernel_h][kernel_w][channels] in float32.
-    void (*depthwise)(const Convolution&, Range rows);
+    /// Vectors that hold whole groups; weights [kernel_h][kernel_w][inputs of a group][channels] in float32.
+    void (*grouped)(const Convolution&, Range rows);
     /// Any convolution by the definition, weights float32 OIHW.
     void (*reference)(const Convolution&, Range rows);
     /// Whether a Winograd tile of this size and stride is implemented.

@@ -49,6 +49,15 @@ struct Avx2 {
     static void store(float* to, Vector x) { _mm256_storeu_ps(to, x); }
     static void store_first(float* to, Vector x, Size count) { _mm256_maskstore_ps(to, first(count), x); }
 
+    using Index = __m256i;
+    /// For each lane that of the value with this number in its group of so many (a power of two).
+    static Index lanes_of(Size width, Size number) {
+        const Index all = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        const Index first = _mm256_and_si256(all, _mm256_set1_epi32(-static_cast<int>(width)));
+        return _mm256_add_epi32(first, _mm256_set1_epi32(static_cast<int>(number)));
+    }
+    static Vector permuted(Vector x, Index lanes) { return _mm256_permutevar8x32_ps(x, lanes); }
+
     static Packed load_weights(const float* from) { return load(from); }
     static Packed broadcast(const float* from) { return _mm256_broadcast_ss(from); }
 };

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "plain_pooling.h"
-#include "vector_depthwise.h"
+#include "vector_grouped.h"
 #include "vector_winograd.h"
 
 namespace repfold {
@@ -16,7 +16,7 @@ constexpr Kernels vector_table(const char* name) {
     table.max_vectors = Isa::max_vectors;
     table.channel_step = Isa::step;
     table.direct = DirectConvolution<Isa>::run;
-    table.depthwise = DepthwiseConvolution<Isa>::run;
+    table.grouped = GroupedConvolution<Isa>::run;
     table.activate = VectorActivation<Isa>::run;
     table.has_tile = WinogradTable<Isa>::has_tile;
     table.transform_input = WinogradTable<Isa>::transform_input;

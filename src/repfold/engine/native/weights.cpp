@@ -75,13 +75,16 @@ void write_slices(const Layout& layout, const std::vector<float>& points_OIP, Pa
                         }
 }
 
-/// Depthwise filters as [tap][channel], channels padded to whole vectors.
-void write_depthwise(const Conv& conv, Size lanes, const std::vector<float>& weights, PackedWeights& packed) {
-    const Size taps = conv.window.kernel.area(), stride = divide_up(conv.out_channels, lanes) * lanes;
-    packed.data = Buffer(taps * stride * sizeof(float));
+/// Filters of vectors that hold whole groups, as [tap][input of the group][channel]: channels padded to whole vectors.
+void write_grouped(const Conv& conv, Size lanes, const std::vector<float>& weights, PackedWeights& packed) {
+    const Size taps = conv.window.kernel.area(), inputs = conv.in_channels / conv.groups;
+    const Size stride = divide_up(conv.out_channels, lanes) * lanes;
+    packed.data = Buffer(taps * inputs * stride * sizeof(float));
     auto* out = static_cast<float*>(packed.data.data());
     for (Size tap = 0; tap < taps; ++tap)
-        for (Size c = 0; c < stride; ++c) *out++ = c < conv.out_channels ? weights[c * taps + tap] : 0.0f;
+        for (Size i = 0; i < inputs; ++i)
+            for (Size c = 0; c < stride; ++c)
+                *out++ = c < conv.out_channels ? weights[(c * inputs + i) * taps + tap] : 0.0f;
 }
 
 /// OIHW of a transposed convolution's [I, O/groups, H, W]: input and output changed over, and mirrored.
@@ -111,7 +114,8 @@ PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernel
             packed.data = Buffer(weights.size() * sizeof(float));
             std::copy(weights.begin(), weights.end(), static_cast<float*>(packed.data.data()));
             return packed;
-        case Algorithm::depthwise: write_depthwise(conv, kernels.lanes, weights, packed); return packed;
+        case Algorithm::depthwise:
+        case Algorithm::grouped: write_grouped(conv, kernels.lanes, weights, packed); return packed;
         case Algorithm::direct: break;
         case Algorithm::winograd: {
             layout.points = choice.points();
@@ -132,6 +136,8 @@ PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernel
 
 PackingRoom packing_room(const Conv& conv, const Kernels& kernels, const Choice& choice) {
     const Size filters = conv.filters(), read = filters * conv.window.kernel.area();
+    if (choice.algorithm == Algorithm::depthwise || choice.algorithm == Algorithm::grouped)
+        return {read * Size{sizeof(float)}, read * Size{sizeof(float)}};
     if (choice.algorithm != Algorithm::winograd) return {read * kernels.element, read * Size{sizeof(float)}};
     const Size transformed = filters * choice.points();
     return {transformed * kernels.element, (transformed + read) * Size{sizeof(float)}};

@@ -14,7 +14,8 @@
 
 namespace repfold {
 
-enum class Algorithm { reference, direct, depthwise, winograd };
+/// depthwise, grouped: vectors that hold whole groups, of one channel or more.
+enum class Algorithm { reference, direct, depthwise, grouped, winograd };
 
 /// What the threads of a Winograd convolution divide among themselves.
 enum class Split {
