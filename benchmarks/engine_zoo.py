@@ -4,8 +4,8 @@ python benchmarks/engine_coverage.py --zoo pytorchcv   # first: folds and saves 
 python benchmarks/engine_zoo.py --zoo pytorchcv --out docs/results/engine_speed_pytorchcv.md
 python benchmarks/engine_zoo.py --zoo timm convnext    # some families
 
-Float32, one image of 224 px where the file takes that and else of the size that it was saved with, one thread, CPU time:
-medians of interleaved rounds. A network that a peer cannot load is compared with the other.
+Float32, one image of 224 px where the file takes that and else of the size that it was saved with, one thread, CPU
+time: medians of interleaved rounds. A network that a peer cannot load is compared with the other.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def table(zoo: str, rounds: int, rows: dict[str, tuple[int, dict[str, float]]]) 
         f"{len(ratios)} families; against the faster of {' and '.join(PEERS)}: median {statistics.median(ratios):.2f} "
         f"times as fast, lowest {min(ratios):.2f}, {under} under 0.9.",
         "",
-        f"One folded network a family, random weights, one image, one thread, float32. Milliseconds of CPU time, medians "
-        f"of n = {rounds} interleaved rounds. {processor.name()}, Python {platform.python_version()}.",
+        f"One folded network a family, random weights, one image, one thread, float32. Milliseconds of CPU time, "
+        f"medians of n = {rounds} interleaved rounds. {processor.name()}, Python {platform.python_version()}.",
         "",
         f"| family | px | {OURS} | {' | '.join(PEERS)} | times as fast |",
         "|---|---:|---:|---:|---:|---:|",

@@ -231,3 +231,15 @@ def test_operators_in_bf16(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = net(x).numpy()
     assert abs(found - expected).max() < 2e-2 * abs(expected).max()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_norms_of_any_number_of_groups(seed: int, kernels: str, tmp_path: Path) -> None:
+    """Few channels a group are computed together with those of the next groups, many by themselves."""
+    torch.manual_seed(seed)
+    n, groups, h, w = (int(torch.randint(low, high, ())) for low, high in ((1, 4), (1, 41), (1, 9), (1, 9)))
+    width = (1, 1, 2, 3, 5, 8, 16, 17, 24, 70)[seed]
+    channels, affine = groups * width, seed % 3 > 0
+    layer = nn.InstanceNorm2d(channels, affine=affine) if width == 1 else nn.GroupNorm(groups, channels, affine=affine)
+    x = torch.randn(n, channels, h, w) * 3 + 5
+    assert error_of(spread(layer), x, tmp_path / "m.safetensors", kernels) < TOLERANCE
