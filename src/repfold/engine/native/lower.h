@@ -106,7 +106,7 @@ private:
     template <class Pooling>
     Value pool(Pooling pooling, const Arguments& arguments, Value x);
     Meaning max_pool(const Arguments& arguments);
-    Value moving_average(const Value& x, const Sizes& kernel);
+    Value moving_average(const Value& x, Size window);
     Meaning average_pool(const Arguments& arguments);
     template <bool largest>
     Meaning adaptive_pool(const Arguments& arguments);

@@ -195,6 +195,7 @@ Meaning Lowering::columns_to_image(const Arguments& arguments) {
                                    dilation.area() == 1 && size.h % kernel.h == 0 && size.w % kernel.w == 0;
     if (beside_each_other)
         return reshaped({taps.index, permuted(taps.view, {0, 1, 4, 2, 5, 3})}, {n, channels, size.h, size.w});
+    if (kernel.area() > 256) refuse("an image of so large windows");
     std::optional<Value> sum;
     for (Size y = 0; y < kernel.h; ++y)
         for (Size x = 0; x < kernel.w; ++x) {
@@ -286,21 +287,25 @@ Meaning Lowering::max_pool(const Arguments& arguments) {
 
 /// Along the first axis of a volume: the channels of an image, for the norm by neighbouring channels. They stay where
 /// they are, and the tensor is added to itself, shifted.
-Value Lowering::moving_average(const Value& x, const Sizes& kernel) {
-    if (kernel.size() != 3 || kernel[1] != 1 || kernel[2] != 1 || kernel[0] > x.sizes()[2])
-        refuse("a pooling of a volume");
-    const Size count = x.sizes()[2] - kernel[0] + 1;
+Value Lowering::moving_average(const Value& x, Size window) {
+    const Size count = x.sizes()[2] - window + 1;
+    if (count < 1) refuse("an average of more channels than there are");
     Value sum = part(x, 2, 0, count, 1);
-    for (Size i = 1; i < kernel[0]; ++i) sum = arithmetic(Arithmetic::Kind::add, sum, part(x, 2, i, count, 1));
-    return arithmetic(Arithmetic::Kind::div, sum, number(static_cast<double>(kernel[0])));
+    for (Size i = 1; i < window; ++i) sum = arithmetic(Arithmetic::Kind::add, sum, part(x, 2, i, count, 1));
+    return arithmetic(Arithmetic::Kind::div, sum, number(static_cast<double>(window)));
 }
 
 Meaning Lowering::average_pool(const Arguments& arguments) {
     if (arguments.given("divisor")) refuse("an average pooling with its own divisor");
     const Value x = tensor(arguments, "x");
-    if (x.rank() == 5 && arguments.integers("stride", 1, 32767) == Sizes{1, 1, 1} &&
-        arguments.integers("padding", 0, 32767) == Sizes{0, 0, 0})
-        return moving_average(x, arguments.integers("kernel", 1, 32767));
+    constexpr Size most_shifts = 32;
+    if (x.rank() == 5) {
+        const Sizes kernel = arguments.integers("kernel", 1, 32767);
+        const bool by_channels = kernel.size() == 3 && kernel[0] <= most_shifts && kernel[1] * kernel[2] == 1 &&
+                                 arguments.integers("stride", 1, 32767) == Sizes{1, 1, 1} &&
+                                 arguments.integers("padding", 0, 32767) == Sizes{0, 0, 0};
+        if (by_channels) return moving_average(x, kernel[0]);
+    }
     AveragePool pooling;
     pooling.count_padding = arguments.boolean("count_include_pad");
     return pool(pooling, arguments, x);

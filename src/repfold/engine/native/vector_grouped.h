@@ -1,5 +1,5 @@
 // Depthwise convolution: one filter a channel, a vector of channels at once, a strip of neighbouring pixels in
-// registers. And convolutions in groups of 2, 4, 8 or 16 channels, of which a vector holds several.
+// registers. And convolutions in groups of 2, 4 or 8 channels, of which a vector holds several.
 //
 // A row of the kernel is held while the pixels that it meets are loaded once each and added to all sums of the strip
 // that they are part of. In groups that is done for one input of each group after the other: a permutation gives it to
