@@ -196,17 +196,17 @@ Meaning Lowering::columns_to_image(const Arguments& arguments) {
     if (beside_each_other)
         return reshaped({taps.index, permuted(taps.view, {0, 1, 4, 2, 5, 3})}, {n, channels, size.h, size.w});
     if (kernel.area() > 256) refuse("an image of so large windows");
-    std::optional<Value> sum;
-    for (Size y = 0; y < kernel.h; ++y)
-        for (Size x = 0; x < kernel.w; ++x) {
-            const Value tap = reshaped(part(part(taps, 2, y, 1, 1), 3, x, 1, 1), {n, channels, windows.h, windows.w});
-            const HW before{y * dilation.h - padding.h, x * dilation.w - padding.w};
-            const HW behind{size.h - before.h - (windows.h - 1) * stride.h - 1,
-                            size.w - before.w - (windows.w - 1) * stride.w - 1};
-            const Value placed = spread(as_image(tap), stride, before, behind);
-            sum = sum ? arithmetic(Arithmetic::Kind::add, *sum, placed) : placed;
-        }
-    return *sum;
+    const auto placed = [&](Size y, Size x) {
+        const Value tap = reshaped(part(part(taps, 2, y, 1, 1), 3, x, 1, 1), {n, channels, windows.h, windows.w});
+        const HW before{y * dilation.h - padding.h, x * dilation.w - padding.w};
+        const HW behind{size.h - before.h - (windows.h - 1) * stride.h - 1,
+                        size.w - before.w - (windows.w - 1) * stride.w - 1};
+        return spread(as_image(tap), stride, before, behind);
+    };
+    Value sum = placed(0, 0);
+    for (Size tap = 1; tap < kernel.area(); ++tap)
+        sum = arithmetic(Arithmetic::Kind::add, sum, placed(tap / kernel.w, tap % kernel.w));
+    return sum;
 }
 
 Meaning Lowering::linear(const Arguments& arguments) {
