@@ -21,7 +21,7 @@ import torch
 
 from engine_peers import OURS, Folded, build
 from engines import compare
-from repfold import engine, models, processor
+from repfold import atomic, engine, models, processor
 from repfold.deploy import export_onnx
 from repfold.errors import RepFoldError
 
@@ -90,23 +90,22 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = Path("runs/coverage") / options.zoo
-    found = sorted(folder.glob("*.safetensors"))
+    found = [folder / f"{family}.safetensors" for family in options.families] or sorted(folder.glob("*.safetensors"))
     rows: dict[str, tuple[int, dict[str, float]]] = {}
-    for family in [path for path in found if not options.families or path.stem in options.families]:
+    for family in found:
         try:
             side, times = timed(family, options.rounds)
-        except (RepFoldError, RuntimeError) as error:
+        except (RepFoldError, OSError, RuntimeError) as error:
             print(f"{family.stem}: {' '.join(str(error).split())[:200]}", flush=True)
             continue
         rows[family.stem] = side, times
         told = ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in times.items())
         print(f"{family.stem}, {side} px: {told}; {faster(times) or 0:.2f} times as fast", flush=True)
+        if options.out:
+            atomic.write_text(options.out, table(options.zoo, options.rounds, rows))
     if not rows:
         raise SystemExit(f"No network of {options.zoo} is saved in {folder}: run benchmarks/engine_coverage.py first.")
-    text = table(options.zoo, options.rounds, rows)
-    print(text.splitlines()[4])
-    if options.out:
-        options.out.write_text(text)
+    print(table(options.zoo, options.rounds, rows).splitlines()[4])
 
 
 if __name__ == "__main__":
