@@ -81,6 +81,20 @@ def test_a_network_of_one_image_size_keeps_its_batch_free(tmp_path):
     assert torch.export.load(written.path).module()(torch.rand(7, 3, 4, 4)).shape == (7, 3)
 
 
+class OneImage(nn.Module):
+    def forward(self, x):
+        if len(x) != 1:
+            raise ValueError("one image at a time")
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_pt2])
+def test_a_network_of_one_image_keeps_its_batch(tmp_path, export):
+    x = torch.rand(1, 3, 4, 4)
+    written = export(OneImage().eval(), x, tmp_path / "net.file")
+    assert written.free_axes == () and written.error < 1e-6
+
+
 class DataDependent(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x

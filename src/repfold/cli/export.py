@@ -43,7 +43,7 @@ def export(
     if json:
         print_json({"output": str(path), "free_axes": written.free_axes, "error": written.error, "bytes": size})
         return
-    echo(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes)}.")
+    echo(f"Written: {path} ({size / 1e6:.1f} MB), free axes: {', '.join(written.free_axes) or 'none'}.")
     if written.error is None:
         echo(
             "Not compared with the network: ONNX Runtime is not installed, or this dtype is one that it cannot be fed."

@@ -31,7 +31,7 @@ TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, tor
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and which axes of its input are free: "batch", and "height" and "width" where possible.
+    """A written file, and which axes of its input are free: "batch", "height" and "width" where the network allows.
 
     ``error``: of what the file computes against the network, relative; None when nothing here can run it.
     """
@@ -174,13 +174,14 @@ def _export(
     free = zip(range(first, example.dim()), ("height", "width", "depth")[: example.dim() - 2], strict=False)
     sizes = {axis: Dim(name, min=least) for axis, name in free}
     # An example of one image would let the exporter take the batch for a constant.
-    example = example if len(example) > 1 else torch.cat([example, example])
+    images = example if len(example) > 1 else torch.cat([example, example])
+    attempts: list[tuple[torch.Tensor, dict[int, Any]]] = [(images, batch | sizes), (images, batch), (example, {})]
     failures = []
-    for shapes in (batch | sizes, batch):
+    for x, shapes in attempts:
         try:
             with quiet(), _sizes_of_one_like_others(), atomic.replacing(path) as temporary:
-                write(temporary, example, shapes)
-                error = check(temporary, network, example) if check else None
+                write(temporary, x, shapes)
+                error = check(temporary, network, x) if check else None
                 _refuse(error, example.dtype, path)
             return Exported(path, tuple(dim.__name__ for dim in shapes.values()), error)
         except (OSError, AnotherFunction):
