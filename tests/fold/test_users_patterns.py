@@ -27,6 +27,7 @@ from tests.fold.users_patterns import (
     trained,
 )
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import weight_norm
 
 from repfold.fold import Certificate, FoldError, fold
@@ -191,6 +192,27 @@ def test_a_shared_weight_is_not_untied_without_a_word():
     convs = [m for m in plain.modules() if isinstance(m, nn.Conv2d)]
     words = " ".join([*(f"{item.name} {item.reason}" for item in certificate.left), *certificate.caveats])
     assert convs[0].weight is convs[1].weight or "conv" in words, certificate
+
+
+class Octave(nn.Module):
+    """Two convolutions by parts of one weight, as octave convolutions cut it: from ``start`` on the second's."""
+
+    def __init__(self, start: int):
+        super().__init__()
+        self.weight, self.start = nn.Parameter(torch.randn(14, 3, 3, 3) / 5), start
+        self.norms = nn.ModuleList([nn.BatchNorm2d(8), nn.BatchNorm2d(14 - start)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.norms[0](F.conv2d(x, self.weight[:8], padding=1))
+        coarse = self.norms[1](F.conv2d(F.avg_pool2d(x, 2), self.weight[self.start :].flip(0), padding=1))
+        return torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1)
+
+
+@pytest.mark.parametrize(("start", "folded"), [(8, True), (7, False)])
+def test_parts_of_one_weight_fold_where_they_share_nothing(start, folded):
+    plain, certificate = folds(trained(Octave(start)).double(), torch.randn(2, 3, 8, 8, dtype=torch.float64))
+    assert (len(certificate.regions) == 2) is folded
+    assert any(isinstance(module, nn.BatchNorm2d) for module in plain.modules()) is not folded
 
 
 @pytest.mark.parametrize("how", ["no_grad", "set_grad_enabled", "detach"])

@@ -15,6 +15,9 @@ from repfold.graph.interpret import compute
 from repfold.graph.operators import is_random
 from repfold.graph.sizes import Expression
 
+# Operators whose result is a part of their operand, in any order.
+_PARTS = frozenset({"slice", "select", "view", "permute", "flip"})
+
 
 @dataclass(frozen=True)
 class Constants:
@@ -55,6 +58,22 @@ class Constants:
     @cached_property
     def _readers(self) -> dict[Value, frozenset[Value]]:
         return {}
+
+    def read_by(self, readers: Iterable[Value], tensor: Value, state: State) -> Tensor | None:
+        """Which elements of ``tensor`` the readers take, flat; None where one takes what is computed of it."""
+        held = state[tensor["path"]]
+        taken = torch.zeros(held.numel(), dtype=torch.bool)
+        for operand in {operand for reader in readers for operand in reader.operands if operand in self}:
+            cone = _cone((operand,))
+            if tensor not in cone:
+                continue
+            if operand is tensor:
+                return torch.ones_like(taken)
+            if any(value is not tensor and value.op not in _PARTS for value in cone):
+                return None
+            numbered = {tensor["path"]: torch.arange(held.numel()).reshape(held.shape)}
+            taken[compute((operand,), {}, numbered, {})[0].flatten()] = True
+        return taken
 
     def trains(self, values: Iterable[Value], state: State) -> bool:
         """Whether a gradient of ``values`` reaches a tensor that requires one."""

@@ -333,11 +333,20 @@ def _unties(grown: Grown, interior: tuple[Value, ...]) -> str | None:
         for tensor in grown.constants.state_of(piece.constants) if isinstance(piece, Apply) else ():
             held = grown.state[tensor["path"]]
             same = [twin for twin in grown.graph.state if grown.state[twin["path"]] is held]
-            others = {reader for twin in same for reader in grown.constants.readers_of(twin)} - set(interior)
-            if others and isinstance(held, nn.Parameter):
+            readers = {reader for twin in same for reader in grown.constants.readers_of(twin)}
+            ours, others = readers & set(interior), readers - set(interior)
+            if not others or not isinstance(held, nn.Parameter):
+                continue
+            if same != [tensor] or not _read_apart(grown, tensor, ours, others):
                 called = "the module is called more than once: " if {v.scope for v in others} == {value.scope} else ""
                 return f"{called}{tensor['path']} is used more than once; a fold would untie it (policy 'always' does)"
     return None
+
+
+def _read_apart(grown: Grown, tensor: Value, ours: set[Value], others: set[Value]) -> bool:
+    """Whether no element of the tensor is read by both: slices, as octave convolutions take of one weight."""
+    taken, left = (grown.constants.read_by(readers, tensor, grown.state) for readers in (ours, others))
+    return taken is not None and left is not None and not bool((taken & left).any())
 
 
 def _growth(region: Region) -> str:
