@@ -69,7 +69,8 @@ def table(zoo: str, rounds: int, rows: dict[str, tuple[int, dict[str, float]]]) 
         f"times as fast, lowest {min(ratios):.2f}, {under} under 0.9.",
         "",
         f"One folded network a family, random weights, one image, one thread, float32. Milliseconds of CPU time, "
-        f"medians of n = {rounds} interleaved rounds. {processor.name()}, Python {platform.python_version()}.",
+        f"medians of n = {rounds} interleaved rounds. Families of the zoo that are not listed were not timed. "
+        f"{processor.name()}, Python {platform.python_version()}.",
         "",
         f"| family | px | {OURS} | {' | '.join(PEERS)} | times as fast |",
         "|---|---:|---:|---:|---:|---:|",

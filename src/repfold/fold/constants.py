@@ -59,7 +59,12 @@ class Constants:
     def _readers(self) -> dict[Value, frozenset[Value]]:
         return {}
 
-    def read_by(self, readers: Iterable[Value], tensor: Value, state: State) -> Tensor | None:
+    def share_nothing(self, some: Iterable[Value], others: Iterable[Value], tensor: Value, state: State) -> bool:
+        """Whether no element of ``tensor`` is read by both: slices, as octave convolutions take of one weight."""
+        first, second = (self._read_by(readers, tensor, state) for readers in (some, others))
+        return first is not None and second is not None and not bool((first & second).any())
+
+    def _read_by(self, readers: Iterable[Value], tensor: Value, state: State) -> Tensor | None:
         """Which elements of ``tensor`` the readers take, flat; None where one takes what is computed of it."""
         held = state[tensor["path"]]
         taken = torch.zeros(held.numel(), dtype=torch.bool)

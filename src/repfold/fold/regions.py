@@ -328,25 +328,18 @@ def _not_expressible(geometry: Geometry) -> str | None:
 
 def _unties(grown: Grown, interior: tuple[Value, ...]) -> str | None:
     """Why the region's parameters would exist twice afterwards, or None."""
-    pieces = [(value, grown.pieces[value]) for value in interior]
-    for value, piece in pieces:
+    for value, piece in ((value, grown.pieces[value]) for value in interior):
         for tensor in grown.constants.state_of(piece.constants) if isinstance(piece, Apply) else ():
             held = grown.state[tensor["path"]]
             same = [twin for twin in grown.graph.state if grown.state[twin["path"]] is held]
             readers = {reader for twin in same for reader in grown.constants.readers_of(twin)}
             ours, others = readers & set(interior), readers - set(interior)
             if not others or not isinstance(held, nn.Parameter):
-                continue
-            if same != [tensor] or not _read_apart(grown, tensor, ours, others):
+                continue  # nobody else reads it, or nobody trains it
+            if same != [tensor] or not grown.constants.share_nothing(ours, others, tensor, grown.state):
                 called = "the module is called more than once: " if {v.scope for v in others} == {value.scope} else ""
                 return f"{called}{tensor['path']} is used more than once; a fold would untie it (policy 'always' does)"
     return None
-
-
-def _read_apart(grown: Grown, tensor: Value, ours: set[Value], others: set[Value]) -> bool:
-    """Whether no element of the tensor is read by both: slices, as octave convolutions take of one weight."""
-    taken, left = (grown.constants.read_by(readers, tensor, grown.state) for readers in (ours, others))
-    return taken is not None and left is not None and not bool((taken & left).any())
 
 
 def _growth(region: Region) -> str:
