@@ -63,7 +63,7 @@ def table(zoo: str, rounds: int, rows: dict[str, tuple[int, dict[str, float]]]) 
     lines = [
         f"# {zoo} in RepFold's engine and others: speed",
         "",
-        f"`python benchmarks/engine_zoo.py --zoo {zoo}`",
+        f"`python benchmarks/engine_zoo.py --zoo {zoo} --rounds {rounds}`",
         "",
         f"{len(ratios)} families; against the faster of {' and '.join(PEERS)}: median {statistics.median(ratios):.2f} "
         f"times as fast, lowest {min(ratios):.2f}, {under} under 0.9.",

@@ -100,8 +100,8 @@ def compare(
     runs: dict[str, Run], rounds: int, clock: Callable[[], float], rest: float = REST_SECONDS
 ) -> dict[str, list[float]]:
     """Rounds of all engines, each in a random order."""
-    shortest = {name: measure(run, 1, clock, rest) for name, run in runs.items()}
-    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / once)) for name, once in shortest.items()}
+    once = {name: measure(run, 1, clock, rest) for name, run in runs.items()}
+    repeats = {name: max(1, round(1000 * SHORTEST_SECONDS / took)) for name, took in once.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     shuffle = random.Random(0)
     for _ in range(rounds):

@@ -134,6 +134,7 @@ LAYERS: dict[str, Callable[[Graph, str], str]] = {
     "even kernel": lambda g, at: g.conv(at, 20, (2, 4), padding=(1, 2)),
     "groups of few": lambda g, at: g.conv(g.conv(at, 24), 12, groups=4),
     "groups of many": lambda g, at: g.conv(g.conv(at, 48), 96, groups=2),
+    "groups in a vector": lambda g, at: g.conv(g.conv(at, 28), 28, groups=7, stride=2),
     "depthwise": lambda g, at: g.conv(g.conv(at, 37), 37, groups=37, stride=2),
     "depthwise, multiplied": lambda g, at: g.conv(g.conv(at, 10), 20, groups=10),
     "max pool": max_pool,
@@ -153,7 +154,17 @@ LAYERS: dict[str, Callable[[Graph, str], str]] = {
 }
 
 
-BF16_LAYERS = "3x3", "3x3 stride 2", "1x1", "groups of many", "depthwise", "residual", "max pool", "sliced shortcut"
+BF16_LAYERS = (
+    "3x3",
+    "3x3 stride 2",
+    "1x1",
+    "groups of many",
+    "groups in a vector",
+    "depthwise",
+    "residual",
+    "max pool",
+    "sliced shortcut",
+)
 
 
 @pytest.mark.parametrize("name", LAYERS)

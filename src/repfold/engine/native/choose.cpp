@@ -6,13 +6,6 @@
 namespace repfold {
 namespace {
 
-/// Whether a vector holds several whole groups. One group that fills it is as well computed directly.
-bool holds_groups(const Conv& conv, const Kernels& kernels) {
-    const Size width = conv.in_channels / conv.groups;
-    return conv.groups > 1 && conv.in_channels == conv.out_channels && width < kernels.lanes &&
-           kernels.lanes % width == 0;
-}
-
 bool is_winograd(const Conv& conv, const Kernels& kernels) {
     const Window& w = conv.window;
     return kernels.has_tile && conv.groups == 1 && w.kernel.h == 3 && w.kernel.w == 3 && w.stride.h == w.stride.w &&
@@ -102,8 +95,8 @@ Choice choose(const std::string& name, const Conv& conv, const Tensor& in, const
               const Settings& settings) {
     const Kernels& kernels = *settings.kernels;
     if (!kernels.direct) return {Algorithm::reference};
-    if (holds_groups(conv, kernels))
-        return {conv.groups == conv.in_channels ? Algorithm::depthwise : Algorithm::grouped};
+    if (conv.groups > 1 && holds_groups(kernels.lanes, conv.in_channels / conv.groups, conv.out_channels / conv.groups))
+        return {Algorithm::grouped};
     // A pair of channels must not reach into the next group.
     if (conv.groups > 1 && (conv.in_channels / conv.groups) % kernels.channel_step) return {Algorithm::reference};
     Choice best{Algorithm::direct};

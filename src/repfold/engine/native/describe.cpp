@@ -16,12 +16,11 @@ std::string quoted(const std::string& text) {
     return out + "\"";
 }
 
-std::string algorithm(const Choice& choice) {
+std::string algorithm(const Conv& conv, const Choice& choice) {
     switch (choice.algorithm) {
         case Algorithm::reference: return "reference";
         case Algorithm::direct: return "direct";
-        case Algorithm::depthwise: return "depthwise";
-        case Algorithm::grouped: return "grouped";
+        case Algorithm::grouped: return conv.groups == conv.in_channels ? "depthwise" : "grouped";
         case Algorithm::winograd:
             return "winograd F(" + std::to_string(choice.tile.h) + "x" + std::to_string(choice.tile.w) + ",3x3" +
                    (choice.tile.stride == 1 ? ")" : "/" + std::to_string(choice.tile.stride) + ")");
@@ -43,8 +42,8 @@ void write_step(std::ostream& out, const Step& step, int threads) {
     const auto* conv = std::get_if<Conv>(&step.op->operation);
     const char* kind = name_of(step.op->operation);
     out << "{\"name\": " << quoted(step.op->name) << ", \"kind\": " << quoted(kind)
-        << ", \"algorithm\": " << quoted(conv ? algorithm(step.choice) : "plain") << ", \"in\": [" << in.c << ", "
-        << in.h << ", " << in.w << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
+        << ", \"algorithm\": " << quoted(conv ? algorithm(*conv, step.choice) : "plain") << ", \"in\": [" << in.c
+        << ", " << in.h << ", " << in.w << "], \"out\": [" << to.c << ", " << to.h << ", " << to.w << "]";
     if (conv) {
         const HW kernel = conv->window.kernel, stride = conv->window.stride;
         const double macs = static_cast<double>(to.n * to.h * to.w) * (conv->filters() * kernel.area());

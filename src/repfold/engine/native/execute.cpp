@@ -162,7 +162,6 @@ private:
         const Convolution made = convolution(conv, step, *step.weights);
         switch (step.choice.algorithm) {
             case Algorithm::reference: return rows(made.out, [&](Range range) { kernels.reference(made, range); });
-            case Algorithm::depthwise:
             case Algorithm::grouped: return rows(made.out, [&](Range range) { kernels.grouped(made, range); });
             case Algorithm::direct: return direct(kernels, made, step);
             case Algorithm::winograd:

@@ -166,11 +166,14 @@ private:
 
     static constexpr Size most_together = 64;  // values
 
+    /// Whether the values along the last axis are neighbours, read and written.
+    static bool has_runs(const Walk& inner) { return inner.step(0) == 1 && inner.step(1) == 1; }
+
     /// How many of a result's values are neighbours, where those of the next result follow them and there are few: the
     /// channels of a group in an image, or one channel. 0 where it is otherwise, or weights hang on more than that.
     static Size together(const Loop& loop) {
         const Walk &outer = loop.outer, &inner = loop.inner;
-        const bool runs = inner.step(1) == 1 && inner.step(0) == 1;
+        const bool runs = has_runs(inner);
         const Size width = runs ? inner.row() : 1;
         if (outer.row() < 2 || outer.step(1) != width || outer.step(0) != width || 4 * width > most_together) return 0;
         for (int o = 2; o < Walk::most_operands; ++o)
@@ -183,7 +186,7 @@ private:
     static void normalize_together(const Loop& loop, Size width, const Normalization& norm, Range rows) {
         const Walk& outer = loop.outer;
         Walk pixels = loop.inner;
-        const bool runs = pixels.step(1) == 1 && pixels.step(0) == 1;
+        const bool runs = has_runs(pixels);
         const Size weight_step = runs ? pixels.step(2) : 0, bias_step = runs ? pixels.step(3) : 0;
         if (runs) --pixels.axes;
         const Size block = most_together / width;

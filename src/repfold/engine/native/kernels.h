@@ -16,6 +16,12 @@ struct Slice {
     Size panel = 0;    // elements of one Winograd point
 };
 
+/// Whether a vector holds several whole groups of so many channels, whose inputs lie where their outputs do. One group
+/// that fills it is as well computed directly.
+REPFOLD_INLINE bool holds_groups(Size lanes, Size in_channels, Size out_channels) {
+    return in_channels == out_channels && in_channels < lanes && lanes % in_channels == 0;
+}
+
 /// One convolution with what is done to its result before it is written.
 struct Convolution {
     Tensor in, out, residual;  // residual.data is nullptr when there is none
@@ -43,10 +49,6 @@ struct Convolution {
     /// Whether rows, and whole images, follow each other without a gap: a 1x1 convolution of an image without a border.
     REPFOLD_INLINE bool is_flat() const {
         return window.kernel.area() * window.stride.area() == 1 && in.border.h + in.border.w == 0;
-    }
-    /// Whether vectors of so many channels hold whole groups, whose inputs lie where their outputs do.
-    REPFOLD_INLINE bool holds_groups(Size lanes) const {
-        return groups > 1 && in_channels == out_channels && lanes % in_channels == 0;
     }
     /// Elements from there to where its tap (y, x) reads.
     REPFOLD_INLINE Size tap(Size y, Size x) const {

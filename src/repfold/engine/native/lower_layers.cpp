@@ -175,7 +175,7 @@ Value Lowering::spread(const Value& x, HW stride, HW before, HW behind) {
     Value made = general(Move{true, 0}, {x}, x.sizes(), {wide, to});
     made.view = image_view(wide);
     const Size rows = wide.h - top.h - bottom.h, columns = wide.w - top.w - bottom.w;
-    if (rows < 1 || columns < 1) refuse("something that leaves nothing of the image");
+    if (rows < 1 || columns < 1) refuse("a transposed convolution that leaves nothing of the image");
     return as_image(part(part(made, 2, top.h, rows, 1), 3, top.w, columns, 1));
 }
 

@@ -153,7 +153,8 @@ struct Finish {
     REPFOLD_INLINE void put(Vector x, To* out, Size count) const {
         if (count >= Isa::lanes) return Isa::store(out, x);
         // Beyond the last channel lie zeros; beyond a group's lies the next group, unless a vector holds whole groups.
-        if (conv.groups == 1 || conv.holds_groups(Isa::lanes)) return Isa::store(out, Isa::keep_first(x, count));
+        if (conv.groups == 1 || holds_groups(Isa::lanes, conv.in_channels, conv.out_channels))
+            return Isa::store(out, Isa::keep_first(x, count));
         if constexpr (std::is_same_v<To, Element>) Isa::store_first(out, x, count);  // groups write no wide tensor
     }
 };

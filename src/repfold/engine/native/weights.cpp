@@ -114,7 +114,6 @@ PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernel
             packed.data = Buffer(weights.size() * sizeof(float));
             std::copy(weights.begin(), weights.end(), static_cast<float*>(packed.data.data()));
             return packed;
-        case Algorithm::depthwise:
         case Algorithm::grouped: write_grouped(conv, kernels.lanes, weights, packed); return packed;
         case Algorithm::direct: break;
         case Algorithm::winograd: {
@@ -136,9 +135,8 @@ PackedWeights pack_weights(const ModelFile& file, const Conv& conv, const Kernel
 
 PackingRoom packing_room(const Conv& conv, const Kernels& kernels, const Choice& choice) {
     const Size filters = conv.filters(), read = filters * conv.window.kernel.area();
-    if (choice.algorithm == Algorithm::depthwise || choice.algorithm == Algorithm::grouped)
-        return {read * Size{sizeof(float)}, read * Size{sizeof(float)}};
-    if (choice.algorithm != Algorithm::winograd) return {read * kernels.element, read * Size{sizeof(float)}};
+    const Size element = choice.algorithm == Algorithm::grouped ? Size{sizeof(float)} : kernels.element;
+    if (choice.algorithm != Algorithm::winograd) return {read * element, read * Size{sizeof(float)}};
     const Size transformed = filters * choice.points();
     return {transformed * kernels.element, (transformed + read) * Size{sizeof(float)}};
 }

@@ -14,8 +14,8 @@
 
 namespace repfold {
 
-/// depthwise, grouped: vectors that hold whole groups, of one channel or more.
-enum class Algorithm { reference, direct, depthwise, grouped, winograd };
+/// grouped: by vectors that hold several groups, of one channel (depthwise) or more.
+enum class Algorithm { reference, direct, grouped, winograd };
 
 /// What the threads of a Winograd convolution divide among themselves.
 enum class Split {
