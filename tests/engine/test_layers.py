@@ -129,6 +129,7 @@ LAYERS: dict[str, Callable[[Graph, str], str]] = {
     "3x3 dilated": lambda g, at: g.conv(at, 24, dilation=2),
     "3x3 no bias": lambda g, at: g.conv(at, 24, bias=False),
     "1x1": lambda g, at: g.conv(at, 33, (1, 1)),
+    "1x1 of one pixel, stride 2": lambda g, at: g.conv(g.mean(at), 20, (1, 1), stride=2),
     "5x5": lambda g, at: g.conv(at, 20, (5, 5), stride=2),
     "strips": lambda g, at: g.conv(g.conv(at, 20, (1, 3)), 12, (3, 1)),
     "even kernel": lambda g, at: g.conv(at, 20, (2, 4), padding=(1, 2)),

@@ -131,6 +131,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
     for layer in plan["layers"]:
         split = f"{layer['split']}, {layer['block']} tiles" if "split" in layer else ""
         algorithm = layer["algorithm"] if layer["kind"] == "convolution" else layer["kind"]
+        algorithm += ", in bands" if layer["in_bands"] else ""
         macs = f"{layer['multiply_adds'] / 1e6:,.1f}" if "multiply_adds" in layer else ""
         weights = f"{layer['weight_bytes'] / 1e6:.2f}" if "weight_bytes" in layer else ""
         table.add_row(layer["name"], "x".join(map(str, layer["out"])), algorithm, split, macs, weights)

@@ -39,12 +39,14 @@ def load(
     ``threads`` defaults to the cores that this process may use, by its affinity and its control groups' quota; where
     the system grants no more threads, there are fewer. ``precision`` "bf16" computes in bfloat16 with sums in
     float32, where the CPU can. ``kernels`` ("avx512", "avx2", "scalar"; of bf16 "amx", "avx512") and ``convolution``
-    ("direct", "2x2", ...) override what the engine would choose. ``contexts``: calls that run at once and share the
-    weights, by default twice as many as the cores have room for with so many threads each, since a context that changes
-    hands is idle for a while; further calls wait, in the order in which they came. ``strict``: the same bits for every
-    number of threads, contexts and images in a batch, at some cost in speed. ``tuned``: each layer's algorithm is what
-    ``tune`` found to be the fastest; where it has not run on this file and processor with these settings, it does so
-    first, on one image of the model's own size.
+    ("direct", "2x2", ...) override what the engine would choose. Layers between which a result would leave a core's
+    cache are computed together, a band of rows after the other; behind ``convolution`` the word "whole" ("auto whole")
+    has none so computed and "bands" all that can be, which changes no bit. ``contexts``: calls that run at once and
+    share the weights, by default twice as many as the cores have room for with so many threads each, since a context
+    that changes hands is idle for a while; further calls wait, in the order in which they came. ``strict``: the same
+    bits for every number of threads, contexts and images in a batch, at some cost in speed. ``tuned``: each layer's
+    algorithm is what ``tune`` found to be the fastest; where it has not run on this file and processor with these
+    settings, it does so first, on one image of the model's own size.
     Raises: EngineError for a file that is no folded model, or a layer that the engine cannot run, which it names.
     """
     cores = allowance.cores()

@@ -1,4 +1,5 @@
 // The plan as JSON: for each operation the algorithm, tile, tasks and sizes; and the buffers.
+#include <algorithm>
 #include <locale>
 #include <sstream>
 
@@ -37,7 +38,7 @@ const char* split_name(Split split) {
     return "";
 }
 
-void write_step(std::ostream& out, const Step& step, int threads) {
+void write_step(std::ostream& out, const Step& step, bool in_bands, int threads) {
     const Tensor &in = step.in, &to = step.out;
     const auto* conv = std::get_if<Conv>(&step.op->operation);
     const char* kind = name_of(step.op->operation);
@@ -53,7 +54,7 @@ void write_step(std::ostream& out, const Step& step, int threads) {
     }
     if (step.choice.algorithm == Algorithm::winograd)
         out << ", \"block\": " << step.choice.block << ", \"split\": " << quoted(split_name(step.choice.split));
-    out << ", \"threads\": " << threads << "}";
+    out << ", \"in_bands\": " << (in_bands ? "true" : "false") << ", \"threads\": " << threads << "}";
 }
 
 }  // namespace
@@ -69,10 +70,13 @@ std::string describe(const Plan& plan, const Settings& settings, int threads) {
         << ", \"activations\": " << plan.arena.bytes() << ", \"largest_activation\": " << plan.largest
         << "}, \"layers\": [";
     const char* before = "";
-    for (const Step& step : plan.steps) {
+    for (size_t i = 0; i < plan.steps.size(); ++i) {
+        const Step& step = plan.steps[i];
         if (!step.is_layer()) continue;
+        const bool in_bands = std::any_of(plan.chains.begin(), plan.chains.end(),
+                                          [i](const Chain& chain) { return chain.first <= i && i <= chain.last; });
         out << before;
-        write_step(out, step, threads);
+        write_step(out, step, in_bands, threads);
         before = ", ";
     }
     out << "]}";

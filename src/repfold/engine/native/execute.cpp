@@ -6,34 +6,12 @@
 #include <exception>
 
 #include "error.h"
+#include "execute_chain.h"
 #include "execute_general.h"
+#include "execute_rows.h"
 
 namespace repfold {
 namespace {
-
-template <class... Bodies>
-struct Overloaded : Bodies... {
-    using Bodies::operator()...;
-};
-template <class... Bodies>
-Overloaded(Bodies...) -> Overloaded<Bodies...>;
-
-/// The step's convolution with these weights of it.
-Convolution convolution(const Conv& conv, const Step& step, const PackedWeights& weights) {
-    Convolution made;
-    made.in = step.in, made.out = step.out, made.residual = step.second;
-    made.window = conv.window;
-    made.activation = conv.activation;
-    made.groups = conv.groups;
-    made.in_channels = conv.in_channels / conv.groups;
-    made.out_channels = conv.out_channels / conv.groups;
-    made.bias = weights.bias.data();
-    made.weights = weights.data.data();
-    made.slices = weights.slices.data();
-    made.slice_count = static_cast<Size>(weights.slices.size());
-    made.group_stride = weights.group_stride;
-    return made;
-}
 
 /// One run of a plan. Every thread calls run() and finds its way through the same phases: what decides over them is
 /// written only by tasks, and never taken back, since a late thread may read it when others are far ahead.
@@ -56,7 +34,18 @@ public:
         clear_border(plan_.input);
         rows(plan_.input, [&](Range range) { kernels_.load_image(images_, plan_.input, range); });
         Clock::time_point begun = Clock::now();
-        for (Step& step : plan_.steps) {
+        auto chain = plan_.chains.begin();
+        for (size_t i = 0; i < plan_.steps.size(); ++i) {
+            Step& step = plan_.steps[i];
+            if (chain != plan_.chains.end() && chain->first == i) {
+                clear_odd(plan_.steps[chain->last].out);
+                clear_border(plan_.steps[chain->last].out);
+                run_chain(*chain, thread);
+                i = chain->last;
+                ++chain;
+                begun = Clock::now();
+                continue;
+            }
             // What the network holds was read when the plan was made.
             if (!step.is_layer() || (filled_ && step.op->once)) continue;
             clear_odd(step.out);
@@ -121,52 +110,26 @@ private:
     }
 
     void run_step(Step& step, int thread) {
-        const Kernels& kernels = *step.kernels;
-        const Tensor &in = step.in, &second = step.second, &out = step.out;
-        const auto each = [&](auto body) { rows(out, body); };
-        std::visit(
-            Overloaded{
-                [&](const Conv& conv) { convolve(conv, step, thread); },
-                [&](const Affine&) {
-                    each([&](Range r) { kernels.affine(in, out, step.scale.data(), step.shift.data(), r); });
-                },
-                [&](const MaxPool& pool) { each([&](Range r) { kernels.max_pool(in, out, pool.window, r); }); },
-                [&](const AveragePool& pool) {
-                    each([&](Range r) { kernels.average_pool(in, out, pool.window, pool.count_padding, r); });
-                },
-                [&](const AdaptivePool& pool) {
-                    each([&](Range r) { kernels.adaptive_pool(in, out, pool.largest, r); });
-                },
-                [&](const Add& add) {
-                    each([&](Range r) { kernels.add(in, second, add.sign, add.activation, out, r); });
-                },
-                [&](const Scale&) { each([&](Range r) { kernels.scale(in, second, out, r); }); },
-                [&](const Activation& activation) { each([&](Range r) { kernels.activate(in, activation, out, r); }); },
-                [&](const Pad& pad) { each([&](Range r) { kernels.pad(in, out, pad.corner, pad.front, r); }); },
-                [&](const Resample&) {
-                    const auto taps = [&](int axis, Size size) {
-                        const auto count = static_cast<Size>(step.tap_index[axis].size()) / size;
-                        return Taps{count, step.tap_index[axis].data(), step.tap_weight[axis].data()};
-                    };
-                    const Taps down = taps(0, out.h), along = taps(1, out.w);
-                    each([&](Range r) { kernels.resample(in, out, down, along, r); });
-                },
-                [&](const Gather& gather) { each([&](Range r) { kernels.gather(in, out, gather.pixels.data(), r); }); },
-                [&](const General& general) { run_general(general, step, pool_); },
-            },
-            step.op->operation);
+        if (const auto* general = std::get_if<General>(&step.op->operation)) return run_general(*general, step, pool_);
+        if (const auto* conv = std::get_if<Conv>(&step.op->operation)) {
+            const Convolution made = convolution(*conv, step, *step.weights);
+            if (step.choice.algorithm == Algorithm::direct) return direct(*step.kernels, made, step);
+            if (step.choice.algorithm == Algorithm::winograd) {
+                if (!winograd(made, step, thread)) again_by_definition(*conv, step);
+                return;
+            }
+        }
+        rows(step.out, [&](Range range) { compute_rows(step, step, range); });
     }
 
-    void convolve(const Conv& conv, Step& step, int thread) {
-        const Kernels& kernels = *step.kernels;
-        const Convolution made = convolution(conv, step, *step.weights);
-        switch (step.choice.algorithm) {
-            case Algorithm::reference: return rows(made.out, [&](Range range) { kernels.reference(made, range); });
-            case Algorithm::grouped: return rows(made.out, [&](Range range) { kernels.grouped(made, range); });
-            case Algorithm::direct: return direct(kernels, made, step);
-            case Algorithm::winograd:
-                if (!winograd(made, step, thread)) again_by_definition(conv, step);
-        }
+    /// The threads meet at the end.
+    void run_chain(const Chain& chain, int thread) {
+        const Size parts = static_cast<Size>(chain.stretches.size()), images = plan_.steps[chain.last].out.n;
+        double* const seconds = seconds_ && thread == 0 ? seconds_->data() : nullptr;
+        pool_.share(parts * images, [&](Size task) {
+            compute_stretch(plan_, chain, static_cast<size_t>(task % parts), task / parts, thread, kernels_.element,
+                            seconds);
+        });
     }
 
     /// step: whose it is.
@@ -223,6 +186,7 @@ private:
             t->w = t->n;
             t->n = 1;
         }
+        conv.window.stride = {1, 1};
     }
 
     /// False when a result was infinite or NaN.

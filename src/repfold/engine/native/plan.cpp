@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "arena.h"
+#include "chains.h"
 #include "choose.h"
 #include "element.h"
 #include "error.h"
@@ -39,8 +40,10 @@ public:
         stride_values();
         choose_algorithms();
         if (settings_.kernels != settings_.wide) widen();
+        plan_->chains = find_chains(network_, plan_->steps, tensors_, settings_);
         size_values();
         size_scratch();
+        size_chains();
         const Size bytes = lay_out(lives_);
         check_room(bytes + room_for_weights(), settings_.memory);
         plan_->arena = Buffer(bytes);
@@ -48,6 +51,8 @@ public:
         std::memset(plan_->arena.data(), 0, plan_->arena.bytes());
         for (size_t v = 0; v < tensors_.size(); ++v) tensors_[v].data = in_arena(v);
         for (size_t i = 0; i < plan_->steps.size(); ++i) complete(plan_->steps[i], in_arena(tensors_.size() + i));
+        for (size_t i = 0; i < plan_->chains.size(); ++i)
+            plan_->chains[i].data = in_arena(tensors_.size() + plan_->steps.size() + i);
         plan_->small = is_small();
         plan_->input = tensors_[0];
         plan_->output = tensors_[network_.output];
@@ -205,6 +210,19 @@ private:
         }
     }
 
+    /// What a chain reads and writes lives as long as all of it; what lies between its steps is held in its own rows.
+    void size_chains() {
+        for (const Chain& chain : plan_->chains) {
+            const auto first = static_cast<Size>(chain.first), last = static_cast<Size>(chain.last);
+            for (size_t i = chain.first; i <= chain.last; ++i)
+                for (const size_t value : network_.ops[i].inputs)
+                    lives_[value].last = std::max(lives_[value].last, last);
+            for (size_t i = chain.first; i < chain.last; ++i) lives_[network_.ops[i].output] = Life{};
+            lives_[network_.ops[chain.last].output].first = first;
+            lives_.push_back({first, last, aligned(chain.bytes * settings_.threads), 0});
+        }
+    }
+
     const Kernels& kernels_of(const Op& op) {
         const auto* conv = std::get_if<Conv>(&op.operation);
         bool wide = output(op).wide && (!conv || is_vector(op, *conv));
@@ -284,7 +302,7 @@ private:
     const Settings& settings_;
     WeightStore& store_;
     std::vector<Tensor> tensors_;  // of each value
-    std::vector<Life> lives_;      // of each value, then of each step's scratch
+    std::vector<Life> lives_;      // of each value, then of each step's scratch, then of each chain's rows
     std::unique_ptr<Plan> plan_ = std::make_unique<Plan>();
     const Network& network_ = plan_->network;
 };

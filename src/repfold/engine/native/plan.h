@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "chain.h"
 #include "memory.h"
 #include "network.h"
 #include "settings.h"
@@ -26,10 +27,14 @@ struct Scratch {
     }
 };
 
-struct Step {
+/// What a step reads and writes.
+struct Operands {
+    Tensor in, second, out;  // second: of two operands, or a convolution's residual
+};
+
+struct Step : Operands {
     const Op* op = nullptr;
     const Kernels* kernels = nullptr;  // those of float32 where all of its tensors are wide
-    Tensor in, second, out;            // second: of two operands, or a convolution's residual
     // of a convolution
     Choice choice;
     std::shared_ptr<const PackedWeights> weights;
@@ -51,6 +56,7 @@ struct Plan {
     Shape images;
     Network network;
     std::vector<Step> steps;
+    std::vector<Chain> chains;  // of these steps, in their order; what lies between them has no place of its own
     Tensor input, output;
     Buffer arena;         // activations, the network's own values, and Winograd's scratch
     bool filled = false;  // whether what is computed once is there

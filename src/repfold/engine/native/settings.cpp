@@ -64,11 +64,21 @@ void parse_all(const std::string& text, Settings& settings) {
     settings.tiles = parse_tile(text, *settings.kernels);
 }
 
+/// Returns what is left of the line.
+std::string parse_bands(const std::string& line, Settings& settings) {
+    const size_t space = line.find(' ');
+    if (space == std::string::npos) return line;
+    const std::string bands = line.substr(space + 1);
+    if (bands != "whole" && bands != "bands") fail("unknown '", bands, "'; known: whole, bands");
+    settings.bands = bands == "whole" ? Bands::none : Bands::all;
+    return line.substr(0, space);
+}
+
 void parse_convolution(const std::string& text, Settings& settings) {
     std::istringstream lines(text);
     std::string line;
     std::getline(lines, line);
-    parse_all(line, settings);
+    parse_all(parse_bands(line, settings), settings);
     while (std::getline(lines, line)) {
         const size_t space = line.rfind(' ');
         if (space == std::string::npos) fail("'", line, "' does not name an operation and its convolution");

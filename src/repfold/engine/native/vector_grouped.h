@@ -18,17 +18,18 @@ struct GroupedConvolution {
     using Element = typename Isa::Element;
     using Vector = typename Isa::Vector;
 
+    /// Pixels in one row or several, of all channels.
     struct Strip {
         const Finish<Isa>& finish;
-        const Element *in, *residual;
+        const Element *in, *residual;  // of the first pixel
         Element* out;
         const Pixels& neighbours;
-        const float *weights, *bias;
-        Size input;  // floats between the weights of a group's neighbouring inputs
-        Size tap;    // and between those of neighbouring taps
-        Size count;  // channels from the first of the vector on
 
         REPFOLD_INLINE const Convolution& conv() const { return finish.conv; }
+        REPFOLD_INLINE const float* weights() const { return static_cast<const float*>(conv().weights); }
+        /// Floats between the weights of a group's neighbouring inputs, and between those of neighbouring taps.
+        REPFOLD_INLINE Size input() const { return divide_up(conv().out.c, Isa::lanes) * Isa::lanes; }
+        REPFOLD_INLINE Size tap() const { return input() * conv().in_channels; }
     };
 
     /// Input i of each group, in all its channels.
@@ -43,29 +44,43 @@ struct GroupedConvolution {
     };
 
     /// A square kernel of known size and stride, without dilation.
-    template <bool grouped, int kernel, int stride, int pixels>
+    template <bool grouped, int kernel, int stride, int rows, int pixels>
     static void known(const Strip& strip) {
         const Convolution& conv = strip.conv();
         const Size pixel = conv.in.stride_c, row = conv.in.row(), inputs = grouped ? conv.in_channels : 1;
-        Vector sums[pixels][1];
-        start(strip, sums);
-        const Element* in = strip.in;
-        for (int y = 0; y < kernel; ++y, in += row)
-            for (Size from = 0; from < inputs; ++from) {
-                const Input input(conv, from);
-                const float* weights = strip.weights + y * kernel * strip.tap + from * strip.input;
-                Vector w[kernel];
-                unroll<kernel>([&](auto x) REPFOLD_LAMBDA { w[x] = Isa::load(weights + x * strip.tap); });
-                unroll<(pixels - 1) * stride + kernel>([&](auto i) REPFOLD_LAMBDA {
-                    const Vector value = input.template load<grouped>(in + i * pixel);
-                    unroll<kernel>([&](auto x) REPFOLD_LAMBDA {
-                        constexpr int first = i - x, p = first / stride;
-                        if constexpr (first >= 0 && first % stride == 0 && p < pixels)
-                            sums[p][0] = Isa::fma(value, w[x], sums[p][0]);
+        const Size input_weights = strip.input(), tap = strip.tap(), channels = conv.out.c;
+        for (Size c = 0; c < channels; c += Isa::lanes) {
+            Vector sums[rows][pixels][1];
+            start(conv.bias + c, sums);
+            const Element* in = strip.in + c;
+            const float* weights = strip.weights() + c;
+            unroll<(rows - 1) * stride + kernel>([&](auto y) REPFOLD_LAMBDA {
+                for (Size from = 0; from < inputs; ++from) {
+                    const Input input(conv, from);
+                    Vector w[rows][kernel];
+                    unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+                        constexpr int in_kernel = y - r * stride;
+                        if constexpr (in_kernel >= 0 && in_kernel < kernel)
+                            unroll<kernel>([&](auto x) REPFOLD_LAMBDA {
+                                w[r][x] = Isa::load(weights + (in_kernel * kernel + x) * tap + from * input_weights);
+                            });
                     });
-                });
-            }
-        finish(strip, sums);
+                    unroll<(pixels - 1) * stride + kernel>([&](auto i) REPFOLD_LAMBDA {
+                        const Vector value = input.template load<grouped>(in + y * row + i * pixel);
+                        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+                            constexpr int in_kernel = y - r * stride;
+                            if constexpr (in_kernel >= 0 && in_kernel < kernel)
+                                unroll<kernel>([&](auto x) REPFOLD_LAMBDA {
+                                    constexpr int first = i - x, p = first / stride;
+                                    if constexpr (first >= 0 && first % stride == 0 && p < pixels)
+                                        sums[r][p][0] = Isa::fma(value, w[r][x], sums[r][p][0]);
+                                });
+                        });
+                    });
+                }
+            });
+            finish(strip, c, sums);
+        }
     }
 
     template <bool grouped, int pixels>
@@ -73,45 +88,55 @@ struct GroupedConvolution {
         const Convolution& conv = strip.conv();
         const HW kernel = conv.window.kernel;
         const Size step = conv.window.stride.w * conv.in.stride_c, inputs = grouped ? conv.in_channels : 1;
-        Vector sums[pixels][1];
-        start(strip, sums);
-        for (Size from = 0; from < inputs; ++from) {
-            const Input input(conv, from);
-            const float* weights = strip.weights + from * strip.input;
-            for (Size y = 0; y < kernel.h; ++y)
-                for (Size x = 0; x < kernel.w; ++x, weights += strip.tap) {
-                    const Vector w = Isa::load(weights);
-                    const Element* in = strip.in + conv.tap(y, x);
-                    unroll<pixels>([&](auto p) REPFOLD_LAMBDA {
-                        sums[p][0] = Isa::fma(input.template load<grouped>(in + p * step), w, sums[p][0]);
-                    });
-                }
+        const Size input_weights = strip.input(), tap = strip.tap(), channels = conv.out.c;
+        for (Size c = 0; c < channels; c += Isa::lanes) {
+            Vector sums[1][pixels][1];
+            start(conv.bias + c, sums);
+            for (Size from = 0; from < inputs; ++from) {
+                const Input input(conv, from);
+                const float* weights = strip.weights() + c + from * input_weights;
+                for (Size y = 0; y < kernel.h; ++y)
+                    for (Size x = 0; x < kernel.w; ++x, weights += tap) {
+                        const Vector w = Isa::load(weights);
+                        const Element* in = strip.in + c + conv.tap(y, x);
+                        unroll<pixels>([&](auto p) REPFOLD_LAMBDA {
+                            sums[0][p][0] = Isa::fma(input.template load<grouped>(in + p * step), w, sums[0][p][0]);
+                        });
+                    }
+            }
+            finish(strip, c, sums);
         }
-        finish(strip, sums);
     }
 
-    template <int pixels>
-    static REPFOLD_INLINE void start(const Strip& strip, Vector (&sums)[pixels][1]) {
-        const Vector bias = Isa::load(strip.bias);
-        unroll<pixels>([&](auto p) REPFOLD_LAMBDA { sums[p][0] = bias; });
+    template <int rows, int pixels>
+    static REPFOLD_INLINE void start(const float* bias, Vector (&sums)[rows][pixels][1]) {
+        const Vector first = Isa::load(bias);
+        unroll<rows>([&](auto r)
+                         REPFOLD_LAMBDA { unroll<pixels>([&](auto p) REPFOLD_LAMBDA { sums[r][p][0] = first; }); });
     }
 
-    template <int pixels>
-    static REPFOLD_INLINE void finish(const Strip& strip, const Vector (&sums)[pixels][1]) {
-        strip.finish.write_sums(sums, strip.residual, strip.out, strip.neighbours, strip.count);
+    template <int rows, int pixels>
+    static REPFOLD_INLINE void finish(const Strip& strip, Size c, const Vector (&sums)[rows][pixels][1]) {
+        const Convolution& conv = strip.conv();
+        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+            const Element* residual = strip.residual ? strip.residual + r * conv.residual.row() + c : nullptr;
+            strip.finish.write_sums(sums[r], residual, strip.out + r * conv.out.row() + c, strip.neighbours,
+                                    conv.out.c - c);
+        });
     }
 
     /// Lengths of the strips that are compiled: a row is cut into the longest that fit.
     static constexpr Size lengths[] = {8, 7, 4, 2, 1};
-    using Table = std::array<void (*)(const Strip&), std::size(lengths)>;
+    using Strips = std::array<void (*)(const Strip&), std::size(lengths)>;
 
     template <bool grouped>
-    static constexpr Table any_strips = {any<grouped, 8>, any<grouped, 7>, any<grouped, 4>, any<grouped, 2>,
-                                         any<grouped, 1>};
-    template <bool grouped, int kernel, int stride>
-    static constexpr Table known_strips = {known<grouped, kernel, stride, 8>, known<grouped, kernel, stride, 7>,
-                                           known<grouped, kernel, stride, 4>, known<grouped, kernel, stride, 2>,
-                                           known<grouped, kernel, stride, 1>};
+    static constexpr Strips any_strips = {any<grouped, 8>, any<grouped, 7>, any<grouped, 4>, any<grouped, 2>,
+                                          any<grouped, 1>};
+    template <bool grouped, int kernel, int stride, int rows>
+    static constexpr Strips known_strips = {
+        known<grouped, kernel, stride, rows, 8>, known<grouped, kernel, stride, rows, 7>,
+        known<grouped, kernel, stride, rows, 4>, known<grouped, kernel, stride, rows, 2>,
+        known<grouped, kernel, stride, rows, 1>};
 
     /// Of what is left of a row, of the common widths of 7, 14 and 28 pixels in sevens.
     static Size longest(Size left) {
@@ -120,40 +145,46 @@ struct GroupedConvolution {
         return i;
     }
 
-    static const Table& table(const Convolution& conv) {
+    /// Strips of one row; and of two, where they are faster, which read fewer rows.
+    struct Table {
+        const Strips& one;
+        const Strips* two;
+    };
+
+    static Table table(const Convolution& conv) {
         const Window& window = conv.window;
         const auto [h, w] = window.kernel;
         const Size stride = window.stride.w;
-        const bool known = h == w && window.dilation.area() == 1 && stride <= 2;
+        const bool known = h == w && window.dilation.area() == 1 && window.stride.h == stride && stride <= 2;
         if (conv.in_channels > 1) {
-            if (!known || h != 3) return any_strips<true>;
-            return stride == 1 ? known_strips<true, 3, 1> : known_strips<true, 3, 2>;
+            if (!known || h != 3) return {any_strips<true>, nullptr};
+            return {stride == 1 ? known_strips<true, 3, 1, 1> : known_strips<true, 3, 2, 1>, nullptr};
         }
-        if (known && h == 3) return stride == 1 ? known_strips<false, 3, 1> : known_strips<false, 3, 2>;
-        if (known && h == 5) return stride == 1 ? known_strips<false, 5, 1> : known_strips<false, 5, 2>;
-        if (known && h == 7) return stride == 1 ? known_strips<false, 7, 1> : known_strips<false, 7, 2>;
-        return any_strips<false>;
+        if (known && h == 3 && stride == 1) return {known_strips<false, 3, 1, 1>, &known_strips<false, 3, 1, 2>};
+        if (known && h == 3) return {known_strips<false, 3, 2, 1>, nullptr};
+        if (known && h == 5)
+            return {stride == 1 ? known_strips<false, 5, 1, 1> : known_strips<false, 5, 2, 1>, nullptr};
+        if (known && h == 7)
+            return {stride == 1 ? known_strips<false, 7, 1, 1> : known_strips<false, 7, 2, 1>, nullptr};
+        return {any_strips<false>, nullptr};
     }
 
     static void run(const Convolution& conv, Range rows) {
-        const Table& strips_of = table(conv);
+        const Table strips_of = table(conv);
         const Finish<Isa> finish(conv);
         const Pixels neighbours = Pixels::neighbours(conv);
-        const auto* weights = static_cast<const float*>(conv.weights);
         const Tensor& out = conv.out;
-        const Size channels = out.c, padded = divide_up(channels, Isa::lanes) * Isa::lanes;
-        for (Size row = rows.first; row < rows.last; ++row) {
+        for (Size row = rows.first; row < rows.last;) {
             const Size image = row / out.h, y = row % out.h;
+            const bool two = strips_of.two && row + 1 < rows.last && y + 1 < out.h;
+            const Strips& strips = two ? *strips_of.two : strips_of.one;
             for (Size x = 0; x < out.w;) {
                 const Size strip = longest(out.w - x);
-                const auto* in = conv.window_at<Element>(image, y, x);
-                const Element* residual = finish.residual(image, y, x, 0);
-                auto* to = out.pixel<Element>(image, y, x);
-                for (Size c = 0; c < channels; c += Isa::lanes)
-                    strips_of[strip]({finish, in + c, residual ? residual + c : nullptr, to + c, neighbours,
-                                      weights + c, conv.bias + c, padded, padded * conv.in_channels, channels - c});
+                strips[strip]({finish, conv.window_at<Element>(image, y, x), finish.residual(image, y, x, 0),
+                               out.pixel<Element>(image, y, x), neighbours});
                 x += lengths[strip];
             }
+            row += two ? 2 : 1;
         }
     }
 };
