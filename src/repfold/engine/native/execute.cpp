@@ -4,6 +4,9 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <functional>
+#include <mutex>
+#include <numeric>
 
 #include "error.h"
 #include "execute_chain.h"
@@ -35,24 +38,18 @@ public:
         rows(plan_.input, [&](Range range) { kernels_.load_image(images_, plan_.input, range); });
         Clock::time_point begun = Clock::now();
         auto chain = plan_.chains.begin();
-        for (size_t i = 0; i < plan_.steps.size(); ++i) {
-            Step& step = plan_.steps[i];
-            if (chain != plan_.chains.end() && chain->first == i) {
-                clear_odd(plan_.steps[chain->last].out);
-                clear_border(plan_.steps[chain->last].out);
-                run_chain(*chain, thread);
-                i = chain->last;
-                ++chain;
-                begun = Clock::now();
-                continue;
-            }
+        for (size_t first = 0, last = 0; first < plan_.steps.size(); first = last + 1) {
+            const bool chained = chain != plan_.chains.end() && chain->first == first;
+            last = chained ? chain->last : first;
+            Step& step = plan_.steps[last];
             // What the network holds was read when the plan was made.
             if (!step.is_layer() || (filled_ && step.op->once)) continue;
             clear_odd(step.out);
             clear_border(step.out);
-            run_step(step, thread);
+            if (chained) run_chain(*chain++, thread);
+            else run_step(step, thread);
             if (failed_) return;
-            if (seconds_ && thread == 0) begun = note_seconds(step, begun);
+            if (seconds_ && thread == 0) begun = note_seconds(first, last, begun);
         }
         rows(plan_.output, [&](Range range) { kernels_of(plan_.output).store_vector(plan_.output, logits_, range); });
     }
@@ -62,10 +59,15 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
 
-    /// The threads meet at the end of every phase, so that one of them knows when a step is over.
-    Clock::time_point note_seconds(const Step& step, Clock::time_point begun) {
+    /// The threads meet at the end of every phase, so that one of them knows when steps are over. Those of a chain
+    /// share the time as their pieces did, of all threads.
+    Clock::time_point note_seconds(size_t first, size_t last, Clock::time_point begun) {
         const Clock::time_point ended = Clock::now();
-        (*seconds_)[&step - plan_.steps.data()] = std::chrono::duration<double>(ended - begun).count();
+        const double passed = std::chrono::duration<double>(ended - begun).count();
+        const auto from = seconds_->begin() + static_cast<Size>(first),
+                   to = seconds_->begin() + static_cast<Size>(last);
+        const double pieces = std::accumulate(from, to + 1, 0.0);
+        std::for_each(from, to + 1, [&](double& each) { each = first == last ? passed : each * passed / pieces; });
         return ended;
     }
 
@@ -122,13 +124,15 @@ private:
         rows(step.out, [&](Range range) { compute_rows(step, step, range); });
     }
 
-    /// The threads meet at the end.
     void run_chain(const Chain& chain, int thread) {
         const Size parts = static_cast<Size>(chain.stretches.size()), images = plan_.steps[chain.last].out.n;
-        double* const seconds = seconds_ && thread == 0 ? seconds_->data() : nullptr;
         pool_.share(parts * images, [&](Size task) {
+            std::vector<double> seconds(seconds_ ? plan_.steps.size() : 0);
             compute_stretch(plan_, chain, static_cast<size_t>(task % parts), task / parts, thread, kernels_.element,
-                            seconds);
+                            seconds_ ? seconds.data() : nullptr);
+            if (!seconds_) return;
+            const std::lock_guard lock(seconds_mutex_);
+            std::transform(seconds.begin(), seconds.end(), seconds_->begin(), seconds_->begin(), std::plus<>());
         });
     }
 
@@ -281,6 +285,7 @@ private:
     const float* images_;
     float* logits_;
     std::vector<double>* seconds_;
+    std::mutex seconds_mutex_;
     std::vector<Again> again_;  // of each step
     const bool filled_ = plan_.filled;
     std::atomic<bool> failed_{false};
