@@ -22,6 +22,9 @@ struct Avx512 {
     static Vector mul(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
     static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
     static Vector max(Vector a, Vector b) { return _mm512_max_ps(a, b); }  // b when either is NaN
+    static Vector max_or_nan(Vector a, Vector b) {
+        return _mm512_mask_mov_ps(max(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+    }
     static Vector min(Vector a, Vector b) { return _mm512_min_ps(a, b); }
     static Vector div(Vector a, Vector b) { return _mm512_div_ps(a, b); }
     static Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -23,6 +23,9 @@ struct Avx2 {
     static Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
     static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
     static Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }  // b when either is NaN
+    static Vector max_or_nan(Vector a, Vector b) {
+        return _mm256_blendv_ps(max(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    }
     static Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
     static Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
     static Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -16,7 +16,7 @@ struct Avx512Bf16 : Avx512 {
     using Packed = __m512bh;
     static constexpr Size step = 2;
 
-    using Avx512::fma, Avx512::load, Avx512::store;
+    using Avx512::fma, Avx512::load, Avx512::load_first, Avx512::store;
     static Vector fma(Packed a, Packed b, Vector c) { return _mm512_dpbf16_ps(c, a, b); }
 
     static Vector widen(__m256i bits) {

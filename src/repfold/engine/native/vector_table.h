@@ -3,6 +3,7 @@
 
 #include "plain_pooling.h"
 #include "vector_grouped.h"
+#include "vector_plain.h"
 #include "vector_winograd.h"
 
 namespace repfold {
@@ -17,6 +18,11 @@ constexpr Kernels vector_table(const char* name) {
     table.channel_step = Isa::step;
     table.direct = DirectConvolution<Isa>::run;
     table.grouped = GroupedConvolution<Isa>::run;
+    table.affine = VectorPlain<Isa>::affine;
+    table.max_pool = VectorPlain<Isa>::max_pool;
+    table.average_pool = VectorPlain<Isa>::average_pool;
+    table.add = VectorPlain<Isa>::add;
+    table.scale = VectorPlain<Isa>::scale;
     table.activate = VectorActivation<Isa>::run;
     table.has_tile = WinogradTable<Isa>::has_tile;
     table.transform_input = WinogradTable<Isa>::transform_input;
