@@ -46,7 +46,9 @@ void compute_rows(const Step& step, const Operands& of, Range rows) {
     std::visit(
         Overloaded{
             [&](const Conv& conv) { convolve(conv, step, of, rows); },
-            [&](const Affine&) { kernels.affine(in, out, step.scale.data(), step.shift.data(), rows); },
+            [&](const Affine& affine) {
+                kernels.affine(in, out, step.scale.data(), step.shift.data(), affine.activation, rows);
+            },
             [&](const MaxPool& pool) { kernels.max_pool(in, out, pool.window, rows); },
             [&](const AveragePool& pool) { kernels.average_pool(in, out, pool.window, pool.count_padding, rows); },
             [&](const AdaptivePool& pool) { kernels.adaptive_pool(in, out, pool.largest, rows); },

@@ -24,6 +24,7 @@ std::vector<Op*> makers(Network& network) {
 /// What the operation applies last, or nullptr when it can apply nothing.
 Activation* last_activation(Op& op) {
     if (auto* conv = std::get_if<Conv>(&op.operation)) return &conv->activation;
+    if (auto* affine = std::get_if<Affine>(&op.operation)) return &affine->activation;
     if (auto* add = std::get_if<Add>(&op.operation)) return &add->activation;
     return nullptr;
 }

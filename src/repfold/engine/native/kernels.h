@@ -106,7 +106,7 @@ struct Kernels {
     /// was infinite or NaN.
     bool (*finish)(const Convolution&, const Tiling&, Range tiles, Range slices);
 
-    void (*affine)(const Tensor& in, const Tensor& out, const float* scale, const float* shift, Range rows);
+    void (*affine)(const Tensor& in, const Tensor& out, const float* scale, const float* shift, Activation, Range rows);
     void (*max_pool)(const Tensor& in, const Tensor& out, const Window&, Range rows);
     void (*average_pool)(const Tensor& in, const Tensor& out, const Window&, bool count_padding, Range rows);
     void (*adaptive_pool)(const Tensor& in, const Tensor& out, bool largest, Range rows);

@@ -29,6 +29,7 @@ struct Affine {
     static constexpr const char* name = "affine";
     std::string mean, variance, weight, bias;  // tensors of the file; the last two may be empty
     float epsilon = 0;
+    Activation activation;  // applied last
 };
 
 struct MaxPool {

@@ -108,8 +108,9 @@ struct Plain {
         });
     }
 
-    static void affine(const Tensor& in, const Tensor& out, const float* scale, const float* shift, Range rows) {
-        each_value(rows, out, [&](Size c, float x) { return x * scale[c] + shift[c]; }, in);
+    static void affine(const Tensor& in, const Tensor& out, const float* scale, const float* shift,
+                       Activation activation, Range rows) {
+        each_value(rows, out, [&](Size c, float x) { return activate_one(x * scale[c] + shift[c], activation); }, in);
     }
 
     static void add(const Tensor& a, const Tensor& b, float sign, Activation activation, const Tensor& out,

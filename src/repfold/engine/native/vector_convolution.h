@@ -102,9 +102,10 @@ struct Finish {
     template <int rows, int vectors, class To>
     REPFOLD_INLINE void write_sums(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
                                    const Pixels& pixels, Size count) const {
-        if (__builtin_expect(simple && count >= vectors * Isa::lanes, 1)) {
-            if (residual) write_whole<true>(sums, residual, out, pixels);
-            else write_whole<false>(sums, residual, out, pixels);
+        const Size last = count - (vectors - 1) * Isa::lanes;  // of the last vector
+        if (__builtin_expect(simple, 1)) {
+            if (last >= Isa::lanes) write_bounded<false>(sums, residual, out, pixels, last);
+            else write_bounded<true>(sums, residual, out, pixels, last);
             return;
         }
         alignas(64) float spilled[rows][vectors][Isa::lanes];
@@ -114,17 +115,27 @@ struct Finish {
         write_spilled(spilled[0][0], rows, vectors, residual, out, pixels, count);
     }
 
-    /// Whole vectors, of which no more than bounds is asked.
-    template <bool with_residual, int rows, int vectors, class To>
-    REPFOLD_INLINE void write_whole(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
-                                    const Pixels& pixels) const {
-        unroll<rows>([&](auto r) REPFOLD_LAMBDA {
-            unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
-                Vector x = sums[r][v];
-                if constexpr (with_residual) x = Isa::add(x, Isa::load(residual + pixels.residual[r] + v * Isa::lanes));
-                Isa::store(out + pixels.out[r] + v * Isa::lanes, bounded(x));
+    /// Where no more than bounds is asked. ragged: of the last vector only the first `last` lanes are channels.
+    template <bool ragged, int rows, int vectors, class To>
+    REPFOLD_INLINE void write_bounded(const Vector (&sums)[rows][vectors], const Element* residual, To* out,
+                                      const Pixels& pixels, Size last) const {
+        const auto write = [&](auto with_residual) REPFOLD_LAMBDA {
+            unroll<rows>([&](auto r) REPFOLD_LAMBDA {
+                unroll<vectors>([&](auto v) REPFOLD_LAMBDA {
+                    constexpr bool whole = !ragged || v + 1 < vectors;
+                    Vector x = sums[r][v];
+                    if constexpr (with_residual) {
+                        const Element* from = residual + pixels.residual[r] + v * Isa::lanes;
+                        x = Isa::add(x, whole ? Isa::load(from) : Isa::load_first(from, last));
+                    }
+                    To* const to = out + pixels.out[r] + v * Isa::lanes;
+                    if constexpr (whole) Isa::store(to, bounded(x));
+                    else put(bounded(x), to, last);
+                });
             });
-        });
+        };
+        if (residual) write(std::true_type{});
+        else write(std::false_type{});
     }
 
     /// A NaN survives as the second operand.

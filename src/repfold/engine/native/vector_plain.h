@@ -37,11 +37,16 @@ struct VectorPlain {
         });
     }
 
-    static void affine(const Tensor& in, const Tensor& out, const float* scale, const float* shift, Range rows) {
-        each_pixel(out, rows, [&](Size image, Size y, Size x) REPFOLD_LAMBDA {
-            const auto* from = in.pixel<const Element>(image, y, x);
-            channels(out.pixel<Element>(image, y, x), out.c,
-                     [&](auto load) REPFOLD_LAMBDA { return Isa::fma(load(from), load(scale), load(shift)); });
+    static void affine(const Tensor& in, const Tensor& out, const float* scale, const float* shift,
+                       Activation activation, Range rows) {
+        with_kind(activation.kind, [&](auto kind) {
+            each_pixel(out, rows, [&](Size image, Size y, Size x) REPFOLD_LAMBDA {
+                const auto* from = in.pixel<const Element>(image, y, x);
+                channels(out.pixel<Element>(image, y, x), out.c, [&](auto load) REPFOLD_LAMBDA {
+                    return VectorActivation<Isa>::template apply<kind>(Isa::fma(load(from), load(scale), load(shift)),
+                                                                       activation);
+                });
+            });
         });
     }
 

@@ -1,6 +1,8 @@
 #include "view.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 
 namespace repfold {
 namespace {
@@ -131,11 +133,11 @@ bool is_channels(const View& view, Size axis, const Shape& shape) {
 }
 
 Size fastest_axis(const View& view) {
-    for (Size axis = 0; axis < view.rank(); ++axis) {
-        const Axis digits = plain(view.axes[axis]);
-        if (!digits.empty() && digits.back().along == Along::c && digits.back().step == 1) return axis;
-    }
-    return view.rank() - 1;
+    Size fastest = view.rank() - 1, least = std::numeric_limits<Size>::max();
+    for (Size axis = 0; axis < view.rank(); ++axis)
+        for (const Digit& digit : plain(view.axes[axis]))
+            if (digit.along == Along::c && std::abs(digit.step) < least) least = std::abs(digit.step), fastest = axis;
+    return fastest;
 }
 
 Packed packed(const Sizes& sizes, Size channels) {

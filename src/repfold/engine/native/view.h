@@ -45,7 +45,7 @@ bool is_whole(const View& view, const Shape& shape);
 /// Whether the axis is the storage's channels and nothing else.
 bool is_channels(const View& view, Size axis, const Shape& shape);
 
-/// The axis within which channels follow each other, else the last.
+/// The axis along which the storage's channels lie the closest; the last where there is a single channel.
 Size fastest_axis(const View& view);
 
 /// A storage of its own for a tensor of these sizes, the channels along one axis, and how it lies there.
