@@ -59,6 +59,10 @@ FORWARDS: dict[str, Forward] = {
     "roll": lambda s, x: torch.roll(x, (2, -3), (2, 3)),
     "channel shuffle": lambda s, x: F.channel_shuffle(x, 3) * 2,
     "channel shuffle by views": lambda s, x: x.view(x.shape[0], 3, 4, *x.shape[2:]).transpose(1, 2).reshape(x.shape),
+    "halves of shuffled channels": lambda s, x: torch.cat(F.channel_shuffle(x, 2).chunk(2, 1)[::-1], 1) * 2,
+    "parts of shuffled channels": lambda s, x: torch.cat(
+        [part(F.channel_shuffle(x, 3)) for part in (lambda y: y[:, 3:9], lambda y: y[:, 2:7], lambda y: y[:, ::2])], 1
+    ).flip(1),
     "pixel shuffle": lambda s, x: F.pixel_shuffle(x, 2),
     "pixel unshuffle": lambda s, x: F.pixel_unshuffle(x[:, :, :4, :6], 2),
     "windows": patches,

@@ -68,7 +68,7 @@ Value Lowering::part(const Value& x, Size axis, Size first, Size count, Size ste
     if (count < 1) fail("the images are too small: nothing is left at layer '", name_, "'");
     if (count == 1) step = 1;
     if (const std::optional<View> view = cut(x.view, axis, first, count, step)) return {x.index, *view};
-    const Value own = moved(x, x.rank() - 1);
+    const Value own = moved(x, fastest_axis(x.view));
     return {own.index, cut_digit(own.view, axis, first, count, step)};
 }
 

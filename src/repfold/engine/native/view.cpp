@@ -187,8 +187,16 @@ View permuted(const View& view, const Sizes& order) {
 std::optional<View> cut(const View& view, Size axis, Size first, Size count, Size step) {
     const Axis& digits = view.axes[axis];
     if (first == 0 && step == 1 && count == count_of(digits)) return view;
-    if (plain(digits).size() > 1) return {};
-    return cut_digit(view, axis, first, count, step);
+    const Axis merged = plain(digits);
+    if (merged.size() < 2) return cut_digit(view, axis, first, count, step);
+    // Of several digits, whole steps of the slowest.
+    const Size faster = count_of(merged) / merged[0].size;
+    if (step != 1 || first % faster || count % faster) return {};
+    View made = view;
+    made.axes[axis] = {merged[0]};
+    made = cut_digit(made, axis, first / faster, count / faster, 1);
+    made.axes[axis].insert(made.axes[axis].end(), merged.begin() + 1, merged.end());
+    return made;
 }
 
 View cut_digit(const View& view, Size axis, Size first, Size count, Size step) {

@@ -59,7 +59,8 @@ Packed packed(const Sizes& sizes, Size channels);
 View line_view(const Sizes& sizes);
 
 View permuted(const View& view, const Sizes& order);
-/// Every `step`-th of `count` places from `first`; nothing when the axis was merged of several.
+/// Every `step`-th of `count` places from `first`; nothing where an axis was merged of several and values would have to
+/// move.
 std::optional<View> cut(const View& view, Size axis, Size first, Size count, Size step);
 /// The same of an axis of one digit, as those of every packed storage are.
 View cut_digit(const View& view, Size axis, Size first, Size count, Size step);
