@@ -4,6 +4,7 @@ python benchmarks/engine_coverage.py --zoo pytorchcv   # first: folds and saves 
 python benchmarks/engine_zoo.py --zoo pytorchcv --out docs/results/engine_speed_pytorchcv.md
 python benchmarks/engine_zoo.py --zoo timm convnext    # some families
 
+What is timed is kept in runs/coverage/ZOO/times.json, and only what is missing there is timed when no family is named.
 Float32, one image of 224 px where the file takes that and else of the size that it was saved with, one thread, CPU
 time: medians of interleaved rounds. A network that a peer cannot load is compared with the other.
 """
@@ -11,9 +12,11 @@ time: medians of interleaved rounds. A network that a peer cannot load is compar
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import statistics
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,45 +43,65 @@ def image(family: Path) -> np.ndarray:
     return large if min(saved.shape[2:]) > 64 else saved  # smaller ones are of networks for small images
 
 
-def timed(family: Path, rounds: int) -> tuple[int, dict[str, float]]:
-    """The side of the image, and the median milliseconds of each engine."""
+@dataclass(frozen=True)
+class Row:
+    """The side of the images, and of each engine the milliseconds of every round."""
+
+    side: int
+    times: dict[str, list[float]]
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.times[name])
+
+    def ratios(self) -> list[float]:
+        """How many times as fast as the fastest peer, in each round, from the lowest; none where no peer loads it."""
+        peers = [name for name in PEERS if name in self.times]
+        if not peers:
+            return []
+        rounds = zip(self.times[min(peers, key=self.median)], self.times[OURS], strict=True)
+        return sorted(peer / ours for peer, ours in rounds)
+
+    def told(self) -> str:
+        """The median of the ratios, with the interval that leaves out a tenth on either side."""
+        ratios = self.ratios()
+        if not ratios:
+            return ""
+        low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
+        return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
+
+
+def timed(family: Path, rounds: int) -> Row:
     x_NCHW = image(family)
     onnx = family.with_suffix(".onnx")
     export_onnx(models.load(family).eval(), torch.from_numpy(x_NCHW), onnx)
     side = x_NCHW.shape[-1]
     runs = build(Folded(family.stem, family, onnx, side), x_NCHW, 1, "fp32", [OURS, *PEERS])
     onnx.unlink()
-    times = compare(runs, rounds, time.process_time, rest=0)
-    return side, {name: statistics.median(values) for name, values in times.items()}
+    return Row(side, compare(runs, rounds, time.process_time, rest=0))
 
 
-def faster(times: dict[str, float]) -> float | None:
-    peers = [times[name] for name in PEERS if name in times]
-    return min(peers) / times[OURS] if peers else None
-
-
-def table(zoo: str, rounds: int, rows: dict[str, tuple[int, dict[str, float]]]) -> str:
-    ratios = [ratio for _, times in rows.values() if (ratio := faster(times)) is not None]
-    under = sum(ratio < 0.9 for ratio in ratios)
+def table(zoo: str, rounds: int, rows: dict[str, Row]) -> str:
+    medians = {family: statistics.median(ratios) for family, row in rows.items() if (ratios := row.ratios())}
+    under = sum(ratio < 0.9 for ratio in medians.values())
     lines = [
         f"# {zoo} in RepFold's engine and others: speed",
         "",
         f"`python benchmarks/engine_zoo.py --zoo {zoo} --rounds {rounds}`",
         "",
-        f"{len(ratios)} families; against the faster of {' and '.join(PEERS)}: median {statistics.median(ratios):.2f} "
-        f"times as fast, lowest {min(ratios):.2f}, {under} under 0.9.",
+        f"{len(medians)} families; against the faster of {' and '.join(PEERS)}: median "
+        f"{statistics.median(medians.values()):.2f} times as fast, lowest {min(medians.values()):.2f}, "
+        f"{under} under 0.9.",
         "",
         f"One folded network a family, random weights, one image, one thread, float32. Milliseconds of CPU time, "
-        f"medians of n = {rounds} interleaved rounds. Families of the zoo that are not listed were not timed. "
-        f"{processor.name()}, Python {platform.python_version()}.",
+        f"medians of n = {rounds} interleaved rounds; of the ratio in each round, the median and what a tenth of the "
+        f"rounds lies below and above. {processor.name()}, Python {platform.python_version()}.",
         "",
         f"| family | px | {OURS} | {' | '.join(PEERS)} | times as fast |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for family, (side, times) in sorted(rows.items(), key=lambda row: faster(row[1][1]) or 0):
-        cells = [f"{times[name]:.2f}" if name in times else "" for name in (OURS, *PEERS)]
-        ratio = faster(times)
-        lines.append(f"| {family} | {side} | {' | '.join(cells)} | {'' if ratio is None else f'{ratio:.2f}'} |")
+    for family, row in sorted(rows.items(), key=lambda item: medians.get(item[0], 0)):
+        cells = [f"{row.median(name):.2f}" if name in row.times else "" for name in (OURS, *PEERS)]
+        lines.append(f"| {family} | {row.side} | {' | '.join(cells)} | {row.told()} |")
     return "\n".join(lines) + "\n"
 
 
@@ -92,21 +115,26 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path("runs/coverage") / options.zoo
     found = [folder / f"{family}.safetensors" for family in options.families] or sorted(folder.glob("*.safetensors"))
-    rows: dict[str, tuple[int, dict[str, float]]] = {}
+    kept = folder / "times.json"
+    rows = {name: Row(**row) for name, row in json.loads(kept.read_text()).items()} if kept.exists() else {}
     for family in found:
+        if family.stem in rows and not options.families:
+            continue
         try:
-            side, times = timed(family, options.rounds)
+            row = timed(family, options.rounds)
         except (RepFoldError, OSError, RuntimeError) as error:
             print(f"{family.stem}: {' '.join(str(error).split())[:200]}", flush=True)
             continue
-        rows[family.stem] = side, times
-        told = ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in times.items())
-        print(f"{family.stem}, {side} px: {told}; {faster(times) or 0:.2f} times as fast", flush=True)
-        if options.out:
-            atomic.write_text(options.out, table(options.zoo, options.rounds, rows))
+        rows[family.stem] = row
+        told = ", ".join(f"{name} {row.median(name):.2f} ms" for name in row.times)
+        print(f"{family.stem}, {row.side} px: {told}; {row.told()} times as fast", flush=True)
+        atomic.write_text(kept, json.dumps({name: asdict(row) for name, row in rows.items()}))
     if not rows:
         raise SystemExit(f"No network of {options.zoo} is saved in {folder}: run benchmarks/engine_coverage.py first.")
-    print(table(options.zoo, options.rounds, rows).splitlines()[4])
+    text = table(options.zoo, options.rounds, rows)
+    if options.out:
+        atomic.write_text(options.out, text)
+    print(text.splitlines()[4])
 
 
 if __name__ == "__main__":
