@@ -33,7 +33,7 @@ struct GeneralKernels {
         each_row(loop.outer, rows, [&](const Places& places) {
             Element* to = written(loop, places);
             const Element* from = read(loop, places, 1);
-            if (to_step == 1 && step == 1) copy<64 / sizeof(Element)>(from, to, count);
+            if (to_step == 1 && step == 1) std::copy(from, from + count, to);
             else
                 for (Size i = 0; i < count; ++i) to[i * to_step] = from[i * step];
         });
@@ -92,14 +92,6 @@ struct GeneralKernels {
     }
 
 private:
-    /// Rows are often of few values: calls of memcpy would take longer than they do.
-    template <Size chunk>
-    static REPFOLD_INLINE void copy(const Element* from, Element* to, Size count) {
-        for (; count >= chunk; count -= chunk, from += chunk, to += chunk)
-            __builtin_memcpy(to, from, chunk * sizeof(Element));
-        if constexpr (chunk > 1) copy<chunk / 2>(from, to, count);
-    }
-
     /// By the remainder, as PyTorch has it: the quotient itself may be rounded up to the next integer.
     static float floor_quotient(float a, float b) {
         if (b == 0) return a / b;

@@ -1,8 +1,6 @@
 // Nested loops over tensors of any layout, as general operators run them; made from views by general_plan.cpp.
 #pragma once
 
-#include <algorithm>
-
 #include "tensor.h"
 
 namespace repfold {
@@ -48,25 +46,14 @@ void each_row(const Walk& walk, Range rows, Body body) {
         left /= walk.size[axis];
         for (int o = 0; o < Walk::most_operands; ++o) places.at[o] += index[axis] * walk.stride[o][axis];
     }
-    const int last = walk.axes - 2;
-    if (last < 0) {
-        if (rows.size() > 0) body(places);
-        return;
-    }
-    const auto forward = [&](int axis, Size steps) REPFOLD_LAMBDA {
-        for (int o = 0; o < Walk::most_operands; ++o) places.at[o] += steps * walk.stride[o][axis];
-    };
-    for (Size row = rows.first; row < rows.last;) {
-        const Size run = std::min(walk.size[last] - index[last], rows.last - row);
-        for (Size i = 0; i < run; ++i, forward(last, 1)) body(places);
-        row += run;
-        index[last] += run;
-        for (int axis = last; index[axis] == walk.size[axis];) {
+    for (Size row = rows.first; row < rows.last; ++row) {
+        body(places);
+        for (int axis = walk.axes - 2; axis >= 0; --axis) {
+            const bool wraps = ++index[axis] == walk.size[axis];
+            const Size steps = wraps ? 1 - walk.size[axis] : 1;
+            for (int o = 0; o < Walk::most_operands; ++o) places.at[o] += steps * walk.stride[o][axis];
+            if (!wraps) break;
             index[axis] = 0;
-            forward(axis, -walk.size[axis]);
-            if (--axis < 0) break;
-            ++index[axis];
-            forward(axis, 1);
         }
     }
 }
