@@ -79,7 +79,7 @@ private:
             return tensors_[op.inputs[1]].h == out(step).h || !is_read(op.inputs[1]);
         return std::holds_alternative<Affine>(op.operation) || std::holds_alternative<MaxPool>(op.operation) ||
                std::holds_alternative<AveragePool>(op.operation) || std::holds_alternative<Add>(op.operation) ||
-               std::holds_alternative<Activation>(op.operation);
+               std::holds_alternative<Select>(op.operation) || std::holds_alternative<Activation>(op.operation);
     }
 
     Size weights_of(const Op& op) const {

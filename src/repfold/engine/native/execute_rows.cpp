@@ -64,6 +64,7 @@ void compute_rows(const Step& step, const Operands& of, Range rows) {
                 kernels.resample(in, out, taps(0, out.h), taps(1, out.w), rows);
             },
             [&](const Gather& gather) { kernels.gather(in, out, gather.pixels.data(), rows); },
+            [&](const Select& select) { kernels.select(in, out, select.channels.data(), rows); },
             [](const General&) {},
         },
         step.op->operation);

@@ -120,6 +120,8 @@ struct Kernels {
     void (*pad)(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows);
     /// Of each pixel of `out` the number of that in `in`.
     void (*gather)(const Tensor& in, const Tensor& out, const Size* pixels, Range rows);
+    /// Of each channel of `out` the number of that in `in`.
+    void (*select)(const Tensor& in, const Tensor& out, const Size* channels, Range rows);
 
     // General operators; their rows are those of the outer walk.
     void (*fill)(const Tensor& out, float value, Range rows);

@@ -210,6 +210,11 @@ Value Lowering::indexed(const Value& x, const std::vector<std::optional<Value>>&
             pixels[p] = pixels[p] * size + numbers[p] + (numbers[p] < 0 ? size : 0);
         }
     }
+    if (order[0] == 1 && many_axes == 1 && taken.size() == 1 && same(x.view, image_view(shape(x)))) {
+        Shape selected = shape(x);
+        selected.c = taken[0];
+        return add(Select{std::move(pixels)}, {x.index}, selected);
+    }
     const Size all = count_of(sizes), each = count_of(rest);
     const Packed place = packed({static_cast<Size>(pixels.size()), each}, 1);
     const Value table = moved(reshaped({x.index, permuted(x.view, order)}, {all / each, each}), 1);

@@ -84,8 +84,14 @@ struct Gather {
     std::vector<Size> pixels;
 };
 
+/// Of each pixel the channels with these numbers.
+struct Select {
+    static constexpr const char* name = "selection";
+    std::vector<Size> channels;
+};
+
 using Operation = std::variant<Conv, Affine, MaxPool, AveragePool, AdaptivePool, Add, Scale, Activation, Pad, Resample,
-                               Gather, General>;
+                               Gather, Select, General>;
 
 /// Of an operation, or of the general operator that it is.
 const char* name_of(const Operation& operation);

@@ -147,6 +147,14 @@ struct Plain {
         });
     }
 
+    static void select(const Tensor& in, const Tensor& out, const Size* channels, Range rows) {
+        each_pixel(out, rows, [&](Size image, Size y, Size x) {
+            const auto* from = in.pixel<const Element>(image, y, x);
+            auto* to = out.pixel<Element>(image, y, x);
+            for (Size c = 0; c < out.c; ++c) to[c] = from[channels[c]];
+        });
+    }
+
     static void pad(const Tensor& in, const Tensor& out, HW corner, Size front, Range rows) {
         each_pixel(out, rows, [&](Size image, Size y, Size x) {
             auto* to = out.pixel<Element>(image, y, x);

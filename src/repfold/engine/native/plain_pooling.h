@@ -129,6 +129,7 @@ constexpr void fill_plain(Kernels& table) {
     table.narrow = Plain<Target>::narrow;
     table.pad = Plain<Target>::pad;
     table.gather = Plain<Target>::gather;
+    table.select = Plain<Target>::select;
     table.max_pool = PlainPooling<Target>::max_pool;
     table.average_pool = PlainPooling<Target>::average_pool;
     table.adaptive_pool = PlainPooling<Target>::adaptive_pool;
