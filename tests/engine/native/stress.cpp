@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
     std::istringstream names(repfold_engine_cpu());
     for (std::string name; names >> name;) kernels.push_back(name);
     const char* tiles[] = {"auto", "direct", "2x2", "4x2", "3x3", "4x4", "5x5", "6x6"};
+    const char* bands[] = {"", " whole", " bands"};
     float worst = 0;
     for (int i = 0; i < count; ++i) {
         const auto below = [&](size_t bound) { return static_cast<int>(random() % bound); };
@@ -63,6 +64,7 @@ int main(int argc, char** argv) {
         if (c.kernels == "bf16") c.precision = "bf16", c.kernels = "avx512";
         if (c.kernels == "amx") c.precision = "bf16";
         if (c.kernels == "scalar") c.convolution = "auto";
+        c.convolution += bands[below(3)];
         std::vector<float> images(static_cast<size_t>(c.n * channels * c.h * c.w));
         for (float& value : images) value = normal(random);
         Case reference = c;

@@ -240,9 +240,12 @@ Meaning Lowering::linear(const Arguments& arguments) {
 
 Meaning Lowering::batch_norm(const Arguments& arguments) {
     if (arguments.boolean("training")) refuse("a BatchNorm that is in training mode");
-    Affine affine{parameter(arguments, "running_mean"), parameter(arguments, "running_var"),
-                  parameter(arguments, "weight"), parameter(arguments, "bias"),
-                  static_cast<float>(arguments.number("eps")), {}};
+    Affine affine{parameter(arguments, "running_mean"),
+                  parameter(arguments, "running_var"),
+                  parameter(arguments, "weight"),
+                  parameter(arguments, "bias"),
+                  static_cast<float>(arguments.number("eps")),
+                  {}};
     if (affine.mean.empty() || affine.variance.empty()) refuse("a BatchNorm without running statistics");
     const Value x = with_channels(tensor(arguments, "x"), 1);
     for (const std::string& tensor : {affine.mean, affine.variance, affine.weight, affine.bias})
