@@ -33,7 +33,8 @@ REPFOLD_API const char* repfold_engine_cpu(void);
  * process may hold, beyond which a call is refused; 0 stands for the machine's memory. precision: "fp32" or "bf16".
  * kernels: "auto" or one of repfold_engine_cpu(). convolution: "auto", "direct", or a Winograd tile "2x2", "4x4", ...
  * for all layers that can; "strict" chooses as for one image and one thread, so that every batch size and number of
- * threads gives the same bits. Further lines choose for one layer each: "NAME 4x4", names as describe() has them. */
+ * threads gives the same bits. Behind it, as in "auto whole", "whole" computes no layers together in bands of rows, and
+ * "bands" all that can be. Further lines choose for one layer each: "NAME 4x4", names as describe() has them. */
 REPFOLD_API repfold_engine* repfold_engine_open(const char* path, int threads, int contexts, size_t memory,
                                                 const char* precision, const char* kernels, const char* convolution,
                                                 char* error, size_t error_size);
