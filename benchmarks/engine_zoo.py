@@ -94,7 +94,8 @@ def table(zoo: str, rounds: int, rows: dict[str, Row]) -> str:
         "",
         f"One folded network a family, random weights, one image, one thread, float32. Milliseconds of CPU time, "
         f"medians of n = {rounds} interleaved rounds; of the ratio in each round, the median and what a tenth of the "
-        f"rounds lies below and above. {processor.name()}, Python {platform.python_version()}.",
+        f"rounds lies below and above. Families of the zoo that are not listed were not timed. "
+        f"{processor.name()}, Python {platform.python_version()}.",
         "",
         f"| family | px | {OURS} | {' | '.join(PEERS)} | times as fast |",
         "|---|---:|---:|---:|---:|---:|",
