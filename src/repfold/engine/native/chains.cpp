@@ -103,7 +103,7 @@ private:
             Chain chain{first, last, {}, {}, 0, nullptr};
             std::vector<Size> held(last - first, 0);  // rows at once
             const Tensor& result = out(last);
-            const Size wanted = settings_.threads == 1 ? 1 : divide_up(2 * settings_.threads, result.n);
+            const Size wanted = settings_.threads == 1 ? 1 : divide_up(Size{2} * settings_.threads, result.n);
             const Size parts = std::min(wanted, result.h);
             for (Size i = 0; i < parts; ++i)
                 chain.stretches.push_back(pieces(chain, part(result.h, i, parts), band, held));
