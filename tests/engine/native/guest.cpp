@@ -41,10 +41,12 @@ std::vector<float> image(int size, float first) {
 class Opened {
 public:
     Opened(const char* path, int threads, int contexts = 1)
-        : engine_(repfold_engine_open(path, threads, contexts, 0, "fp32", "auto", "4x4 bands", error_, sizeof(error_))) {
+        : engine_(
+              repfold_engine_open(path, threads, contexts, 0, "fp32", "auto", "4x4 bands", error_, sizeof(error_))) {
         check(engine_ || std::string(error_).find("convolution") != std::string::npos, error_);
         if (!engine_)
-            engine_ = repfold_engine_open(path, threads, contexts, 0, "fp32", "auto", "auto bands", error_, sizeof(error_));
+            engine_ =
+                repfold_engine_open(path, threads, contexts, 0, "fp32", "auto", "auto bands", error_, sizeof(error_));
         check(engine_, error_);
     }
     ~Opened() { repfold_engine_close(engine_); }
