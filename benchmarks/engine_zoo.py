@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def timed(family: Path, rounds: int) -> Row:
     return Row(side, compare(runs, rounds, time.process_time, rest=0))
 
 
-def table(zoo: str, rounds: int, rows: dict[str, Row]) -> str:
+def table(zoo: str, rows: dict[str, Row]) -> str:
+    rounds = min(len(row.times[OURS]) for row in rows.values())
     medians = {family: statistics.median(ratios) for family, row in rows.items() if (ratios := row.ratios())}
     under = sum(ratio < 0.9 for ratio in medians.values())
     lines = [
@@ -93,9 +95,10 @@ def table(zoo: str, rounds: int, rows: dict[str, Row]) -> str:
         f"{under} under 0.9.",
         "",
         f"One folded network a family, random weights, one image, one thread, float32. Milliseconds of CPU time, "
-        f"medians of n = {rounds} interleaved rounds; of the ratio in each round, the median and what a tenth of the "
-        f"rounds lies below and above. Families of the zoo that are not listed were not timed. "
-        f"{processor.name()}, Python {platform.python_version()}.",
+        f"medians of at least n = {rounds} interleaved rounds; of the ratio in each round, the median and what a tenth "
+        f"of the rounds lies below and above. Families of the zoo that are not listed were not timed. "
+        f"{processor.name()}, Python {platform.python_version()}, ONNX Runtime {version('onnxruntime')}, "
+        f"OpenVINO {version('openvino')}.",
         "",
         f"| family | px | {OURS} | {' | '.join(PEERS)} | times as fast |",
         "|---|---:|---:|---:|---:|---:|",
@@ -132,7 +135,7 @@ def main() -> None:
         atomic.write_text(kept, json.dumps({name: asdict(row) for name, row in rows.items()}))
     if not rows:
         raise SystemExit(f"No network of {options.zoo} is saved in {folder}: run benchmarks/engine_coverage.py first.")
-    text = table(options.zoo, options.rounds, rows)
+    text = table(options.zoo, rows)
     if options.out:
         atomic.write_text(options.out, text)
     print(text.splitlines()[4])

@@ -136,6 +136,9 @@ FORWARDS: dict[str, Forward] = {
     "largest along an axis": lambda s, x: x.max(1, keepdim=True)[0] - x.min(-2)[0].unsqueeze(2),
     "unit vectors": lambda s, x: F.normalize(x, dim=1),
     "instance norm": lambda s, x: F.instance_norm(x),
+    "windows over the image's ends": lambda s, x: F.max_pool2d(x, (3, 2), (2, 3), 1, (2, 1), ceil_mode=True),
+    "averages over the image's ends": lambda s, x: F.avg_pool2d(x, 3, (2, 3), 1, ceil_mode=True)
+    + F.avg_pool2d(x, 3, (2, 3), 1, ceil_mode=True, count_include_pad=False),
     "adaptive max pool": lambda s, x: F.adaptive_max_pool2d(x, (3, 2)),
     "convolution of channels": lambda s, x: s.strip(x.mean((2, 3))[:, None])[:, 0],
     "convolution of a volume": lambda s, x: s.pixels(s.planes(s.channels(x[:, None]))),

@@ -58,7 +58,7 @@ struct Plan {
     std::vector<Step> steps;
     std::vector<Chain> chains;  // of these steps, in their order; what lies between them has no place of its own
     Tensor input, output;
-    Buffer arena;         // activations, the network's own values, and Winograd's scratch
+    Buffer arena;         // activations, the network's own values, Winograd's scratch, and the chains' rows
     bool filled = false;  // whether what is computed once is there
     bool small = false;   // so little work that other threads would come too late to help
     Size largest = 0;     // bytes of the largest activation

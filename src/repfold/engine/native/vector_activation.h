@@ -88,21 +88,6 @@ struct VectorActivation {
         with_kind(activation.kind, [&](auto kind) REPFOLD_LAMBDA { x = apply<kind>(x, activation); });
         return x;
     }
-
-    /// An activation that no convolution applies.
-    static void run(const Tensor& in, Activation activation, const Tensor& out, Range rows) {
-        using Element = typename Isa::Element;
-        with_kind(activation.kind, [&](auto kind) {
-            each_pixel(out, rows, [&](Size image, Size y, Size x) {
-                const auto* from = in.pixel<const Element>(image, y, x);
-                auto* to = out.pixel<Element>(image, y, x);
-                for (Size c = 0, count = out.c; c < out.c; c += Isa::lanes, count -= Isa::lanes) {
-                    if (count >= Isa::lanes) Isa::store(to + c, apply<kind>(Isa::load(from + c), activation));
-                    else Isa::store_first(to + c, apply<kind>(Isa::load_first(from + c, count), activation), count);
-                }
-            });
-        });
-    }
 };
 
 }  // namespace repfold

@@ -111,8 +111,7 @@ struct GroupedConvolution {
     template <int rows, int pixels>
     static REPFOLD_INLINE void start(const float* bias, Vector (&sums)[rows][pixels][1]) {
         const Vector first = Isa::load(bias);
-        unroll<rows>([&](auto r)
-                         REPFOLD_LAMBDA { unroll<pixels>([&](auto p) REPFOLD_LAMBDA { sums[r][p][0] = first; }); });
+        unroll<rows * pixels>([&](auto i) REPFOLD_LAMBDA { sums[i / pixels][i % pixels][0] = first; });
     }
 
     template <int rows, int pixels>

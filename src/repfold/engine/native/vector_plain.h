@@ -50,6 +50,18 @@ struct VectorPlain {
         });
     }
 
+    /// An activation that no other operation applies.
+    static void activate(const Tensor& in, Activation activation, const Tensor& out, Range rows) {
+        with_kind(activation.kind, [&](auto kind) {
+            each_pixel(out, rows, [&](Size image, Size y, Size x) REPFOLD_LAMBDA {
+                const auto* from = in.pixel<const Element>(image, y, x);
+                channels(out.pixel<Element>(image, y, x), out.c, [&](auto load) REPFOLD_LAMBDA {
+                    return VectorActivation<Isa>::template apply<kind>(load(from), activation);
+                });
+            });
+        });
+    }
+
     static void max_pool(const Tensor& in, const Tensor& out, const Window& window, Range rows) {
         const Vector lowest = Isa::set(-__builtin_inff());
         each_pixel(out, rows, [&](Size image, Size y, Size x) REPFOLD_LAMBDA {

@@ -23,7 +23,7 @@ constexpr Kernels vector_table(const char* name) {
     table.average_pool = VectorPlain<Isa>::average_pool;
     table.add = VectorPlain<Isa>::add;
     table.scale = VectorPlain<Isa>::scale;
-    table.activate = VectorActivation<Isa>::run;
+    table.activate = VectorPlain<Isa>::activate;
     table.has_tile = WinogradTable<Isa>::has_tile;
     table.transform_input = WinogradTable<Isa>::transform_input;
     table.multiply = WinogradConvolution<Isa>::multiply;
